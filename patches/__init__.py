@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every touch of LLaMA-Factory, one seam a file.
+
+| seam                            | host name                                   | when                  |
+|---------------------------------|---------------------------------------------|-----------------------|
+| `parser`                        | `hparams.parser`: argument parsing          | at the host's import  |
+| `workflow`                      | `train.sft.workflow.run_sft` and its globals| at the host's import; |
+|                                 |                                             | globals only in a run |
+| `v1`                            | `v1.config.arg_parser.get_args`             | at the host's import  |
+| `mm_plugin`                     | the template's multimodal plugin (a copy)   | in a run with `p4d:`  |
+| `log_callback`                  | one `LogCallback` object                    | in a run with `p4d:`  |
+
+`apply` is called by `_rgpt4d_boot` right after a target module's body has run. A seam that does not fit is kept and
+raised by the first run that uses `p4d:`; every other run of the host goes on as if the plugin were absent.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable
+from types import ModuleType
+
+from rgpt4d_plugin.patches.seams import HostSeamError
+
+
+_SEAMS = {
+    "llamafactory.hparams.parser": "parser",
+    "llamafactory.train.sft.workflow": "workflow",
+    "llamafactory.v1.config.arg_parser": "v1",
+}
+_undo: dict[str, Callable[[], None]] = {}
+_failures: list[HostSeamError] = []
+
+
+def apply(module: ModuleType) -> None:
+    """Applies the seam of a freshly imported host module; does nothing if it is applied already."""
+    name = module.__name__
+    if name in _undo:
+        return
+    seam = importlib.import_module(f"{__name__}.{_SEAMS[name]}")
+    try:
+        _undo[name] = seam.patch(module)
+    except HostSeamError as err:
+        if command_line_uses_p4d():
+            raise
+        _failures.append(err)
+
+
+def undo_all() -> None:
+    """Puts every replaced name of the host back."""
+    while _undo:
+        _undo.popitem()[1]()
+
+
+def raise_failures() -> None:
+    """Raises the first seam failure, if any: called by runs that use `p4d:`."""
+    if _failures:
+        raise _failures[0]
+
+
+def command_line_uses_p4d() -> bool:
+    """Whether this process was started with a recipe, or an override, that has a `p4d:` block."""
+    import yaml
+
+    if any(argument.startswith("p4d.") for argument in sys.argv[1:]):
+        return True
+    for argument in sys.argv[1:]:
+        if argument.endswith((".yaml", ".yml")):
+            with open(argument, encoding="utf-8") as stream:
+                recipe = yaml.safe_load(stream)
+            return isinstance(recipe, dict) and "p4d" in recipe
+    return False

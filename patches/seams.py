@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every seam shares: the supported hosts, the check that a name is there, and replacing it reversibly."""
+
+from collections.abc import Callable
+from importlib.metadata import version
+from types import ModuleType
+from typing import Any
+
+
+SUPPORTED_HOSTS = ("0.9.5",)
+"""LLaMA-Factory releases the seams were run on. Each seam names only what its main branch of August 2026 has too."""
+
+
+class HostSeamError(RuntimeError):
+    """LLaMA-Factory is a version, or has lost a name, that the plugin cannot work with."""
+
+
+def host_version() -> str:
+    """The installed LLaMA-Factory version."""
+    return version("llamafactory")
+
+
+def check_host() -> None:
+    """Raises HostSeamError unless the installed host is one that the seams were run on."""
+    found = host_version()
+    if found not in SUPPORTED_HOSTS:
+        raise HostSeamError(
+            f"`p4d:` needs LLaMA-Factory {' or '.join(SUPPORTED_HOSTS)}, but {found} is installed: "
+            f"`pip install llamafactory=={SUPPORTED_HOSTS[-1]}`, or upgrade rgpt4d-plugin."
+        )
+
+
+def require(owner: Any, *names: str) -> None:
+    """Raises HostSeamError if `owner` (a host module or class) lacks one of `names`."""
+    missing = [name for name in names if not hasattr(owner, name)]
+    if missing:
+        raise HostSeamError(
+            f"LLaMA-Factory {host_version()} has no {', '.join(missing)} in {owner.__name__}, which rgpt4d-plugin "
+            f"hooks; it supports {', '.join(SUPPORTED_HOSTS)}."
+        )
+
+
+def replace(module: ModuleType, **new: Any) -> Callable[[], None]:
+    """Sets the given names of `module` and returns the function that puts the originals back."""
+    old = {name: getattr(module, name) for name in new}
+    for name, value in new.items():
+        setattr(module, name, value)
+
+    def undo() -> None:
+        for name, value in old.items():
+            setattr(module, name, value)
+
+    return undo

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Seam: `run_sft` of the host, with the plugin's collator, trainer and plots in place for runs that use `p4d:`.
+
+Host names: `run_sft` of `llamafactory.train.sft.workflow` and the module globals it builds from, which are replaced
+for the duration of one call and put back (0.9.3 to main of August 2026). A run without `p4d:` calls the original.
+To be removed when the host takes trainer and collator classes as arguments.
+"""
+
+import functools
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import ModuleType
+from typing import Any
+
+from rgpt4d_plugin.patches.seams import replace, require
+
+
+_GLOBALS = (
+    "CustomSeq2SeqTrainer",
+    "SFTDataCollatorWith4DAttentionMask",
+    "get_dataset",
+    "get_template_and_fix_tokenizer",
+    "plot_loss",
+)
+
+
+def patch(module: ModuleType) -> Callable[[], None]:
+    """Wraps `run_sft` of `module`; returns the undo function."""
+    require(module, "run_sft", *_GLOBALS)
+    run_sft = module.run_sft
+
+    @functools.wraps(run_sft)
+    def run_sft_with_p4d(
+        model_args: Any,
+        data_args: Any,
+        training_args: Any,
+        finetuning_args: Any,
+        generating_args: Any,
+        callbacks: list[Any] | None = None,
+    ) -> None:
+        arguments = getattr(finetuning_args, "p4d", None)
+        with ExitStack() as stack:
+            if arguments is not None:
+                _enter(stack, module, arguments, model_args, data_args, callbacks or [])
+            run_sft(model_args, data_args, training_args, finetuning_args, generating_args, callbacks)
+
+    return replace(module, run_sft=run_sft_with_p4d)
+
+
+def _enter(
+    stack: ExitStack, module: ModuleType, arguments: Any, model_args: Any, data_args: Any, callbacks: list[Any]
+) -> None:
+    """Prepares one run and puts the plugin's parts into the workflow's globals until `stack` closes."""
+    from llamafactory.extras.logging import get_logger
+    from llamafactory.model import load_config
+
+    from rgpt4d_plugin.patches import log_callback, records
+    from rgpt4d_plugin.patches.mm_plugin import with_recorder
+    from rgpt4d_plugin.trainers.collator import P4DDataCollator
+    from rgpt4d_plugin.trainers.llamafactory import P4DSeq2SeqTrainer
+    from rgpt4d_plugin.trainers.plots import plot_terms
+    from rgpt4d_plugin.trainers.run import ALL_LOG_KEYS, LOG_KEYS, P4DRun
+
+    if not arguments.loss.active:
+        get_logger(__name__).warning_rank0("p4d: every loss weight is 0, so this run is plain SFT.")
+        return
+
+    run = P4DRun.prepare(arguments, load_config(model_args))
+    terms = ["loss_sft", *(LOG_KEYS[term] for term in arguments.loss.active)]
+    make_template, get_dataset, plot_loss = module.get_template_and_fix_tokenizer, module.get_dataset, module.plot_loss
+
+    def make_recording_template(tokenizer: Any, data_args: Any) -> Any:
+        template = make_template(tokenizer, data_args)
+        run.check_template(data_args.template, template.mm_plugin, tokenizer)
+        return with_recorder(template, arguments.frames)
+
+    def plot_loss_and_terms(output_dir: str, keys: list[str]) -> None:
+        plot_loss(output_dir, keys=[*keys, *terms])
+        plot_terms(output_dir)
+
+    stack.callback(log_callback.extend(callbacks, ALL_LOG_KEYS))
+    stack.callback(
+        replace(
+            module,
+            get_template_and_fix_tokenizer=make_recording_template,
+            get_dataset=records.naming_the_record(get_dataset, data_args),
+            SFTDataCollatorWith4DAttentionMask=functools.partial(
+                P4DDataCollator, p4d=run, cutoff_len=data_args.cutoff_len
+            ),
+            CustomSeq2SeqTrainer=functools.partial(P4DSeq2SeqTrainer, p4d=run),
+            plot_loss=plot_loss_and_terms,
+        )
+    )

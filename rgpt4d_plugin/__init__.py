@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Perceptual 4D Distillation (4D-RGPT, arXiv 2512.17012) for every video MLLM that LLaMA-Factory can train.
+
+Importing this package changes nothing anywhere: the host is hooked by `_rgpt4d_boot` when, and only when,
+LLaMA-Factory itself is imported.
+"""
+
+from rgpt4d_plugin._version import __version__
+
+
+__all__ = ["__version__"]

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The supported base models, by `model_type`."""
+
+from rgpt4d_plugin.students import qwen_vl
+from rgpt4d_plugin.students.base import StudentFamily, TokenCountError, locate_clips
+
+
+FAMILIES: dict[str, StudentFamily] = {
+    model_type: family for family in qwen_vl.FAMILIES for model_type in family.model_types
+}
+
+
+class UnsupportedFamilyError(ValueError):
+    """The base model is of a family the plugin has no grid for."""
+
+
+def get_family(model_type: str) -> StudentFamily:
+    """The family of a config's `model_type`.
+
+    Raises:
+        UnsupportedFamilyError: naming the supported ones.
+    """
+    if model_type not in FAMILIES:
+        supported = ", ".join(f"{family.name} ({model_type})" for model_type, family in FAMILIES.items())
+        raise UnsupportedFamilyError(
+            f"model_name_or_path: `p4d:` does not support base models of type {model_type!r}; supported: {supported}"
+        )
+    return FAMILIES[model_type]
+
+
+__all__ = ["FAMILIES", "StudentFamily", "TokenCountError", "UnsupportedFamilyError", "get_family", "locate_clips"]

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What differs between base video MLLMs: where the video tokens stand, and where the last hidden states come out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from rgpt4d_plugin.distill.batch import ClipTokens
+
+
+@dataclass(frozen=True)
+class StudentFamily:
+    """Base class of the families. A family is one small file that says its grid; the rest is shared.
+
+    Attributes:
+        name: for messages.
+        model_types: the `model_type`s of the family's configs.
+        templates: the host's templates that fit, for messages.
+    """
+
+    name: str
+    model_types: tuple[str, ...]
+    templates: tuple[str, ...]
+
+    def decoder(self, model: nn.Module) -> nn.Module:
+        """The text decoder whose output is the last hidden state, after its final norm: (B, L, C)."""
+        return model.get_decoder()
+
+    def hidden_size(self, config: Any) -> int:
+        """C, the width of those hidden states."""
+        return config.get_text_config().hidden_size
+
+    def frames_per_step(self, processor: Any) -> int:
+        """Frames that one temporal step of the token grid covers."""
+        raise NotImplementedError(f"{type(self).__name__}.frames_per_step")
+
+    def video_grids(self, inputs: dict[str, Any], processor: Any) -> list[tuple[int, int, int]]:
+        """Token grid (t, h, w) of every clip of a batch, in order, from the processor's outputs."""
+        raise NotImplementedError(f"{type(self).__name__}.video_grids")
+
+
+class TokenCountError(ValueError):
+    """The video tokens of a row do not match the grids of its clips."""
+
+
+def locate_clips(
+    input_ids: torch.Tensor,
+    video_token_id: int,
+    clips_per_row: Sequence[int],
+    grids: Sequence[tuple[int, int, int]],
+) -> list[ClipTokens | None]:
+    """Finds every clip's tokens in a padded batch.
+
+    In every family the tokens of a clip follow each other in row-major t, h, w order; text (Qwen3-VL's timestamps,
+    InternVL's frame names) may stand between the steps, so tokens are collected by id and split by count.
+
+    Args:
+        input_ids: (B, L).
+        video_token_id: the id that stands for one video token.
+        clips_per_row: number of clips in each row.
+        grids: (t, h, w) of all clips, rows in order.
+
+    Returns:
+        One entry per clip; None for a clip that lacks tokens because the row was cut before its end.
+
+    Raises:
+        TokenCountError: a row holds more video tokens than its clips have.
+    """
+    if len(clips_per_row) != input_ids.shape[0] or sum(clips_per_row) != len(grids):
+        raise TokenCountError(
+            f"{input_ids.shape[0]} rows and {len(grids)} grids, but clips per row are {list(clips_per_row)}"
+        )
+    length = input_ids.shape[1]
+    clips: list[ClipTokens | None] = []
+    for row, count in enumerate(clips_per_row):
+        positions = (input_ids[row] == video_token_id).nonzero().flatten() + row * length
+        taken = 0
+        for t, h, w in grids[len(clips) : len(clips) + count]:
+            size = t * h * w
+            here = positions[taken : taken + size]
+            clips.append(ClipTokens(here, (t, h, w)) if len(here) == size else None)
+            taken += size
+        if taken < len(positions):
+            raise TokenCountError(
+                f"row {row} of the batch has {len(positions)} video tokens, its {count} clip(s) only {taken}"
+            )
+    return clips

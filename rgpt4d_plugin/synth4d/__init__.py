@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Synthetic 4D: clips with exact ground truth, a tiny student, and a small expert really trained on such clips."""
+
+from pathlib import Path
+
+from .clips import DATASET, HELD_OUT, ClipSettings, decode_mp4, encode_mp4, make_clip, write_clips
+from .questions import KINDS, Question, ask
+from .scene import COLOURS, Ball, Clip4D, Scene, render, sample_scene
+
+
+TINY_EXPERT = Path(__file__).parent / "assets" / "l4p_tiny.safetensors"
+"""Checkpoint of the small expert, see `train_expert`."""
+
+__all__ = [
+    "COLOURS",
+    "DATASET",
+    "HELD_OUT",
+    "KINDS",
+    "TINY_EXPERT",
+    "Ball",
+    "Clip4D",
+    "ClipSettings",
+    "Question",
+    "Scene",
+    "ask",
+    "decode_mp4",
+    "encode_mp4",
+    "make_clip",
+    "render",
+    "sample_scene",
+    "write_clips",
+]

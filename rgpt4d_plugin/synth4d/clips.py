@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Synthetic clips on disk: mp4 files, their exact ground truth, and a dataset that LLaMA-Factory reads as it is.
+
+Layout of a folder written by `write_clips`:
+
+    dataset_info.json            registers `synth4d` and `synth4d_heldout`
+    synth4d.json                 question and answer records, columns as in the host's mllm_video_demo
+    synth4d_heldout.json         the same for clips that are never trained on
+    videos/clip_00000.mp4        H.264, constant frame rate
+    ground_truth/clip_00000.npz  maps of `Clip4D` plus the list of balls as JSON text
+    settings.json                how the folder was made; written last, so its presence means "complete"
+"""
+
+import io
+import json
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from os import PathLike
+from pathlib import Path
+
+import av
+import numpy as np
+
+from .questions import ask
+from .scene import Clip4D, render, sample_scene
+
+
+DATASET = "synth4d"
+HELD_OUT = "synth4d_heldout"
+_MAPS = ("depth", "flow_2d_backward", "motion", "camray", "instance", "timestamps", "intrinsics", "poses")
+
+
+@dataclass(frozen=True)
+class ClipSettings:
+    """How a folder of clips is made.
+
+    Attributes:
+        count: Clips in all.
+        seed: Clip i is drawn from (seed, i), so a longer run begins with the same clips.
+        held_out: Share of the clips, taken from the end, whose questions go to `synth4d_heldout`.
+        frames: Frames of a clip.
+        height: Pixel rows, even because of 4:2:0 chroma.
+        width: Pixel columns, even.
+        fps: Frames per second; at 2, the host's default `video_fps`, the host keeps every frame.
+        questions_per_clip: Questions drawn for a training clip, or None for all that apply; held-out clips keep all.
+        crf: H.264 quality, 0 (lossless) to 51; the noise of 10 is about 4 levels of 255.
+    """
+
+    count: int = 48
+    seed: int = 0
+    held_out: float = 0.25
+    frames: int = 16
+    height: int = 64
+    width: int = 64
+    fps: float = 2.0
+    questions_per_clip: int | None = None
+    crf: int = 10
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or self.frames < 2 or self.fps <= 0:
+            raise ValueError(f"Need at least one clip of two frames and a positive fps, found {self}.")
+        if self.height % 2 or self.width % 2:
+            raise ValueError(f"Height and width must be even for 4:2:0 video, found {self.height} x {self.width}.")
+        if not 0 <= self.held_out < 1:
+            raise ValueError(f"held_out must be in [0, 1), found {self.held_out}.")
+        if self.questions_per_clip is not None and self.questions_per_clip < 1:
+            raise ValueError(f"questions_per_clip must be None or at least 1, found {self.questions_per_clip}.")
+
+
+def write_clips(out_dir: str | PathLike, count: int = 48, seed: int = 0, **settings) -> Path:
+    """Write clips, ground truth and the dataset; a folder already made with the same settings is left as it is.
+
+    Args:
+        out_dir: Folder to write; use it as the host's `dataset_dir`.
+        count: Clips in all.
+        seed: Same seed, same files.
+        **settings: Other fields of `ClipSettings`.
+
+    Returns:
+        The folder.
+    """
+    out = Path(out_dir)
+    chosen = ClipSettings(count=count, seed=seed, **settings)
+    done = out / "settings.json"
+    if done.is_file() and json.loads(done.read_text()) == asdict(chosen):
+        return out
+    done.unlink(missing_ok=True)
+    for folder in ("videos", "ground_truth"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+
+    train, held_out = [], []
+    first_held_out = count - round(count * chosen.held_out)
+    for index in range(count):
+        rng = np.random.default_rng((seed, index))
+        clip = make_clip(rng, chosen)
+        video = f"videos/clip_{index:05d}.mp4"
+        (out / video).write_bytes(encode_mp4(clip.frames, chosen.fps, chosen.crf))
+        save_ground_truth(out / f"ground_truth/clip_{index:05d}.npz", clip)
+        questions = ask(clip, rng)
+        is_train = index < first_held_out
+        if is_train and chosen.questions_per_clip is not None:
+            kept = rng.permutation(len(questions))[: chosen.questions_per_clip]
+            questions = [questions[i] for i in sorted(kept)]
+        for question in questions:
+            (train if is_train else held_out).append(
+                {
+                    "messages": [
+                        {"content": f"<video>{question.text}", "role": "user"},
+                        {"content": question.answer, "role": "assistant"},
+                    ],
+                    "videos": [video],
+                    "kind": question.kind,
+                }
+            )
+
+    datasets = {DATASET: train} | ({HELD_OUT: held_out} if held_out else {})
+    for name, records in datasets.items():
+        _write_json(out / f"{name}.json", records)
+    _write_json(out / "dataset_info.json", {name: _dataset_entry(name) for name in datasets})
+    _write_json(done, asdict(chosen))
+    return out
+
+
+def make_clip(rng: np.random.Generator, settings: ClipSettings) -> Clip4D:
+    """Draw and render one clip; the ray grid has one ray per 8 x 8 pixels."""
+    scene = sample_scene(rng, settings.height, settings.width, settings.frames / settings.fps)
+    grid = (settings.height // 8, settings.width // 8)
+    return render(scene, settings.frames, settings.height, settings.width, settings.fps, grid)
+
+
+def encode_mp4(frames: np.ndarray, fps: float, crf: int = 10) -> bytes:
+    """H.264 file of RGB frames uint8 (T, H, W, 3) at a constant rate."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        rate = Fraction(fps).limit_denominator(1001)  # exact for every usual rate, 29.97 included
+        stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": "veryfast"})
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = 1  # bytes must not depend on the machine's core count
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    return buffer.getvalue()
+
+
+def decode_mp4(source: bytes | str | PathLike) -> np.ndarray:
+    """All frames of a video file or its bytes, RGB uint8 (T, H, W, 3)."""
+    with av.open(io.BytesIO(source) if isinstance(source, bytes) else str(source)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def save_ground_truth(path: str | PathLike, clip: Clip4D) -> None:
+    """Write the maps of a clip and its balls (colour, centre in m, radius in m, velocity in m/s) as one .npz file."""
+    balls = [
+        {
+            "colour": ball.colour,
+            "centre": ball.centre.tolist(),
+            "radius": ball.radius,
+            "velocity": ball.velocity.tolist(),
+        }
+        for ball in clip.scene.balls
+    ]
+    np.savez_compressed(path, balls=json.dumps(balls), **{name: getattr(clip, name) for name in _MAPS})
+
+
+def _dataset_entry(name: str) -> dict:
+    """The entry of the host's own mllm_video_demo, for another file."""
+    return {
+        "file_name": f"{name}.json",
+        "formatting": "sharegpt",
+        "columns": {"messages": "messages", "videos": "videos"},
+        "tags": {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"},
+    }
+
+
+def _write_json(path: Path, value: dict | list) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n")

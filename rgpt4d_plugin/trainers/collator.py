@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The host's SFT collator, which also hands each clip's frames and token positions to the distiller."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from llamafactory.data import SFTDataCollatorWith4DAttentionMask
+from PIL import Image
+
+from rgpt4d_plugin.distill import DistillBatch
+from rgpt4d_plugin.students import locate_clips
+from rgpt4d_plugin.trainers.mixin import BATCH_KEY
+from rgpt4d_plugin.trainers.run import P4DRun
+from rgpt4d_plugin.video import SeenClip, VideoError
+
+
+@dataclass
+class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
+    """Adds a `DistillBatch` under `p4d` to the host's batch.
+
+    The template's plugin must be a recording one (`patches.mm_plugin.with_recorder`).
+    """
+
+    p4d: P4DRun | None = None
+    cutoff_len: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._video_token_id = self.tokenizer.convert_tokens_to_ids(self.template.mm_plugin.video_token)
+
+    def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+        kept = [self._without_cut_clips(feature) for feature in features]
+        left_out = sum(_clips(old) - _clips(new) for old, new in zip(features, kept, strict=True))
+        clips_per_row = [_clips(feature) for feature in kept]
+
+        seen: list[tuple[SeenClip, torch.Tensor]] = []
+        with self.template.mm_plugin.recording(lambda clip: seen.append((clip, self._teacher_frames(clip)))):
+            batch = super().__call__(kept)  # takes the videos out of the features
+
+        grids = self.p4d.family.video_grids(batch, self.processor)
+        tokens = locate_clips(batch["input_ids"], self._video_token_id, clips_per_row, grids)
+        for (clip, _), found in zip(seen, tokens, strict=True):
+            if found is None:
+                raise VideoError(
+                    f"{clip.source}: its frames do not fill, or do not fit, the video tokens of its record. Either "
+                    "the file changed since the dataset was tokenised, or the host miscounts records with several "
+                    "clips of different length (its Qwen3-VL plugin does)."
+                )
+        batch[BATCH_KEY] = DistillBatch(
+            tokens=tokens,
+            frames=[frames for _, frames in seen],
+            timestamps=[clip.timestamps for clip, _ in seen],
+            left_out=left_out,
+        )
+        return batch
+
+    def _without_cut_clips(self, feature: dict[str, Any]) -> dict[str, Any]:
+        """The feature without the clips whose tokens `cutoff_len` cut; what is left of those tokens is masked.
+
+        The host keeps such a clip's pixels, and the model then refuses the batch for having more of them than tokens.
+        """
+        videos = feature.get("videos") or []
+        if not videos or len(feature["input_ids"]) < self.cutoff_len or feature.get("packing_params") is not None:
+            return feature
+
+        plugin = self.template.mm_plugin
+        metadata = plugin._get_video_token_metadata(videos, self.processor)  # from the headers, without decoding
+        if metadata is None:
+            metadata = plugin._get_mm_inputs([], videos, [], self.processor)
+        sizes = [t * h * w for t, h, w in self.p4d.family.video_grids(metadata, self.processor)]
+        positions = np.flatnonzero(np.asarray(feature["input_ids"]) == self._video_token_id)
+        whole = int((np.cumsum(sizes) <= len(positions)).sum())
+        if whole == len(videos):
+            return feature
+
+        feature = {**feature, "videos": videos[:whole]}
+        leftover = positions[sum(sizes[:whole]) :]
+        masks = {"input_ids": self.tokenizer.pad_token_id, "attention_mask": 0, "labels": self.label_pad_token_id}
+        for key, value in masks.items():
+            column = np.array(feature[key])
+            column[leftover] = value
+            feature[key] = column.tolist()
+        return feature
+
+    def _teacher_frames(self, clip: SeenClip) -> torch.Tensor:
+        """(T, 3, H, W) uint8 at the teacher's input size; both axes are stretched to it, as both token grids are."""
+        size = (self.p4d.teacher_config.width, self.p4d.teacher_config.height)
+        frames = [
+            np.asarray(frame.convert("RGB").resize(size, Image.Resampling.BILINEAR)) for frame in clip.frames
+        ]
+        return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).contiguous()
+
+
+def _clips(feature: dict[str, Any]) -> int:
+    return len(feature.get("videos") or [])

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trainer's side of distillation: a mixin over any `transformers.Trainer`.
+
+It adds the terms in `compute_loss`, logs them, and keeps the decoder trainable but out of every saved model. Loop,
+optimiser and distribution stay the Trainer's.
+"""
+
+import os
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file, save_file
+from transformers.integrations import is_deepspeed_zero3_enabled
+from transformers.utils import logging
+
+from rgpt4d_plugin.arguments import P4DConfigError
+from rgpt4d_plugin.distill import DistillBatch, Distiller, LatentDecoder
+from rgpt4d_plugin.teachers.l4p import load_l4p
+from rgpt4d_plugin.trainers.meter import TermMeter
+from rgpt4d_plugin.trainers.run import LOG_KEYS, P4DRun
+from rgpt4d_plugin.trainers.tap import StudentTap
+
+
+logger = logging.get_logger(__name__)
+
+BATCH_KEY = "p4d"
+"""Key of the `DistillBatch` in a collated batch."""
+
+DECODER_FILE = "p4d_decoder.safetensors"
+"""The decoder's weights in a checkpoint folder, for resuming."""
+
+
+class P4DTrainerMixin:
+    """Put in front of a Trainer class.
+
+    Args:
+        p4d: the checked run. The model must be given by keyword.
+        processor: of the student; its video processor says how many frames a temporal step covers.
+    """
+
+    def __init__(self, *args: Any, p4d: P4DRun, **kwargs: Any) -> None:
+        model, train_args = kwargs["model"], kwargs["args"]
+        arguments = p4d.arguments
+        decoder = LatentDecoder(
+            student_width=p4d.family.hidden_size(model.config),
+            teacher_width=p4d.teacher_config.dim,
+            hooks=len(p4d.hooks),
+            layers=arguments.decoder.layers,
+            hidden_size=arguments.decoder.hidden_size,
+            seed=train_args.seed,
+        ).to(train_args.device)
+        if is_deepspeed_zero3_enabled():
+            # The host keeps trainable weights in float32, except here: ZeRO-3 wants one dtype and keeps its own
+            # float32 copies.
+            decoder.to(next(model.parameters()).dtype)
+        self._p4d_tap = StudentTap(model, p4d.family, decoder)
+        super().__init__(*args, **kwargs)
+
+        device = self.args.device if arguments.teacher.device == "auto" else torch.device(arguments.teacher.device)
+        weights = arguments.loss.active
+        # Not an attribute of any module: no optimiser, wrapper or checkpoint ever sees the teacher.
+        teacher = load_l4p(
+            arguments.teacher.checkpoint, getattr(torch, arguments.teacher.dtype), device, tasks=p4d.tasks
+        )
+        self._p4d_distiller = Distiller(teacher, weights, arguments.loss.type, p4d.hooks)
+        self._p4d_tap.distiller = self._p4d_distiller
+        self._p4d_tap.frames_per_step = p4d.family.frames_per_step(kwargs["processor"])
+        scales = [weight if arguments.logging.weighted else 1.0 for weight in weights.values()]
+        self._p4d_meter = TermMeter([LOG_KEYS[term] for term in weights], scales, self.args.device)
+        self._p4d_learning_rate = arguments.decoder.learning_rate
+        self._p4d_global_clips: float | torch.Tensor = 1.0
+        self._p4d_left_out = 0
+
+    # Loss
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        batches, num_items = super().get_batch_samples(*args, **kwargs)
+        clips = sum(len(batch[BATCH_KEY]) for batch in batches)
+        self._p4d_global_clips = float(max(1, clips))
+        if self.args.world_size > 1:
+            # Filled on the device and summed there: nobody waits for the number.
+            total = torch.full((), float(clips), device=self.args.device)
+            dist.all_reduce(total)
+            self._p4d_global_clips = total.clamp(min=1.0)
+        return batches, num_items
+
+    def compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        inputs = dict(inputs)
+        batch: DistillBatch = inputs.pop(BATCH_KEY)
+        if not model.training:
+            return super().compute_loss(model, inputs, *args, **kwargs)
+
+        with self._p4d_tap.listen(batch) as tap:
+            loss = super().compute_loss(model, inputs, *args, **kwargs)
+            latents = tap.latents()
+        sums = self._p4d_distiller(latents, batch.to(latents.device))
+        self._p4d_meter.update(loss, sums.terms, sums.clips)
+        self._p4d_left_out += batch.left_out
+        return loss + self._p4d_scale() * sums.total
+
+    def _p4d_scale(self) -> float | torch.Tensor:
+        """Factor that turns a micro-batch's sum over clips into its share of the mean over the whole step's clips.
+
+        The Trainer divides by accumulation steps (if the model's loss is a mean, as the host says) and DDP and
+        DeepSpeed average over processes. Undoing both makes each clip weigh the same however the step is cut up.
+        """
+        divided = not self.model_accepts_loss_kwargs and self.compute_loss_func is None
+        steps = self.current_gradient_accumulation_steps if divided else 1
+        return steps * self.args.world_size / self._p4d_global_clips
+
+    def prediction_step(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        if self.args.predict_with_generate:  # inputs go to model.generate, which knows no such key
+            inputs.pop(BATCH_KEY, None)
+        return super().prediction_step(model, inputs, *args, **kwargs)
+
+    # Logging
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        if "loss" in logs:
+            logs.update(self._p4d_meter.drain())
+            if self._p4d_left_out:
+                logger.warning(
+                    f"p4d: {self._p4d_left_out} clip(s) on this process were left out since the last log, because "
+                    "`cutoff_len` cut their video tokens; raise it or lower `video_max_pixels` / `p4d.frames`."
+                )
+                self._p4d_left_out = 0
+        super().log(logs, *args, **kwargs)
+
+    # Optimiser
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        new = self.optimizer is None
+        optimizer = super().create_optimizer(*args, **kwargs)
+        if new and hasattr(optimizer, "add_param_group"):  # not DeepSpeed's stand-in for an optimiser of its own
+            self._p4d_group_decoder(optimizer)
+        return optimizer
+
+    def _p4d_group_decoder(self, optimizer: torch.optim.Optimizer) -> None:
+        """Checks that the decoder is optimised, and moves it to groups with its own learning rate if it has one."""
+        decoder = {id(parameter) for parameter in self._p4d_tap.decoder.parameters()}
+        grouped = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        if not decoder <= grouped:
+            raise P4DConfigError(
+                f"the optimiser {type(optimizer).__name__} of this recipe leaves the P4D decoder out; use a plain "
+                "`optim`"
+            )
+        if self._p4d_learning_rate is None:
+            return
+        for group in list(optimizer.param_groups):
+            own = [parameter for parameter in group["params"] if id(parameter) in decoder]
+            if own:
+                group["params"] = [parameter for parameter in group["params"] if id(parameter) not in decoder]
+                optimizer.add_param_group({**group, "params": own, "lr": self._p4d_learning_rate})
+
+    # Checkpoints: the decoder is beside the model, not in it
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        with self._p4d_tap.detached():
+            super().save_model(output_dir, _internal_call)
+        if _internal_call and not self.args.save_only_model:  # a checkpoint to resume from, not the final model
+            self._p4d_save_decoder(output_dir)
+
+    def _p4d_save_decoder(self, folder: str) -> None:
+        decoder = self._p4d_tap.decoder
+        gathered = nullcontext()
+        if is_deepspeed_zero3_enabled():
+            import deepspeed
+
+            gathered = deepspeed.zero.GatheredParameters(list(decoder.parameters()))
+        with gathered:
+            if self.args.should_save:
+                state = {name: tensor.detach().cpu().contiguous() for name, tensor in decoder.state_dict().items()}
+                save_file(state, os.path.join(folder, DECODER_FILE))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        with self._p4d_tap.detached():
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        path = os.path.join(resume_from_checkpoint, DECODER_FILE)
+        if not os.path.isfile(path):
+            raise FileNotFoundError(
+                f"cannot resume: {path} is missing; the checkpoint was saved without `p4d:` or with save_only_model"
+            )
+        self._p4d_tap.decoder.load_state_dict(load_file(path))
+
+    def _load_best_model(self) -> None:
+        # DeepSpeed restores its whole engine, the decoder included.
+        with nullcontext() if self.is_deepspeed_enabled else self._p4d_tap.detached():
+            super()._load_best_model()

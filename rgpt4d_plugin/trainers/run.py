@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run with distillation: the arguments, the student's family and the teacher's configuration, checked together."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from rgpt4d_plugin.arguments import P4DArguments, P4DConfigError
+from rgpt4d_plugin.distill import TERM_TASKS
+from rgpt4d_plugin.students import StudentFamily, get_family
+from rgpt4d_plugin.teachers.l4p import L4PConfig, read_l4p_config
+
+
+LOG_KEYS = {term: f"loss_{term}" for term in ("latent", *TERM_TASKS)}
+"""Logged name of each term. Besides: `loss_sft`, the host's own loss, and `p4d_videos`, clips per micro-batch."""
+
+ALL_LOG_KEYS = ("loss_sft", *LOG_KEYS.values(), "p4d_videos")
+
+
+@dataclass(frozen=True)
+class P4DRun:
+    """What the collator and the trainer need to know. Made before anything heavy is loaded."""
+
+    arguments: P4DArguments
+    family: StudentFamily
+    teacher_config: L4PConfig
+    hooks: tuple[int, ...]
+    tasks: tuple[str, ...]
+
+    @classmethod
+    def prepare(cls, arguments: P4DArguments, student_config: Any) -> "P4DRun":
+        """Checks student and teacher against the block.
+
+        Args:
+            arguments: the block, with at least one active term.
+            student_config: the base model's `PretrainedConfig`.
+
+        Raises:
+            UnsupportedFamilyError: the base model is of no supported family.
+            L4PCheckpointError: the teacher's file cannot be used.
+            P4DConfigError: the teacher has no such hooks or no head for a term.
+        """
+        family = get_family(student_config.model_type)
+        config = read_l4p_config(arguments.teacher.checkpoint)
+        tasks = tuple(TERM_TASKS[term] for term in arguments.loss.active if term != "latent")
+        problems = [
+            f"p4d.loss.{term}: the teacher {arguments.teacher.checkpoint} has no head {task!r}; "
+            f"it has {', '.join(config.tasks)}"
+            for term, task in TERM_TASKS.items()
+            if task in tasks and task not in config.tasks
+        ]
+        if problems:
+            raise P4DConfigError.from_problems(problems)
+
+        head_hooks = {task: tuple(config.tasks[task].hooks) for task in tasks or config.tasks}
+        hooks = tuple(arguments.hooks) if arguments.hooks is not None else next(iter(head_hooks.values()))
+        missing = [hook for hook in hooks if hook > config.blocks]
+        if missing:
+            problems.append(
+                f"p4d.hooks: {missing} do not exist in {arguments.teacher.checkpoint}: its feature list has the "
+                f"indices 0 to {config.blocks}"
+            )
+        elif tasks:
+            problems += [
+                f"p4d.hooks: {list(hooks)}, but the teacher's head {task!r} reads {list(needed)}; leave p4d.hooks "
+                "out, or set the weights of all maps to 0 to distil latents alone"
+                for task, needed in head_hooks.items()
+                if needed != hooks
+            ]
+        if problems:
+            raise P4DConfigError.from_problems(problems)
+        return cls(arguments, family, config, hooks, tasks)
+
+    def check_template(self, name: str, plugin: Any, tokenizer: Any) -> None:
+        """Raises P4DConfigError if the recipe's template has no video token, or one that is not the model's.
+
+        Args:
+            name: `template` of the recipe.
+            plugin: its multimodal plugin.
+            tokenizer: of the student.
+        """
+        token = plugin.video_token
+        if token is None or tokenizer.convert_tokens_to_ids(token) in (None, tokenizer.unk_token_id):
+            raise P4DConfigError.from_problems(
+                [
+                    f"template: {name!r} has no video token that the model's tokenizer knows; for {self.family.name} "
+                    f"use {' or '.join(self.family.templates)}"
+                ]
+            )

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tap on the student: decodes the last hidden states at the video tokens, inside the model's own forward.
+
+Inside, because DeepSpeed ZeRO-3 gathers a module's weights in its own forward order, DDP watches what a forward
+returns, and autocast is on there. Only the decoder's latents leave the forward; no hidden state is kept.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from rgpt4d_plugin.distill import DistillBatch, Distiller, LatentDecoder
+from rgpt4d_plugin.students import StudentFamily
+
+
+DECODER_NAME = "p4d_decoder"
+"""Attribute of the trained model that holds the decoder while it trains."""
+
+
+class StudentTap:
+    """Hooks on a student model and the decoder that trains with it.
+
+    Args:
+        model: the model that the Trainer gets, a PeftModel included. Gains the decoder as a submodule.
+        family: how to find the text decoder.
+        decoder: trained along; an optimiser, DDP and DeepSpeed find it in `model`.
+    """
+
+    def __init__(self, model: nn.Module, family: StudentFamily, decoder: LatentDecoder) -> None:
+        self.decoder = decoder
+        self._model = model
+        self._batch: DistillBatch | None = None
+        self._latents: torch.Tensor | None = None
+        self.distiller: Distiller | None = None
+        self.frames_per_step = 1
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        model.add_module(DECODER_NAME, decoder)
+        # The decoder module rather than its final norm: ZeRO-3 has re-partitioned the norm by the time of backward.
+        family.decoder(base).register_forward_hook(self._decode)
+        model.register_forward_hook(self._expose)
+
+    @contextmanager
+    def listen(self, batch: DistillBatch) -> Iterator["StudentTap"]:
+        """Decodes the next forward of the model, for the clips of `batch`."""
+        self._batch, self._latents = batch, None
+        try:
+            yield self
+        finally:
+            self._batch = self._latents = None
+
+    def latents(self) -> torch.Tensor:
+        """(windows * N of all clips, K, teacher width) of the forward inside `listen`.
+
+        Raises:
+            RuntimeError: the text decoder did not run; its output was not seen.
+        """
+        if self._latents is None:
+            raise RuntimeError(
+                "the hook on the student's text decoder did not run: the model calls another module than "
+                "get_decoder() returns, or was compiled before the trainer was built"
+            )
+        return self._latents
+
+    @contextmanager
+    def detached(self) -> Iterator[None]:
+        """The model without the decoder: what a saved or reloaded checkpoint is."""
+        del self._model._modules[DECODER_NAME]
+        try:
+            yield
+        finally:
+            self._model.add_module(DECODER_NAME, self.decoder)
+
+    def _decode(self, module: nn.Module, args: Any, output: Any) -> None:
+        batch = self._batch
+        if batch is None:
+            return
+        if self._latents is not None:
+            raise RuntimeError("the student's text decoder ran twice in one forward; its last output is ambiguous")
+        hidden = output[0] if isinstance(output, tuple) else output.last_hidden_state
+        if len(batch):
+            tokens = [
+                self.distiller.resample(hidden, clip, len(frames), self.frames_per_step)
+                for clip, frames in zip(batch.tokens, batch.frames, strict=True)
+            ]
+            self._latents = self.decoder(tokens[0] if len(tokens) == 1 else torch.cat(tokens))
+        else:
+            # A rank without a video must still use the decoder: gathers (ZeRO-3) and gradient buckets (DDP) wait for
+            # every rank. Its contribution is zero.
+            self._latents = self.decoder(hidden[:1, 0]) * 0.0
+
+    def _expose(self, module: nn.Module, args: Any, output: Any) -> None:
+        # DDP's search for unused parameters starts from the tensors that forward returns.
+        if self._latents is not None and isinstance(output, dict):
+            output["p4d_latents"] = self._latents
