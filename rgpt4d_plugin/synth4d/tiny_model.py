@@ -6,7 +6,9 @@ and processor. It has the real architecture and the real special tokens, so it t
 released model of its family.
 """
 
+import json
 import logging
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -49,17 +51,21 @@ _SPECIAL_TOKENS = (
 )
 _ADDED_TOKENS = ["<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<think>", "</think>"]
 
-# What the tokenizer's merges are learned from: every word here ends up as one or two tokens.
-_WORDS = """
-You are a helpful assistant. system user assistant How many balls are there? Is the camera moving? Is the red ball
-moving by itself? Which way does the green ball move? Does the blue ball come closer or go away? Which is nearer at the
-start, the yellow ball or the purple ball? Which is faster, the orange ball or the cyan ball or the white ball?
-yes no left right up down closer away red green blue yellow purple orange cyan white 2 3
+# What the tokenizer's merges are learned from. A word has two forms, with and without a space before it: an answer
+# begins a turn and so has none.
+_ANSWERS = (
+    "yes no left right up down closer away red green blue yellow purple orange cyan white system user assistant "
+    "near far slow fast still static moving A B C D"
+).split()
+_SENTENCES = """
+You are a helpful assistant. How many balls are there? Is the camera moving? Is the red ball moving by itself?
+Which way does the green ball move? Does the blue ball come closer or go away? Which is nearer at the start, the yellow
+ball or the purple ball? Which is faster, the orange ball or the cyan ball or the white ball?
 What is the depth of the object? How far is it from the camera in metres? How fast does it move in the video? seconds
 frame frames first last start end before after between near far slow fast still static moving object person car region
-Answer with one word. option Options: A. B. C. D. These images are uniformly sampled from a video of 8.0 seconds.
+Answer with one word. option Options: These images are uniformly sampled from a video of 8.0 seconds.
 """
-_MERGED_VOCABULARY = 640  # 256 bytes and some 380 merges, after which every word above is whole
+_MAX_VOCABULARY = 1024  # 256 bytes and at most as many merges as make every word above whole
 
 _CHAT_TEMPLATE = """{%- for message in messages %}
 {%- if loop.first and message['role'] != 'system' and default_system %}
@@ -175,18 +181,113 @@ def write_random_expert(path: str | PathLike, seed: int = 0) -> L4PConfig:
 
 
 def _build_tokenizer() -> Qwen2Tokenizer:
-    """Byte-level BPE with Qwen's own text splitting, merges learned from `_WORDS`."""
+    """Byte-level BPE with Qwen's own text splitting, merges learned from the words above."""
     learner = Tokenizer(BPE())
     learner.pre_tokenizer = Qwen2Tokenizer().backend_tokenizer.pre_tokenizer
     trainer = trainers.BpeTrainer(
-        vocab_size=_MERGED_VOCABULARY, initial_alphabet=sorted(ByteLevel.alphabet()), show_progress=False
+        vocab_size=_MAX_VOCABULARY,
+        min_frequency=1,
+        initial_alphabet=sorted(ByteLevel.alphabet()),
+        show_progress=False,
     )
-    learner.train_from_iterator(_WORDS.strip().splitlines(), trainer)
-    vocabulary = learner.get_vocab()
-    merges = [tuple(pair) for pair in _learned_merges(learner)]
-    tokenizer = Qwen2Tokenizer(vocab=vocabulary, merges=merges, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    learner.train_from_iterator([*_ANSWERS, *_SENTENCES.strip().splitlines()], trainer)
+    learned = json.loads(learner.to_str())["model"]
+    merges = [tuple(pair) for pair in learned["merges"]]
+    tokenizer = Qwen2Tokenizer(
+        vocab=learned["vocab"],
+        merges=merges,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        model_max_length=32768,
+    )
     tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in _SPECIAL_TOKENS])
     tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in _ADDED_TOKENS])
     return tokenizer
 
 
+def _token_ids(tokenizer: Qwen2Tokenizer) -> dict[str, int]:
+    return {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+
+
+def _build_processor(family: Family, sizes: StudentSizes, tokenizer: Qwen2Tokenizer) -> ProcessorMixin:
+    """Processor of the family whose smallest size is one token, so that small frames are not scaled up."""
+    # The bounds count one frame in Qwen2 and the whole clip in Qwen3; the upper one leaves scaling to the host.
+    grid = {
+        "patch_size": sizes.patch,
+        "merge_size": sizes.merge,
+        "temporal_patch_size": sizes.temporal_patch,
+        "size": {"shortest_edge": (sizes.patch * sizes.merge) ** 2, "longest_edge": 2**24},
+    }
+    processor, video_processor, default_system = {
+        "qwen2_vl": (Qwen2VLProcessor, Qwen2VLVideoProcessor, "You are a helpful assistant."),
+        "qwen2_5_vl": (Qwen2_5_VLProcessor, Qwen2VLVideoProcessor, "You are a helpful assistant."),
+        "qwen3_vl": (Qwen3VLProcessor, Qwen3VLVideoProcessor, ""),
+    }[family]
+    template = f"{{%- set default_system = '{default_system}' %}}\n{_CHAT_TEMPLATE}"
+    # Each part gets its own copy of the dictionaries, because some constructors change them.
+    return processor(
+        image_processor=Qwen2VLImageProcessor(**deepcopy(grid)),
+        tokenizer=tokenizer,
+        video_processor=video_processor(**deepcopy(grid)),
+        chat_template=template,
+    )
+
+
+def _build_config(family: Family, sizes: StudentSizes, tokenizer: Qwen2Tokenizer) -> PreTrainedConfig:
+    """Configuration of the family at the given sizes; the token ids are the tokenizer's."""
+    head_dim = sizes.hidden // sizes.heads
+    spatial = head_dim // 8
+    rope = {
+        "rope_type": "default",
+        "rope_theta": 10000.0,
+        "mrope_section": [head_dim // 2 - 2 * spatial, spatial, spatial],
+    }
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": sizes.hidden,
+        "intermediate_size": 4 * sizes.hidden,
+        "num_hidden_layers": sizes.layers,
+        "num_attention_heads": sizes.heads,
+        "num_key_value_heads": sizes.heads,
+        "initializer_range": sizes.initializer_range,
+        "rope_parameters": rope,
+        "bos_token_id": None,
+        **_token_ids(tokenizer),
+    }
+    vision = {
+        "depth": sizes.vision_layers,
+        "num_heads": sizes.vision_heads,
+        "patch_size": sizes.patch,
+        "spatial_merge_size": sizes.merge,
+        "temporal_patch_size": sizes.temporal_patch,
+        "initializer_range": sizes.initializer_range,
+    }
+    ids = {
+        f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>")
+        for name, token in (
+            ("image", "image_pad"),
+            ("video", "video_pad"),
+            ("vision_start", "vision_start"),
+            ("vision_end", "vision_end"),
+        )
+    }
+    if family == "qwen2_vl":
+        vision |= {"embed_dim": sizes.vision_hidden, "hidden_size": sizes.hidden, "mlp_ratio": 2}
+        return Qwen2VLConfig(text_config=text, vision_config=vision, **ids)
+    vision |= {
+        "hidden_size": sizes.vision_hidden,
+        "intermediate_size": 2 * sizes.vision_hidden,
+        "out_hidden_size": sizes.hidden,
+    }
+    if family == "qwen2_5_vl":
+        # Windows of 4 x 4 tokens in all layers but the last, as in the released model but for the count.
+        vision |= {
+            "window_size": 4 * sizes.merge * sizes.patch,
+            "fullatt_block_indexes": [sizes.vision_layers - 1],
+        }
+        return Qwen2_5_VLConfig(text_config=text, vision_config=vision, **ids)
+    rope["mrope_interleaved"] = True
+    text["head_dim"] = head_dim
+    # One vision layer feeds the first language layer, the shortest form of DeepStack.
+    vision |= {"num_position_embeddings": 16 * 16, "deepstack_visual_indexes": [0]}
+    return Qwen3VLConfig(text_config=text, vision_config=vision, **ids)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
 from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.utils import logging
 
@@ -175,16 +176,40 @@ class P4DTrainerMixin:
                 save_file(state, os.path.join(folder, DECODER_FILE))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
-        with self._p4d_tap.detached():
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
         path = os.path.join(resume_from_checkpoint, DECODER_FILE)
         if not os.path.isfile(path):
             raise FileNotFoundError(
                 f"cannot resume: {path} is missing; the checkpoint was saved without `p4d:` or with save_only_model"
             )
+        with self._p4d_tap.detached():
+            if self._p4d_is_whole_model():
+                _reload(self.model, resume_from_checkpoint)
+            else:
+                super()._load_from_checkpoint(resume_from_checkpoint, model)
         self._p4d_tap.decoder.load_state_dict(load_file(path))
 
     def _load_best_model(self) -> None:
-        # DeepSpeed restores its whole engine, the decoder included.
-        with nullcontext() if self.is_deepspeed_enabled else self._p4d_tap.detached():
+        if self.is_deepspeed_enabled:  # restores its whole engine, the decoder included
             super()._load_best_model()
+            return
+        with self._p4d_tap.detached():
+            if self._p4d_is_whole_model() and self.state.best_model_checkpoint is not None:
+                _reload(self.model, self.state.best_model_checkpoint)
+            else:
+                super()._load_best_model()
+
+    def _p4d_is_whole_model(self) -> bool:
+        """Whether a checkpoint holds the whole model, rather than an adapter or FSDP's shards."""
+        return isinstance(self.model, PreTrainedModel) and not self.is_fsdp_enabled
+
+
+def _reload(model: PreTrainedModel, folder: str) -> None:
+    """Loads a saved model's weights into `model`, in place.
+
+    The Trainer of transformers 5 looks a checkpoint's tensors up by the names of the module tree, but vision-language
+    models are saved under the names of their original release: it finds none, warns, and trains on from the base
+    weights (huggingface/transformers#43701). To be removed when that is mended. Float32 keeps the trained weights
+    exact; weights that `model` keeps in lower precision were saved in it and come back unchanged.
+    """
+    saved = type(model).from_pretrained(folder, dtype=torch.float32)
+    model.load_state_dict(saved.state_dict())

@@ -51,21 +51,19 @@ class P4DRun:
         if problems:
             raise P4DConfigError.from_problems(problems)
 
-        head_hooks = {task: tuple(config.tasks[task].hooks) for task in tasks or config.tasks}
-        hooks = tuple(arguments.hooks) if arguments.hooks is not None else next(iter(head_hooks.values()))
-        missing = [hook for hook in hooks if hook > config.blocks]
-        if missing:
+        needed = config.hooks_of(tasks or config.tasks)
+        hooks = tuple(arguments.hooks) if arguments.hooks is not None else needed
+        unknown = [hook for hook in hooks if hook > config.blocks]
+        if unknown:
             problems.append(
-                f"p4d.hooks: {missing} do not exist in {arguments.teacher.checkpoint}: its feature list has the "
+                f"p4d.hooks: {unknown} do not exist in {arguments.teacher.checkpoint}: its feature list has the "
                 f"indices 0 to {config.blocks}"
             )
-        elif tasks:
-            problems += [
-                f"p4d.hooks: {list(hooks)}, but the teacher's head {task!r} reads {list(needed)}; leave p4d.hooks "
+        if tasks and not set(needed) <= set(hooks):
+            problems.append(
+                f"p4d.hooks: {list(hooks)}, but the teacher's heads read {list(needed)}; add these, leave p4d.hooks "
                 "out, or set the weights of all maps to 0 to distil latents alone"
-                for task, needed in head_hooks.items()
-                if needed != hooks
-            ]
+            )
         if problems:
             raise P4DConfigError.from_problems(problems)
         return cls(arguments, family, config, hooks, tasks)

@@ -5,6 +5,7 @@ Source: L4P, NVlabs/L4P commit 8701a4b.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Self
 
 import torch
@@ -19,6 +20,14 @@ from .windows import append_window, window_starts
 # ImageNet statistics of RGB in [0, 1].
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
+
+
+# Cached per device: a tensor made from Python numbers on a GPU makes the host wait for the copy, at every step.
+@lru_cache(maxsize=8)
+def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, each (3, 1, 1) float32."""
+    with torch.inference_mode(False):
+        return tuple(torch.tensor(values, device=device).view(3, 1, 1) for values in (_MEAN, _STD))
 
 
 class L4P(nn.Module):
@@ -105,8 +114,7 @@ class L4P(nn.Module):
                 )
         else:
             raise ValueError(f"Expected frames in uint8 or floating point, found {frames.dtype}.")
-        mean = torch.tensor(_MEAN, dtype=torch.float32, device=self.device).view(3, 1, 1)
-        std = torch.tensor(_STD, dtype=torch.float32, device=self.device).view(3, 1, 1)
+        mean, std = _statistics(self.device)
         return ((frames - mean) / std).transpose(1, 2).to(self.dtype)
 
     def encode(self, clip: Tensor, only: Iterable[int] | None = None) -> list[Tensor] | dict[int, Tensor]:
