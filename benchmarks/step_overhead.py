@@ -15,6 +15,9 @@ Arms, all on one copy of the student and on the same inputs:
 - `p4d, all hidden`: `output_hidden_states=True` and its last entry, as the 4D-RGPT release does, instead of the tap.
   The hidden states stay until the loss is complete; the logits do not, so that nothing else differs.
 
+In bfloat16 the model's outputs are raised to float32, as accelerate does in every Trainer without DeepSpeed: with all
+hidden states returned, that is a copy of each of them. `--raw-outputs` leaves this out.
+
 Time is forward, backward and optimiser step. Arms take turns step by step, so that drift hits all alike.
 
 Memory is the most that torch had allocated at once during a step, less the weights and optimiser state of parts that
@@ -50,7 +53,7 @@ import torch  # noqa: E402
 import transformers  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.overrides import TorchFunctionMode  # noqa: E402
-from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration  # noqa: E402
+from transformers import AutoModelForImageTextToText, Qwen2_5_VLConfig  # noqa: E402
 
 from rgpt4d_plugin.arguments import PRESETS  # noqa: E402
 from rgpt4d_plugin.distill import DistillBatch, Distiller, LatentDecoder, distiller  # noqa: E402
@@ -102,7 +105,7 @@ def student_config(size: str) -> Qwen2_5_VLConfig:
 def make_student(args: argparse.Namespace) -> nn.Module:
     """The student on its device, vision tower frozen, the rest trained in full or by LoRA."""
     with torch.device(args.device):
-        model = Qwen2_5_VLForConditionalGeneration._from_config(
+        model = AutoModelForImageTextToText.from_config(
             student_config(args.size), dtype=getattr(torch, args.dtype), attn_implementation="sdpa"
         )
     model.config.use_cache = model.config.text_config.use_cache = False
@@ -114,7 +117,21 @@ def make_student(args: argparse.Namespace) -> nn.Module:
 
         names = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
         model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules=names))
+    if args.float32_outputs:
+        compute = model.forward
+        model.forward = lambda *inputs, **options: _float32(compute(*inputs, **options))
     return model.train()
+
+
+def _float32(output):
+    """A model's output with every floating-point tensor in it raised to float32, as accelerate does."""
+    if isinstance(output, Tensor):
+        return output.float() if output.is_floating_point() else output
+    if isinstance(output, tuple):
+        return tuple(_float32(part) for part in output)
+    for name in list(output):
+        output[name] = _float32(output[name])
+    return output
 
 
 def teacher_config(name: str) -> L4PConfig:
@@ -244,7 +261,7 @@ def _tapped_loss(bench: Bench, distiller: Distiller) -> Tensor:
 def all_hidden_loss(bench: Bench) -> Tensor:
     output = bench.model(**bench.inputs, output_hidden_states=True)
     loss, hidden_states = output.loss, output.hidden_states
-    del output
+    del output  # and with it the logits
     tokens = [
         bench.distiller.resample(hidden_states[-1], clip, len(frames), bench.tap.frames_per_step)
         for clip, frames in zip(bench.batch.tokens, bench.batch.frames, strict=True)
@@ -254,19 +271,18 @@ def all_hidden_loss(bench: Bench) -> Tensor:
 
 
 def heads_kept_loss(bench: Bench) -> Tensor:
-    with patch.object(distiller, "_FrozenHeadsLoss", _HeadsKept):
+    with patch.object(distiller, "_TermsWithGradient", _HeadsKept):
         return p4d_loss(bench)
 
 
 class _HeadsKept:
-    """Stands in for the distiller's autograd function: the same sums, left to plain autograd."""
+    """Stands in for the distiller's autograd function: the same terms, left to plain autograd."""
 
     @staticmethod
-    def apply(latents, distiller, features, window, scales):
-        split = list(latents.unsqueeze(0).unbind(2))
-        sums = [distiller.map_sum(term, split, features, window) for term in scales]
-        total = sum(scale * value for scale, value in zip(scales.values(), sums, strict=True))
-        return total, *[value.detach() for value in sums]
+    def apply(latents, distiller, features, plan):
+        terms = torch.stack([distiller.term(term, latents, features, plan) for term in distiller.weights])
+        weights = torch.tensor(list(distiller.weights.values()), device=terms.device)
+        return (weights * terms).sum(), terms.detach()
 
 
 @dataclass
@@ -348,9 +364,9 @@ def cpu_peak(bench: Bench, arm: Arm) -> int:
     """Most bytes allocated at once in a step on the CPU."""
     gc.collect()
     resident = tensor_bytes(resident_tensors(bench))
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
+    with torch.autograd.profiler.profile(profile_memory=True) as profiler:
         train_step(bench, arm)
-    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    events = [event for event in profiler.kineto_results.events() if event.name() == "[memory]"]
     current = peak = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
         current += event.nbytes()
@@ -390,7 +406,9 @@ def watch_cuda_syncs() -> Iterator[Counter]:
         finally:
             torch.cuda.set_sync_debug_mode(before)
     places.update(
-        _place(warning.filename, warning.lineno) for warning in caught if "synchroniz" in str(warning.message)
+        _place(warning.filename, warning.lineno)
+        for warning in caught
+        if "called a synchronizing" in str(warning.message)
     )
 
 
@@ -437,23 +455,22 @@ def _place(filename: str, line: int) -> str:
 
 def report(args: argparse.Namespace, bench: Bench, arms: list[Arm]) -> str:
     """Settings, table and added syncs, in Markdown."""
-    device = torch.cuda.get_device_name() if args.device == "cuda" else f"CPU, {torch.get_num_threads()} thread"
-    student, decoder = bench.tap._model, bench.tap.decoder
-    counts = {
-        "student": sum(p.numel() for p in student.parameters()) - sum(p.numel() for p in decoder.parameters()),
-        "decoder": sum(p.numel() for p in decoder.parameters()),
-        "teacher": sum(p.numel() for p in bench.distiller.teacher.parameters()),
-    }
+    device = torch.cuda.get_device_name() if args.device == "cuda" else "CPU, 1 thread"
+    modules = {"student": bench.model, "decoder": bench.tap.decoder, "teacher": bench.distiller.teacher}
+    counts = {name: sum(p.numel() for p in module.parameters()) for name, module in modules.items()}
+    counts["student"] -= counts["decoder"]  # a part of the model while it trains
     sizes = ", ".join(f"{name} {count / 1e6:,.2f} M" for name, count in counts.items())
     batch, length = bench.inputs["input_ids"].shape
     checkpointing = "on" if args.gradient_checkpointing else "off"
+    outputs = "float32" if args.float32_outputs else "as computed"
     lines = [
         f"### Step overhead, {args.size} student, {args.teacher} teacher, {date.today()}",
         "",
         f"- {device}; torch {torch.__version__}, transformers {transformers.__version__}",
-        f"- parameters: {sizes}; {args.train} fine-tuning, {args.dtype}, gradient checkpointing {checkpointing}",
+        f"- parameters: {sizes}; decoder of {args.decoder_layers} layer(s)",
+        f"- {args.train} fine-tuning, {args.dtype}, outputs {outputs}, gradient checkpointing {checkpointing}",
         f"- per step: {batch} x {length} tokens, {args.frames} frames per clip, tokens {bench.batch.tokens[0].grid}",
-        f"- {args.steps} steps per arm in turns after {args.warmup} of warm-up; decoder of {args.decoder_layers} layer(s)",
+        f"- {args.steps} steps per arm in turns after {args.warmup} of warm-up",
         "",
         "| arm | step ms, median | min..max | x sft | peak MiB | x sft | syncs |",
         "|---|---:|---:|---:|---:|---:|---:|",
@@ -463,7 +480,7 @@ def report(args: argparse.Namespace, bench: Bench, arms: list[Arm]) -> str:
         median = statistics.median(arm.seconds)
         lines.append(
             f"| {arm.name} | {1e3 * median:.1f} | {1e3 * min(arm.seconds):.1f}..{1e3 * max(arm.seconds):.1f} "
-            f"| {median / statistics.median(base.seconds):.2f} | {arm.peak / MIB:,.1f} | {arm.peak / base.peak:.2f} "
+            f"| {median / statistics.median(base.seconds):.2f} | {arm.peak / MIB:,.2f} | {arm.peak / base.peak:.2f} "
             f"| {arm.syncs.total()} |"
         )
     lines.append("")
@@ -483,6 +500,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     train.add_argument("--lora", dest="train", action="store_const", const="lora", help="r=16; the default for 7b")
     train.add_argument("--full", dest="train", action="store_const", const="full", help="weights in --dtype")
     parser.add_argument("--no-gradient-checkpointing", dest="gradient_checkpointing", action="store_false")
+    parser.add_argument(
+        "--raw-outputs", dest="float32_outputs", action="store_false", help="no float32 copies, as under DeepSpeed"
+    )
     parser.add_argument("--decoder-layers", type=int, default=1, help="1: the release's linear map; 3: the paper's")
     parser.add_argument("--frames", type=int, default=16, help="per clip, even")
     parser.add_argument("--batch", type=int, default=1, help="rows, one clip each")
@@ -493,6 +513,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     for name, value in DEFAULTS[args.size].items():
         if getattr(args, name) is None:
             setattr(args, name, value)
+    args.float32_outputs &= args.dtype == "bfloat16"
     if args.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda (the default for --size 7b): torch finds no GPU here")
     if args.frames < 2 or args.frames % 2:

@@ -61,11 +61,15 @@ def command_line_uses_p4d() -> bool:
     """Whether this process was started with a recipe, or an override, that has a `p4d:` block."""
     import yaml
 
-    if any(argument.startswith("p4d.") for argument in sys.argv[1:]):
+    if any(argument.startswith(("p4d.", "p4d=")) for argument in sys.argv[1:]):
         return True
     for argument in sys.argv[1:]:
         if argument.endswith((".yaml", ".yml")):
-            with open(argument, encoding="utf-8") as stream:
-                recipe = yaml.safe_load(stream)
-            return isinstance(recipe, dict) and "p4d" in recipe
+            try:
+                with open(argument, encoding="utf-8") as stream:
+                    recipe = yaml.safe_load(stream)
+            except (OSError, ValueError, yaml.YAMLError):  # no recipe: the host, or whose file it is, says so
+                continue
+            if isinstance(recipe, dict) and "p4d" in recipe:
+                return True
     return False

@@ -28,6 +28,8 @@ class _Reading:
     """What is seen of one video while the host reads it."""
 
     indices: list[int] | None = None
+    promised: bool = False
+    """Whether the file's header says how long it is."""
     frame_rate: float | None = None
     frames: list[Image] = field(default_factory=list)
 
@@ -60,18 +62,18 @@ class ClipRecorder:
 
     def _get_video_token_metadata(self, videos: list[Any], processor: Any) -> dict[str, Any] | None:
         for video in videos:
-            if isinstance(video, (str, os.PathLike)):
-                check_video(video)
+            _check_entry(video)
         return super()._get_video_token_metadata(videos, processor)
 
     def _get_video_sample_indices(self, video_stream: av.VideoStream, *args: Any, **kwargs: Any) -> Any:
-        if self._p4d_frames is None or video_stream.frames == 0:
+        if self._p4d_frames is None:
             indices = super()._get_video_sample_indices(video_stream, *args, **kwargs)
         else:
-            total = video_stream.frames
+            total = video_stream.frames or _count_frames(video_stream)
             indices = np.linspace(0, total - 1, min(total, self._p4d_frames)).astype(np.int32)
         if self._p4d_reading is not None:
             self._p4d_reading.indices = [int(index) for index in indices]
+            self._p4d_reading.promised = bool(video_stream.frames or video_stream.duration)
             rate = video_stream.average_rate or video_stream.guessed_rate
             self._p4d_reading.frame_rate = None if rate is None else float(rate)
         return indices
@@ -90,7 +92,8 @@ class ClipRecorder:
 
     def _p4d_read(self, video: Any, **kwargs: Any) -> dict[str, list]:
         is_file = isinstance(video, (str, os.PathLike))
-        name = os.fspath(video) if is_file else f"list of {len(video)} frames"
+        path = os.fspath(video) if is_file else next((frame for frame in video if isinstance(frame, str)), None)
+        name = path if is_file else f"list of {len(video)} frames"
         if not is_file:
             video = list(video)  # the host appends to it
         count = None if is_file else len(video)
@@ -98,22 +101,41 @@ class ClipRecorder:
         try:
             result = super()._regularize_videos([video], **kwargs)
         except (av.FFmpegError, OSError) as err:
-            raise VideoError(f"{name} cannot be decoded: {err}") from err
+            raise VideoError(f"{name} cannot be decoded: {err}", path) from err
         except StopIteration as err:  # the host's `next()` over video streams
-            raise VideoError(f"{name} has no video stream") from err
+            raise VideoError(f"{name} has no video stream", path) from err
         finally:
             self._p4d_reading = None
         frames = reading.frames[:count]
         if not frames:
-            raise VideoError(f"{name} has no frames")
-        if reading.indices is not None and _even(len(frames)) < _even(len(reading.indices)):
+            raise VideoError(f"{name} has no frames", path)
+        # Without a length in the header, the host samples more frames than there may be and counts what it gets.
+        if reading.promised and _even(len(frames)) < _even(len(reading.indices)):
             raise VideoError(
                 f"{name} is cut off or damaged: only {len(frames)} of the {len(reading.indices)} sampled frames could "
-                "be decoded"
+                "be decoded",
+                path,
             )
         if self._p4d_on_clip is not None:
             self._p4d_on_clip(SeenClip(name, frames, _timestamps(name, reading, len(frames), kwargs)))
         return result
+
+
+def _count_frames(stream: av.VideoStream) -> int:
+    """Frames of a file whose header (Matroska, WebM) does not say; the host seeks to the start before it decodes."""
+    return sum(packet.size > 0 for packet in stream.container.demux(stream))
+
+
+def _check_entry(video: Any) -> None:
+    """Raises VideoError unless a record's video is a file that can be read, or a list of frames that are there."""
+    if isinstance(video, (str, os.PathLike)):
+        check_video(video)
+    elif isinstance(video, list):
+        for frame in video:
+            if isinstance(frame, (str, os.PathLike)) and not os.path.isfile(frame):
+                raise VideoError(f"no such video frame: {os.fspath(frame)}", os.fspath(frame))
+    else:
+        raise VideoError(f"expected the name of a video file or a list of frames, got {video!r}", video)
 
 
 def _even(frames: int) -> int:
@@ -126,7 +148,7 @@ def _timestamps(name: str, reading: _Reading, count: int, kwargs: dict[str, Any]
     if reading.indices is None:  # a list of frames: the host takes them to be `video_fps` apart
         return [index / kwargs["video_fps"] for index in range(count)]
     if reading.frame_rate is None:
-        raise VideoError(f"{name} does not say its frame rate, so its frames have no timestamps")
+        raise VideoError(f"{name} does not say its frame rate, so its frames have no timestamps", name)
     return [index / reading.frame_rate for index in reading.indices[:count]]
 
 

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from rgpt4d_plugin.arguments import P4DArguments, P4DConfigError, parse_p4d
-from rgpt4d_plugin.patches.seams import check_host, replace, require
+from rgpt4d_plugin.patches.seams import check_host, require, wrap
 
 
 def patch(module: ModuleType) -> Callable[[], None]:
@@ -55,7 +55,7 @@ def patch(module: ModuleType) -> Callable[[], None]:
             _refuse_environment("USE_RAY", "Ray (USE_RAY)")
         return get_ray_args(args)
 
-    return replace(
+    return wrap(
         module,
         _parse_train_args=_parse_train_args,
         get_train_args=checked_get_train_args,

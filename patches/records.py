@@ -23,20 +23,34 @@ def naming_the_record(get_dataset: Callable[..., Any], data_args: Any) -> Callab
         try:
             return get_dataset(*args, **kwargs)
         except VideoError as err:
-            raise VideoError(f"{err}{where_used(str(err), data_args)}") from err
+            raise VideoError(f"{err}{where_used(err.entry, data_args)}", err.entry) from err
 
     return wrapped
 
 
-def where_used(message: str, data_args: Any) -> str:
-    """' (dataset ..., file ..., record ..., field videos)' for the first record whose video `message` names, or ''."""
+def where_used(video: Any, data_args: Any) -> str:
+    """' (dataset ..., file ..., record ..., field ..., media_dir ...)' of the first record with `video`, or ''.
+
+    Records are counted from 0.
+    """
     for name, path, column in _record_files(data_args):
         for number, record in enumerate(_records(path)):
-            videos = record.get(column) if isinstance(record, dict) else None
-            for video in videos if isinstance(videos, list) else [videos]:
-                if isinstance(video, str) and video and video in message:
-                    return f" (dataset {name!r}, file {path}, record {number}, field {column!r})"
+            entries = record.get(column) if isinstance(record, dict) else None
+            if video in _as_given(entries or [], data_args.media_dir):
+                media_dir = data_args.media_dir
+                return f" (dataset {name!r}, file {path}, record {number}, field {column!r}, media_dir {media_dir})"
     return ""
+
+
+def _as_given(entries: Any, media_dir: str) -> Iterator[Any]:
+    """What the host may make of a record's videos and their frames: it puts `media_dir` before those it finds there."""
+    if isinstance(entries, list):
+        for entry in entries:
+            yield from _as_given(entry, media_dir)
+    else:
+        yield entries
+        if isinstance(entries, str):
+            yield os.path.join(media_dir, entries)
 
 
 def _record_files(data_args: Any) -> Iterator[tuple[str, str, str]]:
@@ -47,13 +61,17 @@ def _record_files(data_args: Any) -> Iterator[tuple[str, str, str]]:
     for name, attributes in zip(names, get_dataset_list(names, data_args.dataset_dir), strict=True):
         if attributes.load_from == "file" and attributes.videos:
             path = os.path.join(data_args.dataset_dir, attributes.dataset_name)
-            if path.endswith((".json", ".jsonl")):
-                yield name, path, attributes.videos
+            for file in [os.path.join(path, file) for file in os.listdir(path)] if os.path.isdir(path) else [path]:
+                if file.endswith((".json", ".jsonl")):
+                    yield name, file, attributes.videos
 
 
 def _records(path: str) -> Iterator[Any]:
     with open(path, encoding="utf-8") as stream:
-        if path.endswith(".jsonl"):
-            yield from (json.loads(line) for line in stream if line.strip())
-        else:
-            yield from json.load(stream)
+        if path.endswith(".json"):
+            try:
+                yield from json.load(stream)
+                return
+            except json.JSONDecodeError:  # JSON lines under this name: the datasets library reads them all the same
+                stream.seek(0)
+        yield from (json.loads(line) for line in stream if line.strip())

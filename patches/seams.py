@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every seam shares: the supported hosts, the check that a name is there, and replacing it reversibly."""
 
+import sys
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import Any
 
@@ -17,7 +18,12 @@ class HostSeamError(RuntimeError):
 
 def host_version() -> str:
     """The installed LLaMA-Factory version."""
-    return version("llamafactory")
+    try:
+        return version("llamafactory")
+    except PackageNotFoundError:  # run from its source tree
+        from llamafactory.extras.env import VERSION
+
+        return VERSION
 
 
 def check_host() -> None:
@@ -51,3 +57,18 @@ def replace(module: ModuleType, **new: Any) -> Callable[[], None]:
             setattr(module, name, value)
 
     return undo
+
+
+def wrap(module: ModuleType, **new: Any) -> Callable[[], None]:
+    """Like `replace`, and in the host modules too that have from-imported the names: on undo, some have."""
+    old = {name: getattr(module, name) for name in new}
+
+    def swap(present: dict[str, Any], wanted: dict[str, Any]) -> None:
+        importers = [other for key, other in list(sys.modules.items()) if key.startswith("llamafactory.")]
+        for holder in (module, *importers):
+            for name, value in present.items():
+                if vars(holder).get(name) is value:
+                    setattr(holder, name, wanted[name])
+
+    swap(old, new)
+    return lambda: swap(new, old)

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from rgpt4d_plugin.arguments import P4DConfigError
-from rgpt4d_plugin.patches.seams import replace, require
+from rgpt4d_plugin.patches.seams import require, wrap
 
 
 def patch(module: ModuleType) -> Callable[[], None]:
@@ -28,4 +28,4 @@ def patch(module: ModuleType) -> Callable[[], None]:
             raise P4DConfigError("`p4d:` does not work with the host's v1 tree: unset USE_V1 or remove `p4d:`.")
         return get_args(args)
 
-    return replace(module, get_args=checked_get_args)
+    return wrap(module, get_args=checked_get_args)

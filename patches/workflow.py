@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from types import ModuleType
 from typing import Any
 
-from rgpt4d_plugin.patches.seams import replace, require
+from rgpt4d_plugin.patches.seams import replace, require, wrap
 
 
 _GLOBALS = (
@@ -44,7 +44,7 @@ def patch(module: ModuleType) -> Callable[[], None]:
                 _enter(stack, module, arguments, model_args, data_args, callbacks or [])
             run_sft(model_args, data_args, training_args, finetuning_args, generating_args, callbacks)
 
-    return replace(module, run_sft=run_sft_with_p4d)
+    return wrap(module, run_sft=run_sft_with_p4d)
 
 
 def _enter(

@@ -52,6 +52,10 @@ class TeacherArguments:
     dtype: Literal["float32", "bfloat16"] = _option("Precision the expert runs in.", default="bfloat16")
     device: str = _option("'auto' (the student's device), 'cpu', 'cuda' or 'cuda:N'.", default="auto")
 
+    def __post_init__(self) -> None:
+        if self.checkpoint is not None:
+            object.__setattr__(self, "checkpoint", os.path.expanduser(self.checkpoint))
+
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderArguments:
@@ -256,7 +260,7 @@ def _check_values(arguments: P4DArguments) -> list[str]:
                 "p4d.teacher.checkpoint: missing, but loss terms have weights: give the path of the L4P weights "
                 "(NVlabs/L4P), or set every weight of p4d.loss to 0"
             )
-        elif not os.path.isfile(os.path.expanduser(teacher.checkpoint)):
+        elif not os.path.isfile(teacher.checkpoint):
             problems.append(f"p4d.teacher.checkpoint: no such file: {teacher.checkpoint}")
     return problems
 

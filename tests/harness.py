@@ -72,7 +72,9 @@ def make_assets(root: Path) -> Assets:
     student = build_tiny_student(root / "student", hidden=32, layers=2, vision_hidden=32)
     write_random_expert(root / "expert.safetensors")
     clips = write_clips(root / "clips", count=3, seed=5, frames=12, held_out=0.0, questions_per_clip=1)
-    wide = write_clips(root / "wide", count=3, seed=6, frames=7, height=48, width=80, held_out=0.0, questions_per_clip=1)
+    wide = write_clips(
+        root / "wide", count=3, seed=6, frames=7, height=48, width=80, held_out=0.0, questions_per_clip=1
+    )
     # Shapes and lengths alternate, so that every batch is padded. Every answer is one word, so that the host's own
     # loss, a mean over a batch's tokens, is the same however a step is cut up.
     records = []

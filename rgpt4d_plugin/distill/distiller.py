@@ -6,6 +6,8 @@ the teacher's own frozen heads and compares the maps with the teacher's (paper, 
 Knows torch and a teacher, and no trainer or host.
 """
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +33,15 @@ class TermSums:
     clips: int
 
 
+@dataclass(frozen=True)
+class PlannedWindow:
+    """One window of one clip, with what it takes to make a clip's sums a mean."""
+
+    window: Window
+    counts: dict[str, int]
+    """Per term, valid elements of the whole clip, at least 1."""
+
+
 class Distiller:
     """Computes the active terms.
 
@@ -46,6 +57,9 @@ class Distiller:
         self.weights = weights
         self.kind = kind
         self.hooks = hooks
+        # One window fills a GPU, and memory counts there. On a CPU, torch takes its fast 3D convolution for batches
+        # only: two windows at once take less time than one.
+        self.windows_at_once = 8 if teacher.device.type == "cpu" else 1
 
     def resample(self, hidden: torch.Tensor, tokens: ClipTokens, frames: int, frames_per_step: int) -> torch.Tensor:
         """One clip's hidden states on the teacher's grid.
@@ -72,9 +86,18 @@ class Distiller:
             overlap_matrix(width, grid_w, device),
         ).flatten(0, 2)
 
-    def window_count(self, frames: int) -> int:
-        """Teacher windows over a clip of that many frames."""
-        return len(window_starts(frames, self.teacher.config.frames)[1])
+    def clip_windows(self, frames: torch.Tensor) -> torch.Tensor:
+        """The teacher's windows over a clip (T, 3, H, W): (windows, window length, 3, H, W), padded with its end."""
+        length = self.teacher.config.frames
+        padded, starts = window_starts(len(frames), length)
+        if padded > len(frames):
+            frames = torch.cat([frames, frames[-1:].expand(padded - len(frames), -1, -1, -1)])
+        return torch.stack([frames[start : start + length] for start in starts])
+
+    @torch.no_grad()
+    def features(self, windows: torch.Tensor) -> dict[int, torch.Tensor]:
+        """Teacher features at the hooks of windows (W, window length, 3, H, W) uint8: hook -> (W, N, C)."""
+        return self.teacher.encode(self.teacher.normalise(windows), only=self.hooks)
 
     def __call__(self, latents: torch.Tensor, batch: DistillBatch) -> TermSums:
         """The terms of a batch.
@@ -83,131 +106,106 @@ class Distiller:
             latents: (windows * N of all clips, K, C) decoded latents, clips and windows in order.
             batch: the clips, on the device of the latents.
         """
-        device = latents.device
-        total = latents.sum(dtype=torch.float32) * 0.0  # connected even if no clip has anything valid
-        terms = torch.zeros(len(self.weights), device=device)
-        tokens = self.teacher.config.tokens
-        offset = 0
-        with torch.autocast(device.type, enabled=False):
-            for frames in batch.frames:
-                count = self.window_count(len(frames)) * tokens
-                clip_latents = latents[offset : offset + count].float().unflatten(0, (-1, tokens))
-                offset += count
-                clip_total, clip_terms = self._clip(clip_latents, frames)
-                total = total + clip_total
-                terms = terms + clip_terms
+        total = latents[:0].sum(dtype=torch.float32)  # zero, yet connected: a batch without clips needs a gradient
+        terms = torch.zeros(len(self.weights), device=latents.device)
+        if not len(batch):
+            return TermSums(total, terms, 0)
+
+        plan = [planned for frames in batch.frames for planned in self._plan(len(frames))]
+        frames = torch.cat([self.clip_windows(frames) for frames in batch.frames])
+        windows = latents.unflatten(0, (len(plan), -1))
+        with torch.autocast(latents.device.type, enabled=False):
+            for first in range(0, len(plan), self.windows_at_once):
+                part = slice(first, first + self.windows_at_once)
+                features = self.features(frames[part])
+                part_total, part_terms = _TermsWithGradient.apply(windows[part].float(), self, features, plan[part])
+                total = total + part_total
+                terms = terms + part_terms
         return TermSums(total, terms, len(batch))
 
-    @torch.no_grad()
-    def _features(self, frames: torch.Tensor, starts: tuple[int, ...], padded: int) -> dict[int, torch.Tensor]:
-        """Teacher features of every window of a clip: hook -> (windows, N, C)."""
-        if padded > len(frames):
-            frames = torch.cat([frames, frames[-1:].expand(padded - len(frames), -1, -1, -1)])
-        windows = torch.stack([frames[start : start + self.teacher.config.frames] for start in starts])
-        return self.teacher.encode(self.teacher.normalise(windows), only=self.hooks)
-
-    def _clip(self, latents: torch.Tensor, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weighted total and unweighted terms of one clip, its latents being (windows, N, K, C)."""
+    def _plan(self, frames: int) -> list[PlannedWindow]:
+        """The windows of a clip of that many frames."""
         config = self.teacher.config
-        padded, starts = window_starts(len(frames), config.frames)
-        windows = plan_windows(len(frames), starts, config.frames, config.patch[0])
-        features = self._features(frames, starts, padded)
-
-        terms: dict[str, torch.Tensor] = {}
-        total = latents.new_zeros(())
-        if "latent" in self.weights:
-            terms["latent"] = self._latent_term(latents, features, windows)
-            total = total + self.weights["latent"] * terms["latent"]
-
-        map_weights = {term: weight for term, weight in self.weights.items() if term != "latent"}
-        if map_weights:
-            counts = self._map_counts(windows, list(map_weights))
-            scales = {term: map_weights[term] / max(1, counts[term]) for term in map_weights}
-            sums = {term: latents.new_zeros(()) for term in map_weights}
-            for index, window in enumerate(windows):
-                targets = {hook: feature[index : index + 1] for hook, feature in features.items()}
-                window_total, *window_sums = _FrozenHeadsLoss.apply(latents[index], self, targets, window, scales)
-                total = total + window_total
-                for term, value in zip(map_weights, window_sums, strict=True):
-                    sums[term] = sums[term] + value
-            terms |= {term: sums[term] / max(1, counts[term]) for term in map_weights}
-
-        return total, torch.stack([terms[term].detach() for term in self.weights])
-
-    def _latent_term(
-        self, latents: torch.Tensor, features: dict[int, torch.Tensor], windows: list[Window]
-    ) -> torch.Tensor:
-        """L_LD of a clip: mean over hooks, owned steps, positions and channels."""
-        grid = self.teacher.config.grid
-        total, count = latents.new_zeros(()), 0
-        for position, hook in enumerate(self.hooks):
-            for index, window in enumerate(windows):
-                value, number = masked_sum(
-                    latents[index, :, position].unflatten(0, grid),
-                    features[hook][index].unflatten(0, grid),
-                    window.steps,
-                    0,
-                    self.kind,
-                )
-                total, count = total + value, count + number
-        return total / max(1, count)
-
-    def _map_counts(self, windows: list[Window], terms: list[str]) -> dict[str, int]:
-        """Elements that each map term compares over a whole clip."""
+        _, starts = window_starts(frames, config.frames)
+        windows = plan_windows(frames, starts, config.frames, config.patch[0])
         counts = {}
-        for term in terms:
-            channels, _, height, width = self.teacher.config.map_shape(TERM_TASKS[term])
-            owned = [_owned(window, term) for window in windows]
-            counts[term] = sum(part.stop - part.start for part in owned) * channels * height * width
-        return counts
+        for term in self.weights:
+            if term == "latent":
+                shape = (len(self.hooks), *config.grid[1:], config.dim)
+            else:
+                channels, _, height, width = config.map_shape(TERM_TASKS[term])
+                shape = (channels, height, width)
+            owned = (_owned(window, term) for window in windows)
+            counts[term] = max(1, math.prod(shape) * sum(part.stop - part.start for part in owned))
+        return [PlannedWindow(window, counts) for window in windows]
 
-    def map_sum(
-        self, term: str, latents: list[torch.Tensor], features: dict[int, torch.Tensor], window: Window
+    def term(
+        self, term: str, latents: torch.Tensor, features: dict[int, torch.Tensor], plan: Iterable[PlannedWindow]
     ) -> torch.Tensor:
-        """One map term of one window, summed over its owned elements; latents K x (1, N, C)."""
-        task = TERM_TASKS[term]
-        with torch.no_grad():
-            target = self.teacher.decode(features, (task,), raw=True)[task]
-        dtype = self.teacher.dtype
-        student = {hook: latent.to(dtype) for hook, latent in zip(self.hooks, latents, strict=True)}
-        prediction = self.teacher.decode(student, (task,), raw=True)[task]
-        if term == "depth":
-            prediction, target = log_depth(prediction), log_depth(target)
-        return masked_sum(prediction, target, _owned(window, term), 2, self.kind)[0]
+        """One unweighted term over some windows: the sum of their shares in their clips' means.
+
+        Args:
+            term: name of an active term.
+            latents: (W, N, K, C) float32.
+            features: the teacher's, hook -> (W, N, C).
+            plan: the W windows.
+        """
+        if term == "latent":
+            grid = self.teacher.config.grid
+            prediction = latents.unflatten(1, grid)  # (W, t, h, w, K, C)
+            target = torch.stack([features[hook] for hook in self.hooks], dim=2).unflatten(1, grid)
+            dim = 0
+        else:
+            task = TERM_TASKS[term]
+            with torch.no_grad():
+                target = self.teacher.decode(features, (task,), raw=True)[task]
+            student = dict(zip(self.hooks, latents.to(self.teacher.dtype).unbind(2)))
+            prediction = self.teacher.decode(student, (task,), raw=True)[task]
+            if term == "depth":
+                prediction, target = log_depth(prediction), log_depth(target)
+            dim = 1  # (channels, T, H', W') of each window
+        shares = []
+        for index, planned in enumerate(plan):
+            value, _ = masked_sum(prediction[index], target[index], _owned(planned.window, term), dim, self.kind)
+            shares.append(value / planned.counts[term])
+        return torch.stack(shares).sum()
 
 
-class _FrozenHeadsLoss(torch.autograd.Function):
-    """Explicit terms of one window, with their gradient for the latents taken at once, head by head.
+class _TermsWithGradient(torch.autograd.Function):
+    """The terms of some windows, with their gradient for the latents taken at once, term by term.
 
-    The heads' activations (gigabytes per clip at the released size) are freed after each head instead of being kept
-    for the backward pass of the whole step: peak memory is one head on one window, at no extra computation.
+    What a term needs for its gradient (a head's activations are gigabytes per window at the released size) is freed
+    after that term, instead of being kept for the backward pass of the whole step: peak memory is one head on one
+    chunk of windows, at no extra computation.
     """
 
     @staticmethod
-    def forward(ctx, latents, distiller, features, window, scales):
-        """latents (N, K, C) float32 -> the weighted total, then each term's plain sum (no gradient)."""
+    def forward(ctx, latents, distiller, features, plan):
+        """latents (W, N, K, C) float32 -> weighted total (), and unweighted terms, which carry no gradient."""
         gradient = torch.zeros_like(latents) if ctx.needs_input_grad[0] else None
-        total = latents.new_zeros(())
-        sums = []
-        for term, scale in scales.items():
+        values = []
+        for term, weight in distiller.weights.items():
             with torch.set_grad_enabled(gradient is not None):
                 leaf = latents.detach().requires_grad_(gradient is not None)
-                value = distiller.map_sum(term, list(leaf.unsqueeze(0).unbind(2)), features, window)
+                value = distiller.term(term, leaf, features, plan)
             if gradient is not None:
-                gradient += scale * torch.autograd.grad(value, leaf)[0]
-            sums.append(value.detach())
-            total = total + scale * sums[-1]
+                gradient.add_(torch.autograd.grad(value, leaf)[0], alpha=weight)
+            values.append(value.detach())
         if gradient is not None:
             ctx.save_for_backward(gradient)
-        ctx.mark_non_differentiable(*sums)
-        return total, *sums
+        terms = torch.stack(values)
+        ctx.mark_non_differentiable(terms)
+        total = sum(weight * value for weight, value in zip(distiller.weights.values(), values))
+        return total, terms
 
     @staticmethod
-    def backward(ctx, grad_total, *grad_sums):
+    def backward(ctx, grad_total, grad_terms):
         (gradient,) = ctx.saved_tensors
-        return grad_total * gradient, None, None, None, None
+        return grad_total * gradient, None, None, None
 
 
 def _owned(window: Window, term: str) -> slice:
+    """Steps (latent term) or frames (maps) of a window that count."""
+    if term == "latent":
+        return window.steps
     return window.flow_frames if term == "flow" else window.frames
-

@@ -87,9 +87,7 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
     def _teacher_frames(self, clip: SeenClip) -> torch.Tensor:
         """(T, 3, H, W) uint8 at the teacher's input size; both axes are stretched to it, as both token grids are."""
         size = (self.p4d.teacher_config.width, self.p4d.teacher_config.height)
-        frames = [
-            np.asarray(frame.convert("RGB").resize(size, Image.Resampling.BILINEAR)) for frame in clip.frames
-        ]
+        frames = [np.asarray(frame.convert("RGB").resize(size, Image.Resampling.BILINEAR)) for frame in clip.frames]
         return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).contiguous()
 
 

@@ -88,8 +88,8 @@ class StudentTap:
             self._latents = self.decoder(tokens[0] if len(tokens) == 1 else torch.cat(tokens))
         else:
             # A rank without a video must still use the decoder: gathers (ZeRO-3) and gradient buckets (DDP) wait for
-            # every rank. Its contribution is zero.
-            self._latents = self.decoder(hidden[:1, 0]) * 0.0
+            # every rank. The distiller makes nothing of it.
+            self._latents = self.decoder(hidden[:1, 0])
 
     def _expose(self, module: nn.Module, args: Any, output: Any) -> None:
         # DDP's search for unused parameters starts from the tensors that forward returns.

@@ -4,13 +4,22 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import av
 from PIL.Image import Image
 
 
 class VideoError(ValueError):
-    """A video cannot be used. The message names the file and what is wrong with it."""
+    """A video cannot be used. The message names the file and what is wrong with it.
+
+    Attributes:
+        entry: what the record has for the video: the file, as the host was given it, or a frame of a list of frames.
+    """
+
+    def __init__(self, message: str, entry: Any = None):
+        super().__init__(message)
+        self.entry = entry
 
 
 @dataclass(frozen=True)
@@ -31,22 +40,22 @@ def check_video(path: str | os.PathLike) -> None:
     """
     path = os.fspath(path)
     if not os.path.exists(path):
-        raise VideoError(f"no such video: {path}")
+        raise VideoError(f"no such video: {path}", path)
     try:
         container = av.open(path)
     except (av.FFmpegError, OSError) as err:
-        raise VideoError(f"{path} is not a readable video: {err.strerror}") from err
+        raise VideoError(f"{path} is not a readable video: {err.strerror}", path) from err
     with container:
         stream = next((stream for stream in container.streams if stream.type == "video"), None)
         if stream is None:
-            raise VideoError(f"{path} has no video stream")
+            raise VideoError(f"{path} has no video stream", path)
         try:
             if next(_packets(container, stream), None) is None:
-                raise VideoError(f"{path} has no frames")
+                raise VideoError(f"{path} has no frames", path)
             if stream.duration:
                 _check_end(path, container, stream)
         except av.FFmpegError as err:
-            raise VideoError(f"{path} is damaged or cut off: {err.strerror}") from err
+            raise VideoError(f"{path} is damaged or cut off: {err.strerror}", path) from err
 
 
 def _packets(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
@@ -61,11 +70,11 @@ def _check_end(path: str, container: av.container.InputContainer, stream: av.Vid
     reached = 0
     for packet in _packets(container, stream):
         if packet.is_corrupt:
-            raise VideoError(f"{path} is cut off or damaged at {float(packet.dts * stream.time_base):.2f} s")
+            raise VideoError(f"{path} is cut off or damaged at {float(packet.dts * stream.time_base):.2f} s", path)
         time = packet.pts if packet.pts is not None else packet.dts
         reached = max(reached, (time or 0) + (packet.duration or 0))
     # Headers round: a twentieth of the clip is more than any of them is off, and less than a cut worth finding here.
     # Whatever a cut leaves of the sampled frames is checked again, exactly, when the clip is decoded.
     if promised - reached > stream.duration / 20:
         found, expected = (float(time * stream.time_base) for time in (reached, promised))
-        raise VideoError(f"{path} is cut off: it ends at {found:.2f} s, its header promises {expected:.2f} s")
+        raise VideoError(f"{path} is cut off: it ends at {found:.2f} s, its header promises {expected:.2f} s", path)

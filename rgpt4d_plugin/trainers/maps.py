@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Teacher's and student's maps of one dataset record, through the host's own data path: what a person looks at."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
+from llamafactory.hparams import get_train_args
+from llamafactory.model import load_config, load_model, load_tokenizer
+from safetensors.torch import load_file
+
+from rgpt4d_plugin.distill import TERM_TASKS, Distiller, LatentDecoder
+from rgpt4d_plugin.patches.mm_plugin import with_recorder
+from rgpt4d_plugin.teachers.l4p import load_l4p
+from rgpt4d_plugin.trainers.collator import P4DDataCollator
+from rgpt4d_plugin.trainers.mixin import BATCH_KEY, DECODER_FILE
+from rgpt4d_plugin.trainers.run import P4DRun
+from rgpt4d_plugin.trainers.tap import StudentTap
+
+
+@dataclass(frozen=True)
+class ClipMaps:
+    """Maps of the first window of a record's first clip, all float32 on the CPU.
+
+    Attributes:
+        frames: (T, H, W, 3) uint8, what the teacher saw.
+        teacher: per term ("depth", "flow", ...) the map (channels, T, H', W'): depth, flow in pixels, motion logits.
+        student: the same, from the student's latents through the teacher's heads.
+    """
+
+    frames: np.ndarray
+    teacher: dict[str, np.ndarray]
+    student: dict[str, np.ndarray]
+
+
+@torch.no_grad()
+def clip_maps(recipe: dict[str, Any], dataset: str, record: int, checkpoint: str | None = None) -> ClipMaps:
+    """Runs one record of a dataset through student and teacher.
+
+    Args:
+        recipe: a recipe with a `p4d:` block.
+        dataset: name in the recipe's dataset_info.json.
+        record: number of the record.
+        checkpoint: folder of a full fine-tuning checkpoint with its decoder; None: the recipe's model and the decoder
+            as it is when training starts.
+    """
+    with tempfile.TemporaryDirectory() as output:
+        recipe = {**recipe, "dataset": dataset, "output_dir": output}
+        if checkpoint is not None:
+            recipe["model_name_or_path"] = checkpoint
+        model_args, data_args, training_args, finetuning_args, _ = get_train_args(recipe)
+    arguments = finetuning_args.p4d
+    run = P4DRun.prepare(arguments, load_config(model_args))
+    tokenizer_module = load_tokenizer(model_args)
+    template = with_recorder(
+        get_template_and_fix_tokenizer(tokenizer_module["tokenizer"], data_args), arguments.frames
+    )
+    data = get_dataset(template, model_args, data_args, training_args, stage="sft", **tokenizer_module)
+    model = load_model(tokenizer_module["tokenizer"], model_args, finetuning_args, is_trainable=False)
+
+    decoder = LatentDecoder(
+        run.family.hidden_size(model.config),
+        run.teacher_config.dim,
+        len(run.hooks),
+        arguments.decoder.layers,
+        arguments.decoder.hidden_size,
+        training_args.seed,
+    )
+    if checkpoint is not None:
+        decoder.load_state_dict(load_file(Path(checkpoint) / DECODER_FILE))
+    teacher = load_l4p(arguments.teacher.checkpoint, device=model.device, tasks=run.tasks)
+    tap = StudentTap(model, run.family, decoder.to(model.device))
+    tap.distiller = Distiller(teacher, arguments.loss.active, arguments.loss.type, run.hooks)
+    tap.frames_per_step = run.family.frames_per_step(tokenizer_module["processor"])
+
+    collator = P4DDataCollator(
+        template=template, model=model, p4d=run, cutoff_len=data_args.cutoff_len, **tokenizer_module
+    )
+    inputs = collator([dict(data["train_dataset"][record])])
+    batch = inputs.pop(BATCH_KEY).to(model.device)
+    with tap.listen(batch):
+        model(**{name: value.to(model.device) for name, value in inputs.items() if torch.is_tensor(value)})
+        latents = tap.latents()[: run.teacher_config.tokens]
+
+    terms = [term for term in TERM_TASKS if term in arguments.loss.active]
+    tasks = [TERM_TASKS[term] for term in terms]
+    window = tap.distiller.clip_windows(batch.frames[0])[:1]
+    targets = teacher.decode(tap.distiller.features(window), tasks)
+    predictions = teacher.decode({hook: latents[None, :, k] for k, hook in enumerate(run.hooks)}, tasks)
+    return ClipMaps(
+        frames=batch.frames[0].permute(0, 2, 3, 1).cpu().numpy(),
+        teacher={term: targets[task][0].cpu().numpy() for term, task in zip(terms, tasks)},
+        student={term: predictions[task][0].cpu().numpy() for term, task in zip(terms, tasks)},
+    )

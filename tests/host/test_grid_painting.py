@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Invariant 3: painting one block of a video changes the decoder's input most at the token that stands for it."""
+
+import dataclasses
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rgpt4d_plugin.distill import ClipTokens, DistillBatch
+from rgpt4d_plugin.synth4d.clips import decode_mp4, encode_mp4
+from rgpt4d_plugin.synth4d.tiny_model import FAMILIES, build_tiny_student
+from tests.host.parts import host_parts
+
+
+TOKEN = 16
+"""Pixels along a side of one token of the tiny students: patches of 8, merged by 2."""
+
+PAIR = 2
+"""Frames of one token."""
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def parts(request, assets, tmp_path_factory):
+    """Host objects and model of one family."""
+    root = tmp_path_factory.mktemp(request.param)
+    student = build_tiny_student(root / "student", request.param, hidden=32, layers=2, vision_hidden=32)
+    template = "qwen3_vl_nothink" if request.param == "qwen3_vl" else "qwen2_vl"
+    recipe = assets.recipe(root / "out", model_name_or_path=str(student), template=template, video_maxlen=16)
+    found = host_parts(recipe)
+    assert found.model.config.model_type == request.param
+    return found
+
+
+@pytest.fixture
+def template(parts):
+    return parts.recording()
+
+
+def noise(seed, frames, height, width):
+    """A grey clip with faint noise, (T, H, W, 3) uint8."""
+    return np.random.default_rng(seed).integers(110, 140, (frames, height, width, 3), dtype=np.uint8)
+
+
+def save(path, pixels):
+    path.write_bytes(encode_mp4(pixels, 2.0, crf=0))  # at the host's own rate, so that it keeps every frame
+    return str(path)
+
+
+def paint(pixels, t, y, x):
+    """The clip with the block of token (t, y, x) in black and white."""
+    pixels = pixels.copy()
+    block = pixels[PAIR * t : PAIR * (t + 1), TOKEN * y : TOKEN * (y + 1), TOKEN * x : TOKEN * (x + 1)]
+    block[..., : TOKEN // 2, :] = 0
+    block[..., TOKEN // 2 :, :] = 255
+    return pixels
+
+
+def decoder_input(model, batch):
+    """What the text decoder gets, (B, L, C), in the model's own forward."""
+    caught = []
+    handle = model.get_decoder().register_forward_pre_hook(
+        lambda module, args, kwargs: caught.append(kwargs["inputs_embeds"]), with_kwargs=True
+    )
+    try:
+        with torch.no_grad():
+            model(**{key: value for key, value in batch.items() if key not in ("p4d", "labels")})
+    finally:
+        handle.remove()
+    (embeds,) = caught
+    return embeds
+
+
+def positions(grid):
+    """Corners and two inner tokens of a grid (t, h, w)."""
+    t, h, w = (size - 1 for size in grid)
+    places = [(0, 0, 0), (t, h, w), (0, h, 0), (t, 0, w), (t // 2, h // 2, w // 2), (t // 2 + 1, 1, w - 1)]
+    return sorted({(min(a, t), min(b, h), min(c, w)) for a, b, c in places})
+
+
+def assert_painting_is_seen(parts, template, features, clips, grids):
+    """Paints blocks of each clip in turn.
+
+    Args:
+        features: makes the batch's features.
+        clips: path and pixels of each clip, in the order of the batch.
+        grids: (t, h, w) expected of each.
+    """
+    parts.model.eval()
+    collator = parts.collator(template)
+    plain = collator(features())
+    before = decoder_input(parts.model, plain)
+    assert [clip.grid for clip in plain["p4d"].tokens] == grids
+    video_token = parts.tokenizer.convert_tokens_to_ids("<|video_pad|>")
+    every = torch.cat([clip.index for clip in plain["p4d"].tokens]).tolist()
+    assert sorted(every) == (plain["input_ids"].flatten() == video_token).nonzero().flatten().tolist()
+    for clip, (path, pixels) in enumerate(clips):
+        for place in positions(grids[clip]):
+            save(path, paint(pixels, *place))
+            batch = collator(features())
+            change = (decoder_input(parts.model, batch) - before).norm(dim=-1).flatten()
+            token = batch["p4d"].tokens[clip].index.view(grids[clip])[place].item()
+            assert change.argmax().item() == token, f"clip {clip}, token {place}"
+            # And the teacher sees it there, in that clip alone, for those frames alone.
+            for other, (old, new) in enumerate(zip(plain["p4d"].frames, batch["p4d"].frames)):
+                changed = (old.int() - new.int()).abs().amax((1, 2, 3)) > 20  # the codec's own noise is far less
+                expected = torch.zeros(len(old), dtype=torch.bool)
+                if other == clip:
+                    expected[PAIR * place[0] : PAIR * (place[0] + 1)] = True
+                assert torch.equal(changed, expected), f"clip {clip}, token {place}, frames of clip {other}"
+        save(path, pixels)
+
+
+@pytest.mark.parametrize(("height", "width"), [(48, 80), (96, 32)])
+def test_one_clip(parts, template, tmp_path, height, width):
+    """Not square, and seven frames: the last one fills its pair alone."""
+    path, pixels = tmp_path / "clip.mp4", noise(0, 7, height, width)
+    save(path, pixels)
+    assert_painting_is_seen(
+        parts,
+        template,
+        lambda: [parts.encode(template, "<video>What?", videos=[str(path)])],
+        [(path, pixels)],
+        [(4, height // TOKEN, width // TOKEN)],
+    )
+
+
+def test_a_batch_of_everything(parts, template, tmp_path):
+    """Text alone, an image beside a video, two videos of other shapes in one sample, and padding."""
+    # The host's Qwen3-VL plugin miscounts samples whose clips differ in length.
+    shorter = 7 if parts.model.config.model_type == "qwen3_vl" else 4
+    shapes = [(5, 48, 80), (7, 48, 80), (shorter, 80, 48)]
+    paths = [tmp_path / f"{index}.mp4" for index in range(3)]
+    clips = [(path, noise(index, *shape)) for index, (path, shape) in enumerate(zip(paths, shapes))]
+    for path, pixels in clips:
+        save(path, pixels)
+    image = Image.fromarray(noise(9, 1, 64, 64)[0])
+
+    def features():
+        names = [str(path) for path in paths]
+        return [
+            parts.encode(template, "How many balls are there?"),
+            parts.encode(template, "Is <image> in <video>?", images=[image], videos=names[:1]),
+            parts.encode(template, "Which is nearer?"),
+            parts.encode(template, "<video>Is it in this one? <video>Which?", videos=names[1:]),
+            parts.encode(template, "<image>What?", images=[image]),
+        ]
+
+    grids = [((frames + 1) // PAIR, height // TOKEN, width // TOKEN) for frames, height, width in shapes]
+    assert_painting_is_seen(parts, template, features, clips, grids)
+
+
+@pytest.mark.parametrize("with_image", [False, True])
+def test_a_batch_without_video(parts, template, with_image):
+    """Without images either the host appends one of its own; no token of it is taken for a clip."""
+    image = Image.fromarray(noise(9, 1, 64, 64)[0])
+    features = [parts.encode(template, "Hello?"), parts.encode(template, "How are you?")]
+    if with_image:
+        features[1] = parts.encode(template, "<image>What?", images=[image])
+    batch = parts.collator(template)(features)
+    assert "pixel_values" in batch
+    assert len(batch["p4d"]) == 0 and batch["p4d"].frames == [] and batch["p4d"].left_out == 0
+
+
+def test_the_teacher_gets_the_same_frames_at_its_own_size(parts, template, tmp_path):
+    path = tmp_path / "clip.mp4"
+    save(path, noise(0, 7, 48, 80))
+    batch = parts.collator(template)([parts.encode(template, "<video>What?", videos=[str(path)])])["p4d"]
+
+    (frames,) = batch.frames
+    assert frames.shape == (7, 3, 64, 64) and frames.dtype == torch.uint8 and frames.is_contiguous()
+    for found, pixels in zip(frames, decode_mp4(path)):
+        expected = np.asarray(Image.fromarray(pixels).resize((64, 64), Image.Resampling.BILINEAR))
+        assert np.array_equal(found.permute(1, 2, 0), expected)
+    assert batch.timestamps == [[frame / 2 for frame in range(7)]]
+
+
+# --- the record between collator and trainer -------------------------------------------------------------------------
+
+
+def tensors_of(value):
+    """Every tensor in a nest of dataclasses and lists."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if dataclasses.is_dataclass(value):
+        return [found for field in dataclasses.fields(value) for found in tensors_of(getattr(value, field.name))]
+    return [found for item in value for found in tensors_of(item)] if isinstance(value, (list, tuple)) else []
+
+
+def a_batch():
+    tokens = [ClipTokens(torch.arange(4), (1, 2, 2)), ClipTokens(torch.arange(4, 6), (2, 1, 1))]
+    frames = [torch.zeros(count, 3, 8, 8, dtype=torch.uint8) for count in (2, 3)]
+    return DistillBatch(tokens, frames, [[0.0, 0.5], [0.0, 0.5, 1.0]], left_out=1)
+
+
+def test_to_moves_every_tensor():
+    batch = a_batch()
+    moved = batch.to("meta", non_blocking=True)
+    assert [tensor.device.type for tensor in tensors_of(moved)] == ["meta"] * 4
+    assert [tensor.device.type for tensor in tensors_of(batch)] == ["cpu"] * 4
+    assert (len(moved), moved.timestamps, moved.left_out) == (2, batch.timestamps, 1)
+    assert [clip.grid for clip in moved.tokens] == [clip.grid for clip in batch.tokens]
+
+
+def test_pin_memory_pins_every_tensor(monkeypatch):
+    """As the data loader's pinning thread calls it, on a batch as the collator returns it."""
+    pinned = []
+
+    def pin(tensor, *args):
+        pinned.append(tensor.clone())
+        return pinned[-1]
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    found = torch.utils.data._utils.pin_memory.pin_memory({"p4d": a_batch()})["p4d"]
+    assert isinstance(found, DistillBatch) and len(pinned) == 4
+    assert {id(tensor) for tensor in tensors_of(found)} == {id(tensor) for tensor in pinned}
+    assert replace(found, tokens=[], frames=[]) == replace(a_batch(), tokens=[], frames=[])

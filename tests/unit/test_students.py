@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finding a clip's tokens in a batch, on rows written by hand, and naming the supported base models."""
+
+import pytest
+import torch
+
+from rgpt4d_plugin.distill import ClipTokens
+from rgpt4d_plugin.students import FAMILIES, TokenCountError, UnsupportedFamilyError, get_family, locate_clips
+
+
+TEXT, PAD, VIDEO = 1, 0, 9
+
+
+def locate(rows, clips_per_row, grids):
+    """The clips as (flat positions, grid), None where a clip is cut."""
+    found = locate_clips(torch.tensor(rows), VIDEO, clips_per_row, grids)
+    assert all(clip is None or (isinstance(clip, ClipTokens) and clip.index.dtype == torch.int64) for clip in found)
+    return [clip and (clip.index.tolist(), clip.grid) for clip in found]
+
+
+def test_one_run_per_clip():
+    """Qwen2-VL and Qwen2.5-VL."""
+    rows = [[TEXT, VIDEO, VIDEO, VIDEO, VIDEO, TEXT]]
+    assert locate(rows, [1], [(2, 1, 2)]) == [([1, 2, 3, 4], (2, 1, 2))]
+
+
+def test_text_between_the_steps():
+    """Qwen3-VL: each step stands behind the text of its timestamp."""
+    rows = [[TEXT, VIDEO, VIDEO, TEXT, TEXT, VIDEO, VIDEO, TEXT, VIDEO, VIDEO]]
+    assert locate(rows, [1], [(3, 1, 2)]) == [([1, 2, 5, 6, 8, 9], (3, 1, 2))]
+
+
+def test_several_clips_of_different_grids_in_one_row():
+    rows = [[VIDEO, VIDEO, TEXT, VIDEO, VIDEO, VIDEO, TEXT, VIDEO]]
+    grids = [(1, 1, 2), (1, 3, 1), (1, 1, 1)]
+    assert locate(rows, [3], grids) == [([0, 1], grids[0]), ([3, 4, 5], grids[1]), ([7], grids[2])]
+
+
+def test_clips_that_touch_are_split_by_count():
+    assert locate([[VIDEO] * 5], [2], [(1, 1, 2), (3, 1, 1)]) == [([0, 1], (1, 1, 2)), ([2, 3, 4], (3, 1, 1))]
+
+
+def test_rows_with_and_without_clips():
+    """Positions count through the whole batch, and rows without a clip take no grid."""
+    rows = [[TEXT, TEXT, TEXT, PAD], [TEXT, VIDEO, VIDEO, TEXT], [TEXT, PAD, PAD, PAD], [VIDEO, TEXT, VIDEO, PAD]]
+    grids = [(2, 1, 1), (1, 1, 1), (1, 1, 1)]
+    assert locate(rows, [0, 1, 0, 2], grids) == [([5, 6], grids[0]), ([12], grids[1]), ([14], grids[2])]
+
+
+def test_no_clip_at_all():
+    assert locate([[TEXT, TEXT], [TEXT, PAD]], [0, 0], []) == []
+
+
+def test_left_padding():
+    rows = [[PAD, PAD, TEXT, VIDEO, VIDEO], [TEXT, VIDEO, VIDEO, VIDEO, TEXT]]
+    assert locate(rows, [1, 1], [(2, 1, 1), (3, 1, 1)]) == [([3, 4], (2, 1, 1)), ([6, 7, 8], (3, 1, 1))]
+
+
+def test_a_clip_that_was_cut_is_none():
+    """The clips before it, and those of the rows after it, are found all the same."""
+    rows = [[VIDEO, TEXT, VIDEO, VIDEO], [TEXT, VIDEO, VIDEO, TEXT]]
+    grids = [(1, 1, 1), (3, 1, 1), (2, 1, 1)]
+    assert locate(rows, [2, 1], grids) == [([0], grids[0]), None, ([5, 6], grids[2])]
+    assert locate([[TEXT, TEXT]], [1], [(1, 1, 1)]) == [None]
+
+
+@pytest.mark.parametrize(
+    ("rows", "clips_per_row", "grids", "message"),
+    [
+        ([[VIDEO, VIDEO, VIDEO]], [1], [(2, 1, 1)], r"row 0 .* has 3 video tokens, its 1 clip\(s\) only 2"),
+        # A neighbour that lacks tokens does not make up for it.
+        ([[VIDEO, TEXT], [VIDEO, VIDEO]], [1, 1], [(2, 1, 1), (1, 1, 1)], r"row 1 .* has 2 video tokens"),
+        ([[TEXT, VIDEO]], [0], [], r"row 0 .* has 1 video tokens, its 0 clip\(s\) only 0"),
+        ([[VIDEO]], [1], [], "1 rows and 0 grids, but clips per row are \\[1\\]"),
+        ([[VIDEO], [VIDEO]], [1], [(1, 1, 1)], "2 rows and 1 grids"),
+    ],
+)
+def test_counts_that_do_not_match_are_refused(rows, clips_per_row, grids, message):
+    with pytest.raises(TokenCountError, match=message):
+        locate(rows, clips_per_row, grids)
+
+
+def test_families_by_model_type():
+    assert [get_family(name).name for name in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")] == [
+        "Qwen2-VL",
+        "Qwen2.5-VL",
+        "Qwen3-VL",
+    ]
+    assert all(model_type in family.model_types for model_type, family in FAMILIES.items())
+
+
+def test_an_unsupported_family_names_the_supported_ones():
+    with pytest.raises(UnsupportedFamilyError, match="does not support base models of type 'llava_next'") as error:
+        get_family("llava_next")
+    for model_type, family in FAMILIES.items():
+        assert f"{family.name} ({model_type})" in str(error.value)
