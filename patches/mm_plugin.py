@@ -27,6 +27,7 @@ from rgpt4d_plugin.video import SeenClip, VideoError, check_video
 class _Reading:
     """What is seen of one video while the host reads it."""
 
+    from_file: bool
     indices: list[int] | None = None
     promised: bool = False
     """Whether the file's header says how long it is."""
@@ -79,9 +80,9 @@ class ClipRecorder:
         return indices
 
     def _preprocess_image(self, image: Image, **kwargs: Any) -> Image:
-        # The host repeats a clip's last frame to fill the last temporal patch: the same object again is no new frame.
+        # The host repeats a file's last frame to fill the last temporal patch: the same object again is no new frame.
         reading = self._p4d_reading
-        if reading is not None and not (reading.frames and reading.frames[-1] is image):
+        if reading is not None and not (reading.from_file and reading.frames and reading.frames[-1] is image):
             reading.frames.append(image)
         return super()._preprocess_image(image, **kwargs)
 
@@ -97,7 +98,7 @@ class ClipRecorder:
         if not is_file:
             video = list(video)  # the host appends to it
         count = None if is_file else len(video)
-        self._p4d_reading = reading = _Reading()
+        self._p4d_reading = reading = _Reading(from_file=is_file)
         try:
             result = super()._regularize_videos([video], **kwargs)
         except (av.FFmpegError, OSError) as err:

@@ -43,7 +43,7 @@ def where_used(video: Any, data_args: Any) -> str:
 
 
 def _as_given(entries: Any, media_dir: str) -> Iterator[Any]:
-    """What the host may make of a record's videos and their frames: it puts `media_dir` before those it finds there."""
+    """What the host may make of a record's videos and frames: it puts `media_dir` before those it finds there."""
     if isinstance(entries, list):
         for entry in entries:
             yield from _as_given(entry, media_dir)

@@ -85,7 +85,10 @@ def _enter(
             get_template_and_fix_tokenizer=make_recording_template,
             get_dataset=records.naming_the_record(get_dataset, data_args),
             SFTDataCollatorWith4DAttentionMask=functools.partial(
-                P4DDataCollator, p4d=run, cutoff_len=data_args.cutoff_len
+                P4DDataCollator,
+                p4d=run,
+                cutoff_len=data_args.cutoff_len,
+                where_used=functools.partial(records.where_used, data_args=data_args),
             ),
             CustomSeq2SeqTrainer=functools.partial(P4DSeq2SeqTrainer, p4d=run),
             plot_loss=plot_loss_and_terms,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The host's SFT collator, which also hands each clip's frames and token positions to the distiller."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,12 +26,22 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
 
     p4d: P4DRun | None = None
     cutoff_len: int = 0
+    where_used: Callable[[Any], str] | None = None
+    """Says which record a video comes from, for errors."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._video_token_id = self.tokenizer.convert_tokens_to_ids(self.template.mm_plugin.video_token)
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+        try:
+            return self._collate(features)
+        except VideoError as err:
+            if self.where_used is None:
+                raise
+            raise VideoError(f"{err}{self.where_used(err.entry)}", err.entry) from err
+
+    def _collate(self, features: list[dict[str, Any]]) -> dict[str, Any]:
         kept = [self._without_cut_clips(feature) for feature in features]
         left_out = sum(_clips(old) - _clips(new) for old, new in zip(features, kept, strict=True))
         clips_per_row = [_clips(feature) for feature in kept]
@@ -46,7 +57,8 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
                 raise VideoError(
                     f"{clip.source}: its frames do not fill, or do not fit, the video tokens of its record. Either "
                     "the file changed since the dataset was tokenised, or the host miscounts records with several "
-                    "clips of different length (its Qwen3-VL plugin does)."
+                    "clips of different length (its Qwen3-VL plugin does).",
+                    clip.source,
                 )
         batch[BATCH_KEY] = DistillBatch(
             tokens=tokens,
