@@ -113,14 +113,15 @@ class Distiller:
 
         plan = [planned for frames in batch.frames for planned in self._plan(len(frames))]
         frames = torch.cat([self.clip_windows(frames) for frames in batch.frames])
-        windows = latents.unflatten(0, (len(plan), -1))
-        with torch.autocast(latents.device.type, enabled=False):
+        # The teacher may live on a device of its own (p4d.teacher.device).
+        windows = latents.to(self.teacher.device).unflatten(0, (len(plan), -1))
+        with torch.autocast(windows.device.type, enabled=False):
             for first in range(0, len(plan), self.windows_at_once):
                 part = slice(first, first + self.windows_at_once)
                 features = self.features(frames[part])
                 part_total, part_terms = _TermsWithGradient.apply(windows[part].float(), self, features, plan[part])
-                total = total + part_total
-                terms = terms + part_terms
+                total = total + part_total.to(total.device)
+                terms = terms + part_terms.to(terms.device)
         return TermSums(total, terms, len(batch))
 
     def _plan(self, frames: int) -> list[PlannedWindow]:

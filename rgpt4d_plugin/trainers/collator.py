@@ -48,18 +48,18 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
 
         seen: list[tuple[SeenClip, torch.Tensor]] = []
         with self.template.mm_plugin.recording(lambda clip: seen.append((clip, self._teacher_frames(clip)))):
-            batch = super().__call__(kept)  # takes the videos out of the features
+            try:
+                batch = super().__call__(kept)  # takes the videos out of the features
+            except StopIteration as err:
+                # The model ran out of grids while it numbered the positions. Left alone, a data loader takes this for
+                # the end of the epoch and the run ends early, without an error.
+                raise self._miscounted(seen[0][0].source) from err
 
         grids = self.p4d.family.video_grids(batch, self.processor)
         tokens = locate_clips(batch["input_ids"], self._video_token_id, clips_per_row, grids)
         for (clip, _), found in zip(seen, tokens, strict=True):
             if found is None:
-                raise VideoError(
-                    f"{clip.source}: its frames do not fill, or do not fit, the video tokens of its record. Either "
-                    "the file changed since the dataset was tokenised, or the host miscounts records with several "
-                    "clips of different length (its Qwen3-VL plugin does).",
-                    clip.source,
-                )
+                raise self._miscounted(clip.source)
         batch[BATCH_KEY] = DistillBatch(
             tokens=tokens,
             frames=[frames for _, frames in seen],
@@ -67,6 +67,15 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
             left_out=left_out,
         )
         return batch
+
+    @staticmethod
+    def _miscounted(source: str) -> VideoError:
+        return VideoError(
+            f"{source}, or a clip in the same batch, does not fit the video tokens of its record. Either the file "
+            "changed since the dataset was tokenised, or the host miscounts records with several clips of different "
+            "length (its Qwen3-VL plugin does).",
+            source,
+        )
 
     def _without_cut_clips(self, feature: dict[str, Any]) -> dict[str, Any]:
         """The feature without the clips whose tokens `cutoff_len` cut; what is left of those tokens is masked.

@@ -89,14 +89,14 @@ class P4DTrainerMixin:
 
     def compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         inputs = dict(inputs)
-        batch: DistillBatch = inputs.pop(BATCH_KEY)
+        batch: DistillBatch = inputs.pop(BATCH_KEY).to(self.args.device)  # where the data loader has put it already
         if not model.training:
             return super().compute_loss(model, inputs, *args, **kwargs)
 
         with self._p4d_tap.listen(batch) as tap:
             loss = super().compute_loss(model, inputs, *args, **kwargs)
             latents = tap.latents()
-        sums = self._p4d_distiller(latents, batch.to(latents.device))
+        sums = self._p4d_distiller(latents, batch)
         self._p4d_meter.update(loss, sums.terms, sums.clips)
         self._p4d_left_out += batch.left_out
         return loss + self._p4d_scale() * sums.total

@@ -12,6 +12,7 @@ from PIL import Image
 from rgpt4d_plugin.distill import ClipTokens, DistillBatch
 from rgpt4d_plugin.synth4d.clips import decode_mp4, encode_mp4
 from rgpt4d_plugin.synth4d.tiny_model import FAMILIES, build_tiny_student
+from rgpt4d_plugin.video import VideoError
 from tests.host.parts import host_parts
 
 
@@ -150,6 +151,20 @@ def test_a_batch_of_everything(parts, template, tmp_path):
 
     grids = [((frames + 1) // PAIR, height // TOKEN, width // TOKEN) for frames, height, width in shapes]
     assert_painting_is_seen(parts, template, features, clips, grids)
+
+
+@pytest.mark.parametrize("lengths", [(4, 7), (7, 4)])
+def test_two_clips_of_different_length_in_one_sample(parts, template, tmp_path, lengths):
+    """Right where the host counts them right; never a wrong grid, and never a StopIteration, which ends an epoch."""
+    paths = [save(tmp_path / f"{index}.mp4", noise(index, frames, 48, 80)) for index, frames in enumerate(lengths)]
+    features = [parts.encode(template, "<video><video>Which?", videos=paths)]
+    collator = parts.collator(template)
+    if parts.model.config.model_type != "qwen3_vl":
+        grids = [clip.grid for clip in collator(features)["p4d"].tokens]
+        assert grids == [((frames + 1) // PAIR, 3, 5) for frames in lengths]
+        return
+    with pytest.raises(VideoError, match=r"\.mp4.* several clips of different length"):
+        collator(features)
 
 
 @pytest.mark.parametrize("with_image", [False, True])

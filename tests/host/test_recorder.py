@@ -154,7 +154,6 @@ def test_lists_of_frames(parts, processor, tmp_path, kind, count):
     assert inputs["video_grid_thw"][0, 0] == 2
 
 
-@pytest.mark.xfail(strict=True, reason="the recorder takes any repeated image object for the host's filling")
 @pytest.mark.parametrize("pattern", ["abb", "aabc", "aa"])
 def test_a_frame_that_is_listed_twice_counts_twice(parts, processor, pattern):
     images = {name: Image.new("RGB", (64, 48), (80 * index,) * 3) for index, name in enumerate("abc")}

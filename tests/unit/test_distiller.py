@@ -329,10 +329,11 @@ def test_autocast_changes_nothing_but_the_decoder(teacher):
 # --- the decoder -----------------------------------------------------------------------------------------------------
 
 
-def test_decoder_draws_from_its_own_generator():
+@pytest.mark.parametrize("layers", [1, 3])
+def test_decoder_draws_from_its_own_generator(layers):
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    one, two, other = (LatentDecoder(24, 16, 3, layers=3, hidden_size=32, seed=seed) for seed in (1, 1, 2))
+    one, two, other = (LatentDecoder(24, 16, 3, layers, hidden_size=32, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters()))
     assert all(not torch.equal(a.weight, b.weight) for a, b in zip(one.layers, other.layers))
