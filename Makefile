@@ -20,7 +20,7 @@ demo: install
 	$(BIN)/rgpt4d demo recipes/demo_cpu.yaml
 
 test: install lint
-	$(TEST_ENV) $(BIN)/python -m pytest
+	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .

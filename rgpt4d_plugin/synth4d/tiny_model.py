@@ -35,7 +35,7 @@ from transformers import (
 )
 
 from ..teachers.l4p import L4P, L4PConfig, save_l4p
-from .train_expert import TINY
+from .tiny_expert import TINY
 
 
 logger = logging.getLogger(__name__)

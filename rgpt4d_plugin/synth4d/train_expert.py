@@ -12,6 +12,7 @@ import json
 import logging
 import math
 import time
+from collections.abc import Callable
 from os import PathLike
 
 import numpy as np
@@ -19,77 +20,13 @@ import torch
 import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..teachers.l4p import L4P, L4PConfig, TaskConfig, load_l4p, save_l4p
-from .clips import ClipSettings, decode_mp4, encode_mp4, make_clip
+from ..teachers.l4p import L4P, load_l4p, save_l4p
+from .tiny_expert import TINY, evaluate, make_sample, save_preview
 
 
 logger = logging.getLogger(__name__)
-
-_HOOKS = (2, 3, 4, 5)
-# The two shallow pyramid levels stop at half the official resolution, which makes a CPU step twice as fast; the
-# head's final resize brings the maps to the full frame, as it does in the released model.
-_PIXEL_MAPS = {
-    "actpost_scale_factors": ((1, 1, 1), (1, 0, 0), (0, 0, 0), (-1, -1, -1)),
-    "fusion_scale_factors": ((1, 2, 2), (1, 2, 2), (2, 1, 1), (2, 2, 2)),
-    "hooks": _HOOKS,
-}
-
-TINY = L4PConfig(
-    frames=16,
-    height=64,
-    width=64,
-    patch=(2, 8, 8),
-    dim=96,
-    blocks=6,
-    heads=4,
-    mlp_hidden=192,
-    eps=1e-6,
-    feature_dim=16,
-    last_dim=8,
-    layer_dims=(16, 16, 24, 24),
-    tasks={
-        "depth": TaskConfig(channels=1, activation="exp", **_PIXEL_MAPS),
-        "flow_2d_backward": TaskConfig(channels=2, **_PIXEL_MAPS),
-        "dyn_mask": TaskConfig(channels=1, **_PIXEL_MAPS),
-        "camray": TaskConfig(
-            channels=6,
-            actpost_scale_factors=((1, 0, 0), (1, 0, 0), (0, 0, 0), (-1, -1, -1)),
-            fusion_scale_factors=((1, 1, 1), (1, 1, 1), (2, 1, 1), (2, 2, 2)),
-            hooks=_HOOKS,
-            output_size=(16, 8, 8),
-        ),
-    },
-)
-"""Configuration of the shipped expert: 16 x 64 x 64 in, 8 x 8 x 8 tokens, about 1.2 M parameters."""
-
-_CLIPS = ClipSettings(frames=TINY.frames, height=TINY.height, width=TINY.width)
-_HELD_OUT_SEED = 2**31  # training clips are drawn from (seed, index) with a small seed
-
-
-def make_sample(seed: tuple[int, ...], crf: int | None = None) -> dict[str, Tensor]:
-    """One clip with targets; frames have been through the video codec, as the student's have.
-
-    Args:
-        seed: Seed of the clip.
-        crf: Codec quality, or None to draw one from 8 to 22.
-
-    Returns:
-        frames uint8 (T, 3, H, W) and, in float32 and the layout of L4P's maps without the batch axis, depth in metres,
-        flow_2d_backward in pixels, dyn_mask in {0, 1}, camray.
-    """
-    rng = np.random.default_rng(seed)
-    clip = make_clip(rng, _CLIPS)
-    crf = int(rng.integers(8, 23)) if crf is None else crf
-    frames = decode_mp4(encode_mp4(clip.frames, _CLIPS.fps, crf))
-    return {
-        "frames": torch.from_numpy(frames).permute(0, 3, 1, 2),
-        "depth": torch.from_numpy(clip.depth)[None],
-        "flow_2d_backward": torch.from_numpy(clip.flow_2d_backward).transpose(0, 1),
-        "dyn_mask": torch.from_numpy(clip.motion)[None].float(),
-        "camray": torch.from_numpy(clip.camray).transpose(0, 1),
-    }
 
 
 def expert_losses(maps: dict[str, Tensor], target: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -137,82 +74,103 @@ def initialise(seed: int) -> L4P:
     return model
 
 
-def train(seed: int, minutes: float, clips: int = 2, lr: float = 2e-3) -> L4P:
-    """Train from scratch for a time budget; the learning rate follows the clock: a slow machine takes fewer steps.
+def token_losses(values: Tensor, target: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same loss on patch means: what a linear readout (B, N, 8) of the tokens says of their two frames each.
 
-    A step sees `clips` new clips, each also turned upside down, so that the mean flow of a batch is zero and no step
-    is wasted on the direction in which its few balls happen to fly.
+    Channels are log-depth, flow u and v averaged over the moving pixels, and the moving share, for both frames.
     """
-    model = initialise(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01)
-    start, step = time.monotonic(), 0
-    sums: dict[str, float] = {}
-    while (progress := (time.monotonic() - start) / (60 * minutes)) < 1:
-        warm_up = min(1.0, (step + 1) / 50)
-        for group in optimizer.param_groups:
-            group["lr"] = lr * warm_up * (0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2)
-        samples = [make_sample((seed, step * clips + index)) for index in range(clips)]
+    t, h, w = TINY.patch
+    mask = target["dyn_mask"]
+    weight = mask + 1e-3  # a patch without moving pixels has their mean, the background's flow
+    means = [
+        F.avg_pool3d(value, (1, h, w))
+        for value in (target["depth"].log(), target["flow_2d_backward"] * weight, weight, mask)
+    ]
+    means[1:3] = [means[1] / means[2]]
+    truth = torch.cat(means, dim=1).unflatten(2, (-1, t)).permute(0, 2, 4, 5, 1, 3).flatten(1, 3)  # (B, N, 4, t)
+    values = values.unflatten(-1, (4, t))
+    moving = truth[:, :, 3:]
+    weight = moving + 0.02
+    flow = F.smooth_l1_loss(values[:, :, 1:3], truth[:, :, 1:3], reduction="none")
+    return {
+        "depth": F.smooth_l1_loss(values[:, :, :1] / 0.35, (truth[:, :, :1] - math.log(7.0)) / 0.35),
+        "flow": 3 * (weight * flow).sum() / (2 * weight.sum()),
+        "mask": F.binary_cross_entropy_with_logits(values[:, :, 3:], moving),
+    }
+
+
+class ClipStream:
+    """Batches of one new clip, replayed ones, and each of them turned.
+
+    With the turned copies the mean flow of a batch is zero, so that no step is wasted on the direction in which its
+    few balls happen to fly.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.rng = np.random.default_rng(seed)
+        self.clips = [make_sample((seed, index)) for index in range(32)]
+
+    def draw(self, count: int) -> dict[str, Tensor]:
+        """Samples (2 * count, ...) of the new clip and of `count` - 1 earlier ones."""
+        replayed = self.rng.choice(len(self.clips), count - 1, replace=False)
+        self.clips.append(make_sample((self.seed, len(self.clips))))
+        samples = [self.clips[-1]] + [self.clips[index] for index in replayed]
         samples += [turned(sample) for sample in samples]
-        batch = {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
+        return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
+
+
+def train(seed: int, minutes: float) -> L4P:
+    """Train from scratch for a time budget, on a slow machine with fewer steps.
+
+    The first 45 % of the time goes to the encoder alone, with a linear readout that is thrown away: a clip costs a
+    fifth there of what the dense heads cost, and motion takes many clips to learn. Then everything is trained.
+    """
+    model, stream = initialise(seed), ClipStream(seed)
+    last = TINY.hooks[-1]
+    readout = nn.Linear(TINY.dim, 4 * TINY.patch[0])
+    nn.init.zeros_(readout.weight)
+    nn.init.zeros_(readout.bias)
+
+    def token_step() -> dict[str, Tensor]:
+        batch = stream.draw(4)
+        return token_losses(readout(model.encode(model.normalise(batch["frames"]), only=[last])[last]), batch)
+
+    def map_step() -> dict[str, Tensor]:
+        batch = stream.draw(2)
         features = model.encode(model.normalise(batch["frames"]), only=TINY.hooks)
-        terms = expert_losses(model.decode(features, TINY.tasks), batch)
-        optimizer.zero_grad()
-        sum(terms.values()).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimizer.step()
-        step += 1
-        sums = {name: sums.get(name, 0.0) + value.item() for name, value in terms.items()}
-        if step % 50 == 0:  # one batch says little: clips differ much in how far their balls move
-            shown = ", ".join(f"{name} {value / 50:.4f}" for name, value in sums.items())
-            logger.info("step %d, %.1f min: %s", step, (time.monotonic() - start) / 60, shown)
-            sums = {}
+        return expert_losses(model.decode(features, TINY.tasks), batch)
+
+    _fit("tokens", [*model.video_encoder.parameters(), *readout.parameters()], token_step, 0.45 * minutes)
+    _fit("maps", list(model.parameters()), map_step, 0.55 * minutes)
     return model
 
 
-@torch.no_grad()
-def evaluate(model: L4P, clips: int = 32) -> dict[str, float]:
-    """Mean errors over clips that were never trained on, beside what a trivial answer scores.
-
-    Returns:
-        log_depth_error and its value on ball pixels alone, flow_epe_moving (pixels) beside that of zero flow,
-        mask_iou of the moving pixels, ray_degrees and moment_error (metres).
-    """
-    scores: dict[str, list[float]] = {}
-    for index in range(clips):
-        maps, target = predict(model, index)
-        for name, value in _errors(maps, target).items():
-            scores.setdefault(name, []).append(value)
-    # A clip without a moving ball has no score for some of them.
-    return {name: round(float(np.nanmean(values)), 4) for name, values in scores.items()}
-
-
-@torch.no_grad()
-def predict(model: L4P, index: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Maps and targets (1, C, T, H, W) of one held-out clip."""
-    sample = make_sample((_HELD_OUT_SEED, index), crf=_CLIPS.crf)
-    target = {name: value[None] for name, value in sample.items()}
-    return model(model.normalise(target["frames"]), TINY.tasks), target
-
-
-def _errors(maps: dict[str, Tensor], target: dict[str, Tensor]) -> dict[str, float]:
-    log_depth = target["depth"].log()
-    error = (maps["depth"].log() - log_depth).abs()
-    ball = target["depth"] < 7.0  # the wall is never nearer
-    flow, moving = target["flow_2d_backward"][:, :, 1:], target["dyn_mask"][:, 0, 1:] > 0
-    epe = (maps["flow_2d_backward"][:, :, 1:] - flow).norm(dim=1)
-    found, mask = maps["dyn_mask"] > 0, target["dyn_mask"] > 0
-    cosine = F.cosine_similarity(maps["camray"][:, :3], target["camray"][:, :3], dim=1)
-    return {
-        "log_depth_error": error.mean().item(),
-        "log_depth_error_constant": (log_depth - log_depth.median()).abs().mean().item(),
-        "log_depth_error_balls": error[ball].mean().item(),
-        "log_depth_error_balls_constant": (log_depth - log_depth.median()).abs()[ball].mean().item(),
-        "flow_epe_moving": epe[moving].mean().item(),
-        "flow_epe_moving_zero": flow.norm(dim=1)[moving].mean().item(),
-        "mask_iou": ((found & mask).sum() / (found | mask).sum()).item() if mask.any() else math.nan,
-        "ray_degrees": torch.rad2deg(torch.arccos(cosine.clamp(-1, 1))).mean().item(),
-        "moment_error": (maps["camray"][:, 3:] - target["camray"][:, 3:]).norm(dim=1).mean().item(),
-    }
+def _fit(
+    stage: str,
+    parameters: list[nn.Parameter],
+    step_losses: Callable[[], dict[str, Tensor]],
+    minutes: float,
+    lr: float = 1e-3,
+) -> None:
+    """AdamW with a warm-up of 50 steps and a cosine over the clock; terms are logged as means of 25 steps."""
+    optimizer = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.98), weight_decay=0.01)
+    start, step = time.monotonic(), 0
+    sums: dict[str, float] = {}
+    while (progress := (time.monotonic() - start) / (60 * minutes)) < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = lr * min(1.0, (step + 1) / 50) * (0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2)
+        terms = step_losses()
+        optimizer.zero_grad()
+        sum(terms.values()).backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 5.0)
+        optimizer.step()
+        step += 1
+        sums = {name: sums.get(name, 0.0) + value.item() for name, value in terms.items()}
+        if step % 25 == 0:  # one batch says little: clips differ much in how far their balls move
+            shown = ", ".join(f"{name} {value / 25:.4f}" for name, value in sums.items())
+            logger.info("%s, step %d, %.1f min: %s", stage, step, (time.monotonic() - start) / 60, shown)
+            sums = {}
 
 
 def save_expert(model: L4P, path: str | PathLike, metrics: dict[str, float]) -> None:
@@ -221,34 +179,6 @@ def save_expert(model: L4P, path: str | PathLike, metrics: dict[str, float]) -> 
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
     save_file(load_file(path), path, metadata=metadata | {"held_out": json.dumps(metrics)})
-
-
-def save_preview(model: L4P, path: str | PathLike, clips: int = 5, frame: int = 8) -> None:
-    """PNG with one held-out clip a row: the frame, then depth, flow and motion mask, truth left of prediction."""
-    from matplotlib import pyplot as plt  # a plotting library is not needed to train
-    from matplotlib.colors import hsv_to_rgb
-
-    def flow_colours(flow: Tensor) -> np.ndarray:
-        u, v = flow.numpy()
-        hue = (np.arctan2(v, u) / (2 * np.pi)) % 1
-        return hsv_to_rgb(np.stack([hue, np.clip(np.hypot(u, v) / 2, 0, 1), np.ones_like(u)], axis=-1))
-
-    figure, axes = plt.subplots(clips, 7, figsize=(14, 2 * clips), squeeze=False)
-    for row, index in zip(axes, range(clips)):
-        maps, target = predict(model, index)
-        row[0].imshow(target["frames"][0, frame].permute(1, 2, 0))
-        for offset, name, source in ((1, "truth", target), (2, "predicted", maps)):
-            row[offset].imshow(source["depth"][0, 0, frame], vmin=1.5, vmax=9, cmap="viridis_r")
-            row[offset + 2].imshow(flow_colours(source["flow_2d_backward"][0, :, frame]))
-            mask = source["dyn_mask"][0, 0, frame]
-            row[offset + 4].imshow(mask.sigmoid() if source is maps else mask, vmin=0, vmax=1, cmap="gray")
-            for kind, column in (("depth", offset), ("flow", offset + 2), ("motion", offset + 4)):
-                row[column].set_title(f"{kind}, {name}", fontsize=8)
-        for axis in row:
-            axis.axis("off")
-    figure.tight_layout()
-    figure.savefig(path, dpi=80)
-    plt.close(figure)
 
 
 def main(argv: list[str] | None = None) -> None:
