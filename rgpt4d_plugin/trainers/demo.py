@@ -46,7 +46,7 @@ def _build_assets(recipe: dict[str, Any]) -> None:
     """The tiny student, the clips and the shipped expert, at the recipe's paths. Leaves existing ones alone."""
     student = Path(recipe["model_name_or_path"])
     if not (student / "model.safetensors").exists():
-        build_tiny_student(student, family="qwen2_5_vl", seed=0)
+        build_tiny_student(student, family="qwen2_5_vl", seed=0, merge=1)  # as many tokens as the expert has
     write_clips(recipe["dataset_dir"], count=48, seed=0, held_out=0.125)
     expert = Path(recipe["p4d"]["teacher"]["checkpoint"])
     expert.parent.mkdir(parents=True, exist_ok=True)
