@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What differs between base video MLLMs: where the video tokens stand, and where the last hidden states come out."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from rgpt4d_plugin.distill.batch import ClipTokens
 
 
 @dataclass(frozen=True)
-class StudentFamily:
+class StudentFamily(ABC):
     """Base class of the families. A family is one small file that says its grid; the rest is shared.
 
     Attributes:
@@ -33,13 +34,13 @@ class StudentFamily:
         """C, the width of those hidden states."""
         return config.get_text_config().hidden_size
 
+    @abstractmethod
     def frames_per_step(self, processor: Any) -> int:
         """Frames that one temporal step of the token grid covers."""
-        raise NotImplementedError(f"{type(self).__name__}.frames_per_step")
 
+    @abstractmethod
     def video_grids(self, inputs: dict[str, Any], processor: Any) -> list[tuple[int, int, int]]:
         """Token grid (t, h, w) of every clip of a batch, in order, from the processor's outputs."""
-        raise NotImplementedError(f"{type(self).__name__}.video_grids")
 
 
 class TokenCountError(ValueError):
