@@ -13,9 +13,8 @@ from llamafactory.hparams import get_train_args
 from llamafactory.model import load_config, load_model, load_tokenizer
 from safetensors.torch import load_file
 
-from rgpt4d_plugin.distill import TERM_TASKS, Distiller, LatentDecoder
+from rgpt4d_plugin.distill import TERM_TASKS
 from rgpt4d_plugin.patches.mm_plugin import with_recorder
-from rgpt4d_plugin.teachers.l4p import load_l4p
 from rgpt4d_plugin.trainers.collator import P4DDataCollator
 from rgpt4d_plugin.trainers.mixin import BATCH_KEY, DECODER_FILE
 from rgpt4d_plugin.trainers.run import P4DRun
@@ -62,19 +61,12 @@ def clip_maps(recipe: dict[str, Any], dataset: str, record: int, checkpoint: str
     data = get_dataset(template, model_args, data_args, training_args, stage="sft", **tokenizer_module)
     model = load_model(tokenizer_module["tokenizer"], model_args, finetuning_args, is_trainable=False)
 
-    decoder = LatentDecoder(
-        run.family.hidden_size(model.config),
-        run.teacher_config.dim,
-        len(run.hooks),
-        arguments.decoder.layers,
-        arguments.decoder.hidden_size,
-        training_args.seed,
-    )
+    decoder = run.build_decoder(model.config, training_args.seed)
     if checkpoint is not None:
         decoder.load_state_dict(load_file(Path(checkpoint) / DECODER_FILE))
-    teacher = load_l4p(arguments.teacher.checkpoint, device=model.device, tasks=run.tasks)
     tap = StudentTap(model, run.family, decoder.to(model.device))
-    tap.distiller = Distiller(teacher, arguments.loss.active, arguments.loss.type, run.hooks)
+    tap.distiller = run.load_distiller(model.device)
+    teacher = tap.distiller.teacher
     tap.frames_per_step = run.family.frames_per_step(tokenizer_module["processor"])
 
     collator = P4DDataCollator(

@@ -17,8 +17,7 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.utils import logging
 
 from rgpt4d_plugin.arguments import P4DConfigError
-from rgpt4d_plugin.distill import DistillBatch, Distiller, LatentDecoder
-from rgpt4d_plugin.teachers.l4p import load_l4p
+from rgpt4d_plugin.distill import DistillBatch
 from rgpt4d_plugin.trainers.meter import TermMeter
 from rgpt4d_plugin.trainers.run import LOG_KEYS, P4DRun
 from rgpt4d_plugin.trainers.tap import StudentTap
@@ -43,15 +42,7 @@ class P4DTrainerMixin:
 
     def __init__(self, *args: Any, p4d: P4DRun, **kwargs: Any) -> None:
         model, train_args = kwargs["model"], kwargs["args"]
-        arguments = p4d.arguments
-        decoder = LatentDecoder(
-            student_width=p4d.family.hidden_size(model.config),
-            teacher_width=p4d.teacher_config.dim,
-            hooks=len(p4d.hooks),
-            layers=arguments.decoder.layers,
-            hidden_size=arguments.decoder.hidden_size,
-            seed=train_args.seed,
-        ).to(train_args.device)
+        decoder = p4d.build_decoder(model.config, train_args.seed).to(train_args.device)
         if is_deepspeed_zero3_enabled():
             # The host keeps trainable weights in float32, except here: ZeRO-3 wants one dtype and keeps its own
             # float32 copies.
@@ -59,15 +50,10 @@ class P4DTrainerMixin:
         self._p4d_tap = StudentTap(model, p4d.family, decoder)
         super().__init__(*args, **kwargs)
 
-        device = self.args.device if arguments.teacher.device == "auto" else torch.device(arguments.teacher.device)
-        weights = arguments.loss.active
-        # Not an attribute of any module: no optimiser, wrapper or checkpoint ever sees the teacher.
-        teacher = load_l4p(
-            arguments.teacher.checkpoint, getattr(torch, arguments.teacher.dtype), device, tasks=p4d.tasks
-        )
-        self._p4d_distiller = Distiller(teacher, weights, arguments.loss.type, p4d.hooks)
-        self._p4d_tap.distiller = self._p4d_distiller
+        # The teacher is no attribute of any module: no optimiser, wrapper or checkpoint ever sees it.
+        self._p4d_distiller = self._p4d_tap.distiller = p4d.load_distiller(self.args.device)
         self._p4d_tap.frames_per_step = p4d.family.frames_per_step(kwargs["processor"])
+        arguments, weights = p4d.arguments, p4d.arguments.loss.active
         scales = [weight if arguments.logging.weighted else 1.0 for weight in weights.values()]
         self._p4d_meter = TermMeter([LOG_KEYS[term] for term in weights], scales, self.args.device)
         self._p4d_learning_rate = arguments.decoder.learning_rate

@@ -4,10 +4,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from rgpt4d_plugin.arguments import P4DArguments, P4DConfigError
-from rgpt4d_plugin.distill import TERM_TASKS
+from rgpt4d_plugin.distill import TERM_TASKS, Distiller, LatentDecoder
 from rgpt4d_plugin.students import StudentFamily, get_family
-from rgpt4d_plugin.teachers.l4p import L4PConfig, read_l4p_config
+from rgpt4d_plugin.teachers.l4p import L4PConfig, load_l4p, read_l4p_config
 
 
 LOG_KEYS = {term: f"loss_{term}" for term in ("latent", *TERM_TASKS)}
@@ -67,6 +69,30 @@ class P4DRun:
         if problems:
             raise P4DConfigError.from_problems(problems)
         return cls(arguments, family, config, hooks, tasks)
+
+    def build_decoder(self, student_config: Any, seed: int) -> LatentDecoder:
+        """The decoder as it is when training starts."""
+        decoder = self.arguments.decoder
+        return LatentDecoder(
+            student_width=self.family.hidden_size(student_config),
+            teacher_width=self.teacher_config.dim,
+            hooks=len(self.hooks),
+            layers=decoder.layers,
+            hidden_size=decoder.hidden_size,
+            seed=seed,
+        )
+
+    def load_distiller(self, device: torch.device) -> Distiller:
+        """The teacher, with the heads that the terms need, and the distiller on it.
+
+        Args:
+            device: of the student; `p4d.teacher.device` may name another for the teacher.
+        """
+        teacher, loss = self.arguments.teacher, self.arguments.loss
+        if teacher.device != "auto":
+            device = torch.device(teacher.device)
+        model = load_l4p(teacher.checkpoint, getattr(torch, teacher.dtype), device, tasks=self.tasks)
+        return Distiller(model, loss.active, loss.type, self.hooks)
 
     def check_template(self, name: str, plugin: Any, tokenizer: Any) -> None:
         """Raises P4DConfigError if the recipe's template has no video token, or one that is not the model's.
