@@ -36,8 +36,8 @@ def run_demo(recipe_path: str) -> None:
         raise RuntimeError(f"`llamafactory-cli train {recipe_path}` failed; see its output above")
 
     output = Path(recipe["output_dir"])
-    _print_terms(output)
     sheet = _draw_maps(recipe, output)
+    _print_terms(output)  # last: the host talks much while it loads models
     print(f"\nLoss curves:  {output}/training_p4d_terms.png and training_loss*.png")
     print(f"Maps:         {sheet}")
 
