@@ -127,12 +127,8 @@ def _errors(maps: dict[str, Tensor], target: dict[str, Tensor]) -> dict[str, flo
 def save_preview(model: L4P, path: str | PathLike, clips: int = 5, frame: int = 8) -> None:
     """PNG with one held-out clip a row: the frame, then depth, flow and motion mask, truth left of prediction."""
     from matplotlib import pyplot as plt  # a plotting library is not needed to train
-    from matplotlib.colors import hsv_to_rgb
 
-    def flow_colours(flow: Tensor) -> np.ndarray:
-        u, v = flow.numpy()
-        hue = (np.arctan2(v, u) / (2 * np.pi)) % 1
-        return hsv_to_rgb(np.stack([hue, np.clip(np.hypot(u, v) / 2, 0, 1), np.ones_like(u)], axis=-1))
+    from ..video.colours import flow_colours
 
     figure, axes = plt.subplots(clips, 7, figsize=(14, 2 * clips), squeeze=False)
     for row, index in zip(axes, range(clips)):
@@ -140,7 +136,7 @@ def save_preview(model: L4P, path: str | PathLike, clips: int = 5, frame: int = 
         row[0].imshow(target["frames"][0, frame].permute(1, 2, 0))
         for offset, name, source in ((1, "truth", target), (2, "predicted", maps)):
             row[offset].imshow(source["depth"][0, 0, frame], vmin=1.5, vmax=9, cmap="viridis_r")
-            row[offset + 2].imshow(flow_colours(source["flow_2d_backward"][0, :, frame]))
+            row[offset + 2].imshow(flow_colours(source["flow_2d_backward"][0, :, frame].numpy(), longest=2.0))
             mask = source["dyn_mask"][0, 0, frame]
             row[offset + 4].imshow(mask.sigmoid() if source is maps else mask, vmin=0, vmax=1, cmap="gray")
             for kind, column in (("depth", offset), ("flow", offset + 2), ("motion", offset + 4)):

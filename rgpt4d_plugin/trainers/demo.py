@@ -6,13 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from rgpt4d_plugin.synth4d.clips import HELD_OUT, write_clips
+from rgpt4d_plugin.synth4d import HELD_OUT, TINY_EXPERT, write_clips
 from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
 
 
@@ -43,14 +42,14 @@ def run_demo(recipe_path: str) -> None:
 
 
 def _build_assets(recipe: dict[str, Any]) -> None:
-    """The tiny student, the clips and the shipped expert, at the recipe's paths. Leaves existing ones alone."""
+    """Puts the tiny student, the clips and the shipped expert at the recipe's paths; keeps what was made before."""
     student = Path(recipe["model_name_or_path"])
     if not (student / "model.safetensors").exists():
         build_tiny_student(student, family="qwen2_5_vl", seed=0, merge=1)  # as many tokens as the expert has
     write_clips(recipe["dataset_dir"], count=48, seed=0, held_out=0.125)
     expert = Path(recipe["p4d"]["teacher"]["checkpoint"])
     expert.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(files("rgpt4d_plugin.synth4d") / "assets" / "l4p_tiny.safetensors", expert)
+    shutil.copyfile(TINY_EXPERT, expert)
     print(f"student {student}, expert {expert}, clips {recipe['dataset_dir']}")
 
 

@@ -3,10 +3,10 @@
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 
 from rgpt4d_plugin.trainers.maps import ClipMaps
+from rgpt4d_plugin.video.colours import flow_colours
 
 
 TITLES = {"depth": "depth", "flow": "backward flow", "motion": "motion"}
@@ -55,11 +55,8 @@ def _depth_colours(depth: np.ndarray, teacher: np.ndarray) -> np.ndarray:
 
 
 def _flow_colours(flow: np.ndarray, teacher: np.ndarray) -> np.ndarray:
-    """(2, T, H, W) pixels to (T, H, W, 3): hue is the direction, saturation the length; white is still."""
-    longest = max(np.percentile(np.hypot(*teacher), 99.5), 1e-6)
-    u, v = flow
-    hue = (np.arctan2(v, u) / (2 * np.pi)) % 1.0
-    return hsv_to_rgb(np.stack([hue, np.clip(np.hypot(u, v) / longest, 0, 1), np.ones_like(u)], axis=-1))
+    """(2, T, H, W) pixels to (T, H, W, 3), on the teacher's scale."""
+    return flow_colours(flow, max(np.percentile(np.hypot(*teacher), 99.5), 1e-6))
 
 
 def _motion_colours(logits: np.ndarray, teacher: np.ndarray) -> np.ndarray:
