@@ -13,6 +13,9 @@ import sys
 # Host modules whose names the plugin replaces. rgpt4d_plugin.patches.apply() says what happens to each.
 TARGETS = frozenset(
     {
+        "llamafactory.chat.hf_engine",
+        "llamafactory.data.converter",
+        "llamafactory.data.template",
         "llamafactory.hparams.parser",
         "llamafactory.train.sft.workflow",
         "llamafactory.v1.config.arg_parser",

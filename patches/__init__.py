@@ -6,6 +6,9 @@
 | `parser`                        | `hparams.parser`: argument parsing          | at the host's import  |
 | `workflow`                      | `train.sft.workflow.run_sft` and its globals| at the host's import; |
 |                                 |                                             | globals only in a run |
+| `chat`                          | `chat.hf_engine`: `rgpt4d_...` templates    | at the host's import  |
+| `converter`                     | `data.converter`: formats are added         | at the host's import  |
+| `template`                      | `data.template`: templates are added        | at the host's import  |
 | `v1`                            | `v1.config.arg_parser.get_args`             | at the host's import  |
 | `mm_plugin`                     | the template's multimodal plugin (a copy)   | in a run with `p4d:`  |
 | `log_callback`                  | one `LogCallback` object                    | in a run with `p4d:`  |
@@ -23,6 +26,9 @@ from rgpt4d_plugin.patches.seams import HostSeamError
 
 
 _SEAMS = {
+    "llamafactory.chat.hf_engine": "chat",
+    "llamafactory.data.converter": "converter",
+    "llamafactory.data.template": "template",
     "llamafactory.hparams.parser": "parser",
     "llamafactory.train.sft.workflow": "workflow",
     "llamafactory.v1.config.arg_parser": "v1",

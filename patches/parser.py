@@ -34,6 +34,7 @@ def patch(module: ModuleType) -> Callable[[], None]:
         refuse_unsupported(p4d, *parsed[:4])
         # An attribute, not a dataclass field: `FinetuningArguments.to_dict()` stays what it is without the plugin.
         parsed[3].p4d = p4d
+        parsed[1].p4d_regions = p4d.regions
         return parsed
 
     @functools.wraps(get_train_args)

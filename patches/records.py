@@ -7,11 +7,11 @@ records in its own errors.
 """
 
 import functools
-import json
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from rgpt4d_plugin.regions.template.origin import read_records
 from rgpt4d_plugin.video import VideoError
 
 
@@ -34,7 +34,7 @@ def where_used(video: Any, data_args: Any) -> str:
     Records are counted from 0.
     """
     for name, path, column in _record_files(data_args):
-        for number, record in enumerate(_records(path)):
+        for number, record in enumerate(read_records(path)):
             entries = record.get(column) if isinstance(record, dict) else None
             if video in _as_given(entries or [], data_args.media_dir):
                 media_dir = data_args.media_dir
@@ -47,6 +47,8 @@ def _as_given(entries: Any, media_dir: str) -> Iterator[Any]:
     if isinstance(entries, list):
         for entry in entries:
             yield from _as_given(entry, media_dir)
+    elif isinstance(entries, dict):  # {"path": ..., "start": ..., "end": ...}
+        yield from _as_given(entries.get("path"), media_dir)
     else:
         yield entries
         if isinstance(entries, str):
@@ -64,14 +66,3 @@ def _record_files(data_args: Any) -> Iterator[tuple[str, str, str]]:
             for file in [os.path.join(path, file) for file in os.listdir(path)] if os.path.isdir(path) else [path]:
                 if file.endswith((".json", ".jsonl")):
                     yield name, file, attributes.videos
-
-
-def _records(path: str) -> Iterator[Any]:
-    with open(path, encoding="utf-8") as stream:
-        if path.endswith(".json"):
-            try:
-                yield from json.load(stream)
-                return
-            except json.JSONDecodeError:  # JSON lines under this name: the datasets library reads them all the same
-                stream.seek(0)
-        yield from (json.loads(line) for line in stream if line.strip())

@@ -5,7 +5,18 @@ Importing this package changes nothing anywhere: the host is hooked by `_rgpt4d_
 LLaMA-Factory itself is imported.
 """
 
+from typing import Any
+
 from rgpt4d_plugin._version import __version__
 
 
-__all__ = ["__version__"]
+__all__ = ["RegionPrompt", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on first use: the package itself must stay as light as a version number.
+    if name == "RegionPrompt":
+        from rgpt4d_plugin.regions.prompt import RegionPrompt
+
+        return RegionPrompt
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

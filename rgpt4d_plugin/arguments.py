@@ -103,6 +103,25 @@ class LoggingArguments:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RegionArguments:
+    """How records of `formatting: rgpt4d` show their regions."""
+
+    style: Literal["som", "som_image", "text", "none"] = _option(
+        "'som': numbered outlines on the frames that carry the regions; 'som_image': the marked key frame as an image "
+        "before the video, with the release's preamble; 'text': coordinates and times in words; 'none': only <obj_N>.",
+        default="som",
+    )
+    missing_frame: Literal["error", "insert"] = _option(
+        "When no sampled frame is within half a sampling step of a region's: refuse the record, or insert its frame.",
+        default="error",
+    )
+    time_sentence: bool = _option(
+        "Say 'These images are uniformly sampled from a video of {seconds} seconds.' before the question.",
+        default=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class P4DArguments:
     """The whole `p4d:` block."""
 
@@ -123,6 +142,7 @@ class P4DArguments:
     )
     decoder: DecoderArguments = field(default_factory=DecoderArguments)
     loss: LossArguments = field(default_factory=LossArguments)
+    regions: RegionArguments = field(default_factory=RegionArguments)
     logging: LoggingArguments = field(default_factory=LoggingArguments)
 
 
@@ -157,6 +177,15 @@ def parse_p4d(block: Any, recipe: Mapping[str, Any] | None = None) -> P4DArgumen
         raise P4DConfigError.from_problems(problems)
 
     return arguments
+
+
+def parse_region_options(block: Mapping[str, Any]) -> RegionArguments:
+    """Turns what may stand under `p4d.regions` into typed arguments; raises P4DConfigError with every problem."""
+    problems: list[str] = []
+    options = _build(RegionArguments, block, {}, "p4d.regions", problems)
+    if problems:
+        raise P4DConfigError.from_problems(problems)
+    return options
 
 
 def _build(cls: type, block: Mapping[str, Any], defaults: Mapping[str, Any], path: str, problems: list[str]) -> Any:

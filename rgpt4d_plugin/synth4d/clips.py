@@ -3,9 +3,11 @@
 
 Layout of a folder written by `write_clips`:
 
-    dataset_info.json            registers `synth4d` and `synth4d_heldout`
+    dataset_info.json            registers the datasets below
     synth4d.json                 question and answer records, columns as in the host's mllm_video_demo
     synth4d_heldout.json         the same for clips that are never trained on
+    synth4d_regions.json         questions about <obj_1> and <obj_2>, with boxes
+    synth4d_regions_heldout.json the same for clips that are never trained on
     videos/clip_00000.mp4        H.264, constant frame rate
     ground_truth/clip_00000.npz  maps of `Clip4D` plus the list of balls as JSON text
     settings.json                how the folder was made; written last, so its presence means "complete"
@@ -21,12 +23,14 @@ from pathlib import Path
 import av
 import numpy as np
 
-from .questions import ask
+from .questions import Question, ask, ask_regions
 from .scene import Clip4D, render, sample_scene
 
 
 DATASET = "synth4d"
 HELD_OUT = "synth4d_heldout"
+REGIONS = "synth4d_regions"
+REGIONS_HELD_OUT = "synth4d_regions_heldout"
 _MAPS = ("depth", "flow_2d_backward", "motion", "camray", "instance", "timestamps", "intrinsics", "poses")
 
 
@@ -88,7 +92,7 @@ def write_clips(out_dir: str | PathLike, count: int = 48, seed: int = 0, **setti
     for folder in ("videos", "ground_truth"):
         (out / folder).mkdir(parents=True, exist_ok=True)
 
-    train, held_out = [], []
+    datasets: dict[str, list[dict]] = {DATASET: [], REGIONS: [], HELD_OUT: [], REGIONS_HELD_OUT: []}
     first_held_out = count - round(count * chosen.held_out)
     for index in range(count):
         rng = np.random.default_rng((seed, index))
@@ -101,19 +105,12 @@ def write_clips(out_dir: str | PathLike, count: int = 48, seed: int = 0, **setti
         if is_train and chosen.questions_per_clip is not None:
             kept = rng.permutation(len(questions))[: chosen.questions_per_clip]
             questions = [questions[i] for i in sorted(kept)]
-        for question in questions:
-            (train if is_train else held_out).append(
-                {
-                    "messages": [
-                        {"content": f"<video>{question.text}", "role": "user"},
-                        {"content": question.answer, "role": "assistant"},
-                    ],
-                    "videos": [video],
-                    "kind": question.kind,
-                }
-            )
+        about_regions, regions = ask_regions(clip, rng)
+        plain, regional = (DATASET, REGIONS) if is_train else (HELD_OUT, REGIONS_HELD_OUT)
+        datasets[plain] += [_record(question, video) for question in questions]
+        datasets[regional] += [_record(question, video) | {"regions": regions} for question in about_regions]
 
-    datasets = {DATASET: train} | ({HELD_OUT: held_out} if held_out else {})
+    datasets = {name: records for name, records in datasets.items() if records}
     for name, records in datasets.items():
         _write_json(out / f"{name}.json", records)
     _write_json(out / "dataset_info.json", {name: _dataset_entry(name) for name in datasets})
@@ -163,11 +160,22 @@ def save_ground_truth(path: str | PathLike, clip: Clip4D) -> None:
     np.savez_compressed(path, balls=json.dumps(balls), **{name: getattr(clip, name) for name in _MAPS})
 
 
+def _record(question: Question, video: str) -> dict:
+    return {
+        "messages": [
+            {"content": f"<video>{question.text}", "role": "user"},
+            {"content": question.answer, "role": "assistant"},
+        ],
+        "videos": [video],
+        "kind": question.kind,
+    }
+
+
 def _dataset_entry(name: str) -> dict:
     """The entry of the host's own mllm_video_demo, for another file."""
     return {
         "file_name": f"{name}.json",
-        "formatting": "sharegpt",
+        "formatting": "rgpt4d" if name in (REGIONS, REGIONS_HELD_OUT) else "sharegpt",
         "columns": {"messages": "messages", "videos": "videos"},
         "tags": {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"},
     }

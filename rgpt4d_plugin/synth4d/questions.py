@@ -59,6 +59,43 @@ def ask(clip: Clip4D, rng: np.random.Generator) -> list[Question]:
     return questions
 
 
+def ask_regions(clip: Clip4D, rng: np.random.Generator) -> tuple[list[Question], list[dict]]:
+    """Questions about <obj_1> and <obj_2>, two balls in random order, and their regions: boxes on the first frame.
+
+    Every kind is asked of both balls or of none, so that the words alone never give an answer away. None for a clip
+    without two visible balls.
+    """
+    visible = [index for index in range(len(clip.scene.balls)) if _is_visible(clip, index)]
+    if len(visible) < 2:
+        return [], []
+    pair = [int(index) for index in rng.permutation(visible)[:2]]
+    regions = [
+        {"id": f"obj_{number}", "video": 0, "frame": 0, "box": _box(clip.instance[0] == index)}
+        for number, index in enumerate(pair, start=1)
+    ]
+    answers = {
+        "region colour": ("What colour is {}?", [clip.scene.balls[index].colour for index in pair]),
+        "region moving": ("Is {} moving by itself?", [_yes(clip.scene.balls[index].moving) for index in pair]),
+        "region direction": (
+            "Which way does {} move?",
+            [_direction(clip, ball) if (ball := clip.scene.balls[index]).moving else None for index in pair],
+        ),
+    }
+    questions = [
+        Question(kind, "<obj_1> and <obj_2> are marked. " + text.format(f"<obj_{number}>"), answer)
+        for kind, (text, both) in answers.items()
+        if None not in both
+        for number, answer in enumerate(both, start=1)
+    ]
+    return questions, regions
+
+
+def _box(mask: np.ndarray) -> list[int]:
+    """[x1, y1, x2, y2] in pixels, the right and the lower edge outside of the mask."""
+    rows, columns = mask.any(axis=1).nonzero()[0], mask.any(axis=0).nonzero()[0]
+    return [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
+
+
 def _is_visible(clip: Clip4D, index: int) -> bool:
     return bool(((clip.instance[[0, -1]] == index).sum(axis=(1, 2)) >= _VISIBLE).all())
 

@@ -3,7 +3,7 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import av
@@ -30,6 +30,8 @@ class SeenClip:
     frames: list[Image]
     timestamps: list[float]
     """Seconds from the start of the file, one per frame."""
+    marked: dict[int, list[str]] = field(default_factory=dict)
+    """Labels of the regions drawn on a frame for the student, by the frame's position in the clip."""
 
 
 def check_video(path: str | os.PathLike) -> None:

@@ -33,6 +33,25 @@ WRAPPED = {
     "llamafactory.v1.config.arg_parser": ("get_args",),
 }
 
+REGISTRIES = {
+    "llamafactory.data.converter": ("DATASET_CONVERTERS", {"rgpt4d", "rgpt4d_openai"}),
+    "llamafactory.data.template": (
+        "TEMPLATES",
+        {
+            "rgpt4d_dots_ocr",
+            "rgpt4d_keye_vl",
+            "rgpt4d_mimo_vl",
+            "rgpt4d_qwen2_vl",
+            "rgpt4d_qwen3_5",
+            "rgpt4d_qwen3_5_nothink",
+            "rgpt4d_qwen3_6",
+            "rgpt4d_qwen3_vl",
+            "rgpt4d_qwen3_vl_nothink",
+        },
+    ),
+}
+"""What is added to the host's registries."""
+
 IMPORTERS = (
     ("llamafactory.hparams", "get_train_args"),
     ("llamafactory.hparams", "get_ray_args"),
@@ -148,7 +167,7 @@ def test_the_kill_switch(monkeypatch, value, active):
 
 
 def test_the_finder_looks_at_its_targets_only():
-    assert TARGETS == WRAPPED.keys() == patches._SEAMS.keys()
+    assert TARGETS == WRAPPED.keys() | REGISTRIES.keys() | {"llamafactory.chat.hf_engine"} == patches._SEAMS.keys()
     for name in ("json", "llamafactory", "llamafactory.hparams", "llamafactory.train.dpo.workflow"):
         assert HostFinder.find_spec(name) is None
 
@@ -189,6 +208,21 @@ def test_undo_restores_the_very_objects(host):
         patches.apply(module)
     for key, name in IMPORTERS:
         assert getattr(importlib.import_module(key), name).__wrapped__ is by_name[name], key
+
+
+def test_registries_gain_the_plugins_names_and_lose_them_again(host):
+    for key, (registry, names) in REGISTRIES.items():
+        assert {name for name in getattr(host[key], registry) if name.startswith("rgpt4d")} == names
+    patches.undo_all()
+    for key, (registry, _) in REGISTRIES.items():
+        assert not [name for name in getattr(host[key], registry) if name.startswith("rgpt4d")]
+
+
+def test_the_chat_engine_gets_its_own_function_back(host):
+    engine = host["llamafactory.chat.hf_engine"].HuggingfaceEngine
+    original = engine._process_args.__wrapped__
+    patches.undo_all()
+    assert engine._process_args is original
 
 
 def test_applying_twice_is_a_no_op(host):
@@ -261,7 +295,10 @@ def test_a_lost_name_stops_runs_with_a_block_only(fresh, plain, distilled, name)
 
 def _first_required(name):
     return {
-        "llamafactory.hparams.parser": ("read_args", *WRAPPED[name]),
+        "llamafactory.chat.hf_engine": ("HuggingfaceEngine",),
+        "llamafactory.data.converter": ("register_dataset_converter", "DATASET_CONVERTERS"),
+        "llamafactory.data.template": ("TEMPLATES", "register_template"),
+        "llamafactory.hparams.parser": ("read_args", *WRAPPED.get(name, ())),
         "llamafactory.train.sft.workflow": ("run_sft", *workflow._GLOBALS),
         "llamafactory.v1.config.arg_parser": ("get_args",),
     }[name]
@@ -293,7 +330,7 @@ def test_the_seams_of_a_run_are_checked_too(monkeypatch):
     class Plugin:
         pass
 
-    with pytest.raises(HostSeamError, match="has no _regularize_videos, .* in Plugin"):
+    with pytest.raises(HostSeamError, match="has no .*_regularize_videos, .* in Plugin"):
         with_recorder(SimpleNamespace(mm_plugin=Plugin()), None)
     monkeypatch.delattr(LogCallback, "_write_log")
     with pytest.raises(HostSeamError, match="has no _write_log in LogCallback"):

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A question about regions at inference, asked as in training: of a plain transformers model, of the host, of a server.
+
+Frames, marks and text come from the functions that the `rgpt4d_<name>` templates use.
+"""
+
+import base64
+import functools
+import io
+import math
+import mimetypes
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from rgpt4d_plugin.arguments import parse_region_options
+from rgpt4d_plugin.regions.marks import draw_marks
+from rgpt4d_plugin.regions.media import Clip, decode_clip, decode_still
+from rgpt4d_plugin.regions.placing import frame_of, mark_of, place, window
+from rgpt4d_plugin.regions.region import RegionError, check_mentions, parse_regions
+from rgpt4d_plugin.regions.styles import Asked, ask
+from rgpt4d_plugin.video.frames import VideoInfo, read_frames, read_info
+
+
+@dataclass(frozen=True)
+class ShownClip:
+    """The frames of a clip as the model is shown them, before its own processor.
+
+    Attributes:
+        frames: RGB, resized by the host's rule and marked.
+        indices: number of each frame, counted from the first one shown.
+        seconds: time of each frame from the first one shown.
+        rate: frames per second of the source.
+        total: number of frames that the sampled ones stand for.
+    """
+
+    frames: list[Image.Image]
+    indices: list[int]
+    seconds: list[float]
+    rate: float
+    total: int
+
+
+@dataclass(frozen=True)
+class RegionPrompt:
+    """One question about regions of a video or an image.
+
+    Example:
+        >>> prompt = RegionPrompt(
+        ...     "kitchen.mp4",
+        ...     "Where does <obj_1> go?",
+        ...     [{"id": "obj_1", "time": 0.5, "box": [40, 60, 120, 200]}],
+        ... )
+        >>> inputs = prompt.inputs(processor).to(model.device)  # transformers
+        >>> reply = model.generate(**inputs, max_new_tokens=64)
+        >>> chat_model.chat(**prompt.chat())  # the host's ChatModel, with template: rgpt4d_...
+        >>> client.chat.completions.create(model="m", messages=prompt.openai_messages())  # its API server, vLLM, ...
+
+    Attributes:
+        path: of a video or an image; which one is told by the file's name.
+        question: text that names the regions as <obj_1>, <obj_2>, ...
+        regions: as in a dataset's `regions` column; `video` and `image` may be left out.
+        style: `p4d.regions.style`.
+        missing_frame: `p4d.regions.missing_frame`.
+        time_sentence: `p4d.regions.time_sentence`.
+        start: seconds at which the shown part of the video begins, None: its beginning.
+        end: seconds at which it ends, None: its end.
+        fps: frames per second that are shown; the host's `video_fps`.
+        max_frames: at most; the host's `video_maxlen`.
+        frames: this many, spread over the clip, in place of `fps` and `max_frames`; `p4d.frames`.
+        max_pixels: frames are scaled down to this area; the host's `video_max_pixels`.
+        image_max_pixels: the same for images; the host's `image_max_pixels`.
+
+    Raises:
+        RegionError: on construction, when question and regions do not fit; later, when a region does not fit its frame.
+        P4DConfigError: an unknown style.
+    """
+
+    path: str
+    question: str
+    regions: Sequence[Mapping[str, Any]] = ()
+    _: KW_ONLY
+    style: str = "som"
+    missing_frame: str = "error"
+    time_sentence: bool = False
+    start: float | None = None
+    end: float | None = None
+    fps: float = 2.0
+    max_frames: int = 128
+    frames: int | None = None
+    max_pixels: int = 256 * 256
+    image_max_pixels: int = 768 * 768
+
+    def __post_init__(self) -> None:
+        self.asked  # noqa: B018 - what is wrong is said here, not at first use
+
+    @functools.cached_property
+    def asked(self) -> Asked:
+        """Message, images and videos, for the `rgpt4d_<name>` templates."""
+        options = parse_region_options(
+            {"style": self.style, "missing_frame": self.missing_frame, "time_sentence": self.time_sentence}
+        )
+        images, videos = ([self.path], []) if self._is_image else ([], [Clip(self.path, self.start, self.end)])
+        if self._is_image and (self.start is not None or self.end is not None):
+            raise RegionError(f"start, end: {self.path} is an image, which has no time")
+        regions = parse_regions([dict(region) for region in self.regions], len(videos), len(images))
+        check_mentions([self.question], regions)
+        placeholder = "<image>" if self._is_image else "<video>"
+        return ask([{"role": "user", "content": placeholder + self.question}], images, videos, regions, options)
+
+    @functools.cached_property
+    def clip(self) -> ShownClip | None:
+        """The video's frames with their marks; None for an image."""
+        if self._is_image:
+            return None
+        clip = decode_clip(self.asked.videos[0])
+        info = read_info(clip.path)
+        first, final = window(clip, info) if clip.is_part else (0, info.known_last)
+        indices = [first + index for index in self._sampled(final - first + 1, info)]
+        placed = place(clip, info, indices)
+        origin = placed.indices[0] if clip.is_part else 0
+        pictures = [_fit(frame, self.max_pixels) for frame in read_frames(clip.path, placed.indices)]
+        for position, marks in placed.marks.items():
+            pictures[position] = draw_marks(pictures[position], marks, (info.width, info.height))
+        relative = [index - origin for index in placed.indices]
+        seconds = [index / info.known_rate for index in relative]
+        return ShownClip(pictures, relative, seconds, info.known_rate, final - first + 1)
+
+    @functools.cached_property
+    def images(self) -> list[Image.Image]:
+        """The images with their marks: the asked image, or in style `som_image` the key frame."""
+        pictures = []
+        for entry in self.asked.images:
+            still = decode_still(entry)
+            if still.of_video:
+                info = read_info(still.path)
+                picture = read_frames(still.path, [frame_of(still.regions[0].sightings[0], info)])[0]
+            else:
+                picture = Image.open(still.path)
+            marks = [mark_of(region, region.sightings[0], *picture.size, still.labels) for region in still.regions]
+            pictures.append(draw_marks(_fit(picture, self.image_max_pixels), marks, picture.size))
+        return pictures
+
+    def inputs(self, processor: Any, **kwargs: Any) -> Any:
+        """Tensors for `model.generate` of a plain transformers model.
+
+        Args:
+            processor: the model's, with a chat template.
+            **kwargs: for the processor.
+
+        Returns:
+            BatchFeature of one sample.
+        """
+        messages = [{"role": "user", "content": self._parts()}]
+        text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        media: dict[str, Any] = {}
+        if self.images:
+            media["images"] = self.images
+        if self.clip is not None:
+            media["videos"] = [self.clip.frames]
+            media["do_sample_frames"] = False
+            media["video_metadata"] = [
+                {
+                    "total_num_frames": self.clip.total,
+                    "fps": self.clip.rate,
+                    "duration": self.clip.total / self.clip.rate,
+                    "frames_indices": self.clip.indices,
+                }
+            ]
+        return processor(text=[text], return_tensors="pt", **media, **kwargs)
+
+    def chat(self) -> dict[str, Any]:
+        """Arguments of `ChatModel.chat` of the host, whose template must be an `rgpt4d_<name>` one.
+
+        The host samples and resizes by the model's own `video_fps`, `video_maxlen` and `video_max_pixels`.
+        """
+        arguments = {"images": self.asked.images, "videos": self.asked.videos}
+        return {"messages": [dict(message) for message in self.asked.messages]} | {
+            key: value for key, value in arguments.items() if value
+        }
+
+    def openai_messages(self) -> list[dict[str, Any]]:
+        """Messages for an OpenAI-compatible server, every marked frame inline as a PNG.
+
+        A server that is sent frames takes them for images, so a model with its own timestamps does not see any; say
+        `time_sentence=True` to put the clip's length into words.
+        """
+        images = iter(self.images)
+        content: list[dict[str, Any]] = []
+        for part in self._parts():
+            if part["type"] == "text":
+                content.append(part)
+            else:
+                pictures = [next(images)] if part["type"] == "image" else self.clip.frames
+                content += [{"type": "image_url", "image_url": {"url": _data_url(picture)}} for picture in pictures]
+        return [{"role": "user", "content": content}]
+
+    def _parts(self) -> list[dict[str, Any]]:
+        """The message as content parts: the images and the video it begins with, then its text."""
+        content = self.asked.messages[0]["content"]
+        parts: list[dict[str, Any]] = []
+        while found := re.match("<(image|video)>", content):
+            parts.append({"type": found[1]})
+            content = content[found.end() :]
+        return [*parts, {"type": "text", "text": content}]
+
+    @property
+    def _is_image(self) -> bool:
+        return (mimetypes.guess_type(self.path)[0] or "").startswith("image/")
+
+    def _sampled(self, total: int, info: VideoInfo) -> list[int]:
+        """The host's sampling rule."""
+        if self.frames is not None:
+            count = min(total, self.frames)
+        else:
+            seconds = (
+                total / info.known_rate
+                if (self.start, self.end) != (None, None) or info.duration is None
+                else info.duration
+            )
+            count = min(total, self.max_frames, max(1, math.floor(seconds * self.fps)))
+        return [int(index) for index in np.linspace(0, total - 1, count).astype(np.int32)]
+
+
+def _fit(picture: Image.Image, max_pixels: int) -> Image.Image:
+    """RGB, scaled down to an area by the host's rule."""
+    if picture.width * picture.height > max_pixels:
+        factor = math.sqrt(max_pixels / (picture.width * picture.height))
+        picture = picture.resize((int(picture.width * factor), int(picture.height * factor)))
+    return picture.convert("RGB")
+
+
+def _data_url(picture: Image.Image) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The multimodal plugin of the `rgpt4d_<name>` templates: the host's own, which also reads clips and draws marks.
+
+It sits on names of `llamafactory.data.mm_plugin.MMPluginMixin` (the same in 0.9.5 and main of August 2026). An entry
+that is a plain path goes through the host's own code and comes out as the host makes it.
+"""
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from rgpt4d_plugin.regions.marks import Mark, draw_marks
+from rgpt4d_plugin.regions.media import Clip, Still, decode_clip, decode_still
+from rgpt4d_plugin.regions.placing import frame_of, mark_of, place, window
+from rgpt4d_plugin.regions.region import RegionError
+from rgpt4d_plugin.regions.template.origin import where_used
+from rgpt4d_plugin.video import VideoError
+from rgpt4d_plugin.video.frames import VideoInfo, open_video, read_frames, read_info
+
+
+HOST_NAMES = ("_regularize_images", "_regularize_videos", "_preprocess_image", "_get_video_sample_indices")
+"""What the reader and its subclasses override."""
+
+
+@dataclass
+class Reading:
+    """The video that the host is reading just now.
+
+    Attributes:
+        entry: as it stands in the sample's `videos`.
+        clip: what a path stands for; None for a list of frames or a file object.
+        count: frames of a list; None for files.
+        info: header of the file, once the host has opened it.
+        indices: numbers of the frames that are shown, in the source video.
+        origin: number of the frame that time is counted from.
+        marks: position among the shown frames -> marks.
+        raw: frames as decoded, collected by `ClipRecorder`.
+    """
+
+    entry: Any
+    clip: Clip | None
+    count: int | None = None
+    info: VideoInfo | None = None
+    indices: list[int] | None = None
+    origin: int = 0
+    marks: dict[int, list[Mark]] = field(default_factory=dict)
+    raw: list[Image.Image] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        if self.clip is not None:
+            return self.clip.path
+        return f"list of {self.count} frames" if self.count is not None else "video"
+
+    @property
+    def seconds(self) -> list[float]:
+        """Time of every shown frame from the start of the clip."""
+        return [(index - self.origin) / self.info.known_rate for index in self.indices]
+
+
+class ClipReader:
+    """Mixin in front of a host plugin class."""
+
+    host_class: type
+    _p4d_frames: int | None = None
+    """`p4d.frames`."""
+    _p4d_reading: Reading | None = None
+    _p4d_counting: bool = False
+    """While tokens are counted, sizes are enough and nothing is decoded for a video's single frame."""
+
+    def __reduce__(self) -> tuple:
+        # The class is made at run time: rebuild it in preprocessing workers. What a reading holds is left out, so that
+        # the datasets library finds the same fingerprint, and its cache, in every run.
+        state = {key: value for key, value in self.__dict__.items() if not key.startswith("_p4d_")}
+        return rebuild, (type(self).__mro__[1], self.host_class, state, self._p4d_frames)
+
+    def process_messages(self, *args: Any, **kwargs: Any) -> Any:
+        self._p4d_counting = True
+        try:
+            return super().process_messages(*args, **kwargs)
+        finally:
+            self._p4d_counting = False
+
+    def get_mm_inputs(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        inputs = super().get_mm_inputs(*args, **kwargs)
+        # The host's Qwen3-VL plugin leaves its notes on the clips in, which its chat engine takes for numbers.
+        inputs.pop("video_metadata", None)
+        return inputs
+
+    def _get_video_token_metadata(self, videos: list[Any], processor: Any) -> dict[str, Any] | None:
+        # One at a time, so that the reading knows its clip; the host's results are then joined clip by clip.
+        if not videos:
+            return super()._get_video_token_metadata(videos, processor)
+        results = []
+        for video in videos:
+            with self._p4d_read(video) as reading:
+                entry = video if reading.clip is None else reading.clip.path
+                results.append(super()._get_video_token_metadata([entry], processor))
+            if results[-1] is None:  # the host wants the frames decoded to count tokens
+                return None
+        return _joined(results)
+
+    def _get_video_sample_indices(self, video_stream: Any, **kwargs: Any) -> Any:
+        reading = self._p4d_reading
+        if reading is None:
+            return self._p4d_sample(video_stream, **kwargs)
+        clip = reading.clip or Clip(reading.name)
+        reading.info = info = VideoInfo.of(clip.path, video_stream)
+        if clip.is_part:
+            first, final = window(clip, info)
+            part = _StreamPart(final - first + 1, (final - first + 1) / info.known_rate)
+            indices = [first + int(index) for index in self._p4d_sample(part, **kwargs)]
+        else:
+            indices = self._p4d_sample(video_stream, **kwargs)
+        reading.indices = [int(index) for index in indices]
+        if clip.regions:
+            placed = place(clip, info, reading.indices)
+            reading.indices, reading.marks = placed.indices, placed.marks
+            indices = placed.indices
+        if clip.is_part:
+            reading.origin = reading.indices[0]
+            return [index - reading.origin for index in reading.indices]
+        return indices
+
+    def _p4d_sample(self, stream: Any, **kwargs: Any) -> Any:
+        """The host's rule, or `p4d.frames` frames spread over all of the stream."""
+        if self._p4d_frames is None:
+            return super()._get_video_sample_indices(stream, **kwargs)
+        total = stream.frames or _count_frames(stream)
+        return np.linspace(0, total - 1, min(total, self._p4d_frames)).astype(np.int32)
+
+    def _regularize_videos(self, videos: list[Any], **kwargs: Any) -> dict[str, list]:
+        results = []
+        for video in videos:
+            with self._p4d_read(video) as reading:
+                results.append(self._p4d_decode(reading, **kwargs))
+        return _joined(results) if results else {}
+
+    @contextmanager
+    def _p4d_read(self, video: Any) -> Iterator[Reading]:
+        clip = decode_clip(video)
+        count = len(video) if isinstance(video, (list, tuple)) else None
+        self._p4d_reading = Reading(video, clip, count)
+        try:
+            yield self._p4d_reading
+        except RegionError as err:
+            raise RegionError(f"{where_used(video)}{err}") from err
+        finally:
+            self._p4d_reading = None
+
+    def _p4d_decode(self, reading: Reading, **kwargs: Any) -> dict[str, list]:
+        """The host's result for one video, with its marks drawn."""
+        clip = reading.clip
+        if clip is None:
+            # A copy, because the host fills the last temporal patch by appending to the list.
+            entry = reading.entry if reading.count is None else list(reading.entry)
+            return super()._regularize_videos([entry], **kwargs)
+        if clip.is_part:
+            result = self._p4d_decode_part(reading, **kwargs)
+        else:
+            result = super()._regularize_videos([clip.path], **kwargs)
+        frames = result["videos"][0]
+        for position, marks in reading.marks.items():
+            if position >= len(frames):
+                raise VideoError(f"{clip.path} is cut off or damaged: frame {reading.indices[position]} is missing")
+            frames[position] = draw_marks(frames[position], marks, (reading.info.width, reading.info.height))
+        if reading.marks and len(frames) == len(reading.indices) + 1:
+            frames[-1] = frames[-2]  # the host's filler of the last temporal patch repeats the frame, marks and all
+        return result
+
+    def _p4d_decode_part(self, reading: Reading, **kwargs: Any) -> dict[str, list]:
+        """A part of a file goes to the host as a list of frames; what it says of a list's times is put right."""
+        clip = reading.clip
+        with open_video(clip.path) as container:
+            # For its effect: it fills the reading.
+            self._get_video_sample_indices(container.streams.video[0], **kwargs)
+        reading.count = len(reading.indices)
+        frames = read_frames(clip.path, reading.indices)
+        result = super()._regularize_videos([frames], **kwargs)
+        first, final = window(clip, reading.info)
+        duration = (final - first + 1) / reading.info.known_rate
+        times = {
+            "durations": duration,
+            "fps_per_video": reading.count / duration,
+            "frames_indices": [second * kwargs["video_fps"] for second in reading.seconds],
+        }
+        return result | {key: [value] for key, value in times.items() if key in result}
+
+    def _regularize_images(self, images: list[Any], **kwargs: Any) -> dict[str, list]:
+        if not images:
+            return super()._regularize_images(images, **kwargs)
+        return _joined([self._p4d_image(image, **kwargs) for image in images])
+
+    def _p4d_image(self, image: Any, **kwargs: Any) -> dict[str, list]:
+        still = decode_still(image)
+        if still is None or not still.regions:
+            return super()._regularize_images([image], **kwargs)
+        try:
+            picture = self._p4d_picture(still)
+            sightings = [(region, region.sightings[0]) for region in still.regions]
+            marks = [mark_of(region, seen, *picture.size, still.labels) for region, seen in sightings]
+        except RegionError as err:
+            raise RegionError(f"{where_used(image)}{err}") from err
+        result = super()._regularize_images([picture], **kwargs)
+        if marks and not self._p4d_counting:
+            result["images"] = [draw_marks(result["images"][0], marks, picture.size)]
+        return result
+
+    def _p4d_picture(self, still: Still) -> Image.Image:
+        if not still.of_video:
+            return Image.open(still.path)
+        info = read_info(still.path)
+        frame = frame_of(still.regions[0].sightings[0], info)
+        if self._p4d_counting:
+            return Image.new("RGB", (info.width, info.height))
+        return read_frames(still.path, [frame])[0]
+
+
+@dataclass(frozen=True)
+class _StreamPart:
+    """A part of a video stream, as far as the host's sampling rule looks at a stream."""
+
+    frames: int
+    duration: float
+    time_base: int = 1
+
+
+def _count_frames(stream: Any) -> int:
+    """Frames of a file whose header (Matroska, WebM) does not say; the host seeks to the start before it decodes."""
+    return sum(packet.size > 0 for packet in stream.container.demux(stream))
+
+
+def _joined(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """The host's results of several calls as those of one: lists and tensors in a row, anything else is the same."""
+    return {key: _join([result[key] for result in results]) for key in results[0]}
+
+
+def _join(values: list[Any]) -> Any:
+    if isinstance(values[0], list):
+        return [item for value in values for item in value]
+    return torch.cat(values) if isinstance(values[0], torch.Tensor) else values[0]
+
+
+@functools.cache
+def reading_class(mixin: type, host_class: type) -> type:
+    """The class that puts `mixin`, a `ClipReader`, in front of a host plugin class."""
+    return type(f"{mixin.__name__}{host_class.__name__}", (mixin, host_class), {"host_class": host_class})
+
+
+def rebuild(mixin: type, host_class: type, state: dict[str, Any], frames: int | None) -> Any:
+    """A plugin of `reading_class` with the attributes of a host plugin."""
+    cls = reading_class(mixin, host_class)
+    plugin = cls.__new__(cls)
+    plugin.__dict__.update(state)
+    plugin._p4d_frames = frames
+    return plugin
+
+
+def with_reader(plugin: Any, mixin: type = ClipReader, frames: int | None = None) -> Any:
+    """A copy of a template's plugin with `mixin` in front of its host class; the given object stays as it is."""
+    state = {key: value for key, value in plugin.__dict__.items() if not key.startswith("_p4d_")}
+    return rebuild(mixin, getattr(plugin, "host_class", type(plugin)), state, frames)

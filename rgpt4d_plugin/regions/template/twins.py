@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`rgpt4d_<name>`: for every host template of a supported video family, its twin that reads clips and draws marks."""
+
+from dataclasses import fields
+from types import ModuleType
+
+from rgpt4d_plugin.regions.template.reader import with_reader
+
+
+PREFIX = "rgpt4d_"
+
+PLUGINS = ("Qwen2VLPlugin", "Qwen3VLPlugin")
+"""Names of the host's plugin classes whose templates get a twin: those that were tested, token for token."""
+
+def register_twins(module: ModuleType) -> list[str]:
+    """Registers the twins of all templates of `llamafactory.data.template`; returns their names.
+
+    A twin differs from its original in nothing but its multimodal plugin. Names that are there already are left alone.
+    """
+    added = []
+    for name, template in list(module.TEMPLATES.items()):
+        twin = PREFIX + name
+        if type(template.mm_plugin).__name__ not in PLUGINS or twin in module.TEMPLATES:
+            continue
+        parts = {field.name: getattr(template, field.name) for field in fields(template)}
+        parts["mm_plugin"] = with_reader(template.mm_plugin)
+        module.register_template(name=twin, template_class=type(template), **parts)
+        added.append(twin)
+    return added
+
+
+def twin_of(name: str | None) -> str | None:
+    """The twin of a host template, or None if it has none."""
+    from llamafactory.data.template import TEMPLATES
+
+    twin = f"{PREFIX}{name}"
+    return twin if twin in TEMPLATES else None
