@@ -2,8 +2,8 @@
 """Seam: the host's Hugging Face chat engine, for the `rgpt4d_<name>` templates.
 
 Since version 5, transformers computes the positions of image and video tokens from `mm_token_type_ids`. The host's
-collator makes them; its engine (0.9.5 and main of August 2026) does not, so a model would be asked with other positions
-than it was trained with. Host names: `HuggingfaceEngine._process_args` of `llamafactory.chat.hf_engine`. Other
+collator makes them; its engine (0.9.5 and main of August 2026) does not, so a model would be asked with positions that
+it was not trained with. Host names: `HuggingfaceEngine._process_args` of `llamafactory.chat.hf_engine`. Other
 templates are not touched. To be removed when the engine passes token types itself.
 """
 

@@ -410,16 +410,19 @@ class _BitmapOutline:
         return tuple(zip(lefts, tops, rights, bottoms))
 
     def draw(self, pixels: np.ndarray) -> None:
+        casing, core = self._counts(self.casing), self._counts(self.core)
+        if self.line.dash:
+            core = self._dashed(core)
         x1, y1, x2, y2 = self.patch.within(pixels.shape[1::-1])
-        rows, columns = slice(y1 - self.patch.y, y2 - self.patch.y), slice(x1 - self.patch.x, x2 - self.patch.x)
-        core = self.core & ~self._gaps() if self.line.dash else self.core
-        core, casing = (self._counts(samples)[rows, columns] for samples in (core, self.casing))
-        part = pixels[y1:y2, x1:x2]
-        where = np.nonzero(casing)
-        core, casing = (np.float32(self.patch.fine**-2) * counts[where][:, None] for counts in (core, casing))
-        ink, colour = (np.array(value, dtype=np.float32) for value in (self.line.ink, self.line.colour))
-        colours = part[where] * (1 - casing) + ink * casing
-        part[where] = (colours * (1 - core) + colour * core).round()
+        inside = slice(y1 - self.patch.y, y2 - self.patch.y), slice(x1 - self.patch.x, x2 - self.patch.x)
+        part = np.ascontiguousarray(pixels[y1:y2, x1:x2])
+        touched = np.flatnonzero(casing[inside] > 0)
+        colours = part.reshape(-1, 3)[touched].astype(np.float32)
+        for counts, colour in ((casing, self.line.ink), (core, self.line.colour)):
+            shares = counts[inside].ravel()[touched, None] / np.float32(self.patch.fine**2)
+            colours += (np.array(colour, dtype=np.float32) - colours) * shares
+        part.reshape(-1, 3)[touched] = colours.round()
+        pixels[y1:y2, x1:x2] = part
 
     def _counts(self, samples: np.ndarray) -> np.ndarray:
         """How many of the samples bool (rows, columns) are set in each pixel, uint8 (height, width)."""
@@ -429,21 +432,22 @@ class _BitmapOutline:
         rows = counts[::2] + counts[1::2]
         return rows[:, ::2] + rows[:, 1::2]
 
-    def _gaps(self) -> np.ndarray:
-        """The samples bool (rows, columns) of the core that are between its dashes.
+    def _dashed(self, core: np.ndarray) -> np.ndarray:
+        """Counts of the core's samples in each pixel, uint8 (height, width), without those between its dashes.
 
-        Dashes are equal shares of the core's samples, in the order of their direction from its centre. This is the
+        Dashes are equal shares of the core's pixels, in the order of their direction from its centre. This is the
         order along the outline where a region can be seen as a whole from its centre, and no worse than uneven
         elsewhere.
         """
-        rows, columns = np.nonzero(self.core)
-        order = np.argsort(np.arctan2(rows - rows.mean(), columns - columns.mean()), kind="stable")
-        length = len(order) / (self.line.core * self.patch.fine**2)
-        pieces = 2 * max(2, round(length / self.line.dash / 2))
-        off = order[np.arange(len(order)) * pieces // len(order) % 2 == 1]
-        gaps = np.zeros_like(self.core)
-        gaps[rows[off], columns[off]] = True
-        return gaps
+        rows, columns = np.nonzero(core > 0)
+        turns = np.arctan2(rows - rows.mean(), columns - columns.mean()) / math.tau + 0.5
+        directions = (turns * 720).astype(int)
+        before = np.cumsum(np.bincount(directions))[directions] - 1
+        pieces = 2 * max(2, round(len(rows) / self.line.core / self.line.dash / 2))
+        off = before * pieces // len(rows) % 2 == 1
+        core = core.copy()
+        core[rows[off], columns[off]] = 0
+        return core
 
     def nearest(self, plate: Rect) -> tuple[int, int]:
         """The pixel (x, y) of the outline to connect a plate to."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A question about regions at inference, asked as in training: of a plain transformers model, of the host, of a server.
+"""A question about regions at inference, asked as in training: of a plain model, of the host, or of a server.
 
 Frames, marks and text come from the functions that the `rgpt4d_<name>` templates use.
 """
@@ -76,7 +76,7 @@ class RegionPrompt:
         image_max_pixels: the same for images; the host's `image_max_pixels`.
 
     Raises:
-        RegionError: on construction, when question and regions do not fit; later, when a region does not fit its frame.
+        RegionError: on construction, if question and regions do not fit; later, if a region does not fit its frame.
         P4DConfigError: an unknown style.
     """
 

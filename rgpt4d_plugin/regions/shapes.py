@@ -7,7 +7,6 @@ ratio of the sizes.
 """
 
 from dataclasses import dataclass
-from typing import Union
 
 import numpy as np
 
@@ -44,4 +43,4 @@ class Mask:
     bitmap: np.ndarray
 
 
-Shape = Union[Box, Polygon, Point, Mask]
+Shape = Box | Polygon | Point | Mask

@@ -105,7 +105,9 @@ def test_regions_reach_the_tokenised_dataset_and_columns_may_have_other_names(da
     assert clip.regions[0].sightings[0].time == 0.5
 
 
-@pytest.mark.parametrize("overrides", [{}, {"preprocessing_num_workers": 2}, {"streaming": True, "dataloader_num_workers": 1}])
+@pytest.mark.parametrize(
+    "overrides", [{}, {"preprocessing_num_workers": 2}, {"streaming": True, "dataloader_num_workers": 1}]
+)
 def test_workers_and_streaming_give_the_same(dataset, recipe, overrides):
     mask = np.zeros((224, 224), dtype=bool)
     mask[50:90, 60:100] = True
@@ -224,7 +226,9 @@ def test_a_nan_is_refused(dataset, recipe):
 
 def test_templates_that_cannot_show_regions(dataset, recipe):
     keys = dataset([question(regions=[BOX])])
-    with pytest.raises(RegionError, match="record 0: template: 'qwen2_vl' shows no regions.*template: rgpt4d_qwen2_vl"):
+    with pytest.raises(
+        RegionError, match="record 0: template: 'qwen2_vl' shows no regions.*template: rgpt4d_qwen2_vl"
+    ):
         load(recipe(keys, template="qwen2_vl"))
     with pytest.raises(RegionError, match="record 0: template: 'gemma3' has no video support"):
         converter(recipe(keys, template="gemma3"))(question(regions=[BOX]))

@@ -116,7 +116,8 @@ def test_frames_times_and_marks():
     assert prompt.clip.seconds == pytest.approx([index / 30 for index in prompt.clip.indices])
     assert {frame.size for frame in prompt.clip.frames} == {(112, 112)}
     changed = [
-        bool((np.asarray(a) != np.asarray(b)).any()) for a, b in zip(prompt.clip.frames, clean.clip.frames, strict=True)
+        bool((np.asarray(a) != np.asarray(b)).any())
+        for a, b in zip(prompt.clip.frames, clean.clip.frames, strict=True)
     ]
     assert changed == [True, False, False, False, False]
     assert len(RegionPrompt(VIDEO, "?", frames=7).clip.frames) == 7

@@ -26,7 +26,10 @@ def user(text):
     return [{"role": "user", "content": text}, {"role": "assistant", "content": "yes"}]
 
 
-def asked(style, text="<video>Is <obj_1> left of <obj_2>?", regions=REGIONS, images=(), videos=(Clip(VIDEO),), **options):
+WHOLE = (Clip(VIDEO),)
+
+
+def asked(style, text="<video>Is <obj_1> left of <obj_2>?", regions=REGIONS, images=(), videos=WHOLE, **options):
     parsed = parse_regions(regions, len(videos), len(images))
     return ask(user(text), images, videos, parsed, RegionArguments(style=style, **options))
 
@@ -73,8 +76,9 @@ def test_text_says_coordinates_and_times_of_the_clip():
     late = asked("text", videos=[Clip(VIDEO, 0.5, 2.0)]).messages[0]["content"]
     assert late.count("at 0.50 seconds") == 2
     track = {"track": [{"frame": 0, "box": [0, 0, 112, 112]}, {"frame": 15, "box": [112, 112, 224, 224]}]}
-    assert "is the box from (0, 0) to (500, 500) at 0.00 seconds, then the box from (500, 500) to (1000, 1000)" in (
-        asked("text", "<video><obj_1>?", [{"id": "obj_1", "video": 0, **track}]).messages[0]["content"]
+    assert (
+        "is the box from (0, 0) to (500, 500) at 0.00 seconds, then the box from (500, 500) to (1000, 1000)"
+        in (asked("text", "<video><obj_1>?", [{"id": "obj_1", "video": 0, **track}]).messages[0]["content"])
     )
 
 
@@ -90,9 +94,11 @@ def test_the_time_sentence():
     assert asked("som", time_sentence=True).messages[0]["content"] == (
         f"<video>{sentence}\n\nIs <obj_1> left of <obj_2>?"
     )
-    assert asked("none", regions=[], text="<video>?", videos=[Clip(VIDEO, 1.0, 3.5)], time_sentence=True).messages[0][
-        "content"
-    ].startswith("<video>These images are uniformly sampled from a video of 2.5 seconds.")
+    assert (
+        asked("none", regions=[], text="<video>?", videos=[Clip(VIDEO, 1.0, 3.5)], time_sentence=True)
+        .messages[0]["content"]
+        .startswith("<video>These images are uniformly sampled from a video of 2.5 seconds.")
+    )
     two = asked("none", "<video><video>?", [], videos=[Clip(VIDEO), Clip(VIDEO)], time_sentence=True)
     assert "The images of video 2 are uniformly sampled" in two.messages[0]["content"]
 

@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finding a clip's tokens in a batch, on rows written by hand, and naming the supported base models."""
+"""Finding a clip's tokens in a batch, on rows written by hand; reading frames back from a processor's outputs."""
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from transformers import AutoProcessor
+from transformers.image_utils import SizeDict
 
 from rgpt4d_plugin.distill import ClipTokens
 from rgpt4d_plugin.students import FAMILIES, TokenCountError, UnsupportedFamilyError, get_family, locate_clips
+from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
 
 
 TEXT, PAD, VIDEO = 1, 0, 9
@@ -94,3 +99,78 @@ def test_an_unsupported_family_names_the_supported_ones():
         get_family("llava_next")
     for model_type, family in FAMILIES.items():
         assert f"{family.name} ({model_type})" in str(error.value)
+
+
+# --- what the model sees, read back from its inputs ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["qwen2_5_vl", "qwen3_vl"])
+def processor(request, tmp_path_factory):
+    return AutoProcessor.from_pretrained(build_tiny_student(tmp_path_factory.mktemp("student"), request.param))
+
+
+@pytest.fixture
+def family(processor):
+    return get_family("qwen3_vl" if "Qwen3" in type(processor).__name__ else "qwen2_5_vl")
+
+
+def noise(seed, *shape):
+    return np.random.default_rng(seed).integers(0, 256, (*shape, 3), dtype=np.uint8)
+
+
+def process_videos(processor, *clips):
+    """As the host calls it: frames chosen already."""
+    videos = [[Image.fromarray(frame) for frame in clip] for clip in clips]
+    return processor.video_processor(videos=videos, return_tensors="pt", do_sample_frames=False)
+
+
+def test_frames_come_back(processor, family):
+    """Clips of different shape and length in one batch; an odd number is filled up with the last frame."""
+    clips = [noise(0, 4, 48, 80), noise(1, 3, 64, 32), noise(2, 1, 32, 32), noise(3, 4, 48, 80)]
+    inputs = process_videos(processor, *clips)
+    found = family.frames(inputs, processor)
+    assert len(found) == 4
+    for clip, back, grid in zip(clips, found, family.video_grids(inputs, processor)):
+        filled = np.concatenate([clip, clip[-1:]]) if len(clip) % 2 else clip
+        assert back.dtype == np.uint8 and np.array_equal(back, filled)
+        assert grid == (len(filled) // 2, clip.shape[1] // 16, clip.shape[2] // 16)
+
+
+def test_resized_frames_come_back_as_resized(processor, family):
+    clip = noise(0, 4, 50, 90)
+    (found,) = family.frames(process_videos(processor, clip), processor)
+    video = torch.from_numpy(clip).permute(0, 3, 1, 2)
+    size = SizeDict(height=48, width=96)
+    resized = processor.video_processor.resize(video, size, resample=processor.video_processor.resample)
+    assert np.array_equal(found, resized.permute(0, 2, 3, 1))
+
+
+def test_bfloat16_inputs_are_exact_to_one_level(processor, family):
+    clip = noise(0, 4, 48, 80)
+    inputs = dict(process_videos(processor, clip))
+    inputs["pixel_values_videos"] = inputs["pixel_values_videos"].bfloat16()
+    (found,) = family.frames(inputs, processor)
+    assert np.abs(found.astype(int) - clip).max() <= 1
+
+
+@pytest.mark.parametrize("switch", ["do_normalize", "do_rescale"])
+def test_frames_of_a_processor_that_leaves_a_step_out(processor, family, switch, monkeypatch):
+    monkeypatch.setattr(processor.video_processor, switch, False)
+    if switch == "do_rescale":  # mean and deviation are those of [0, 1]: levels of 255 would be scaled far out
+        monkeypatch.setattr(processor.video_processor, "do_normalize", False)
+    clip = noise(0, 2, 48, 80)
+    (found,) = family.frames(process_videos(processor, clip), processor)
+    assert np.array_equal(found, clip)
+
+
+def test_images_come_back(processor, family):
+    images = [noise(0, 48, 80), noise(1, 64, 64), noise(2, 32, 48)]
+    inputs = processor.image_processor([Image.fromarray(image) for image in images], return_tensors="pt")
+    found = family.images(inputs, processor)
+    assert len(found) == 3 and all(np.array_equal(back, image) for back, image in zip(found, images))
+    assert family.image_grids(inputs, processor) == [(1, 3, 5), (1, 4, 4), (1, 2, 3)]
+
+
+def test_nothing_comes_back_from_nothing(processor, family):
+    assert family.frames({}, processor) == family.images({}, processor) == []
+    assert family.video_grids({}, processor) == family.image_grids({}, processor) == []

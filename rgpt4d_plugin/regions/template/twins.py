@@ -12,6 +12,7 @@ PREFIX = "rgpt4d_"
 PLUGINS = ("Qwen2VLPlugin", "Qwen3VLPlugin")
 """Names of the host's plugin classes whose templates get a twin: those that were tested, token for token."""
 
+
 def register_twins(module: ModuleType) -> list[str]:
     """Registers the twins of all templates of `llamafactory.data.template`; returns their names.
 
