@@ -32,9 +32,11 @@ def patch(module: ModuleType) -> Callable[[], None]:
     def process_args_with_types(
         model: Any, tokenizer: Any, processor: Any, template: Any, *args: Any, **kwargs: Any
     ) -> tuple[dict[str, Any], int]:
-        generate, length = process_args(model, tokenizer, processor, template, *args, **kwargs)
-        is_ours = isinstance(template.mm_plugin, ClipReader)
-        if is_ours and "mm_token_type_ids" in inspect.signature(model.forward).parameters:
+        if not isinstance(template.mm_plugin, ClipReader):
+            return process_args(model, tokenizer, processor, template, *args, **kwargs)
+        with template.mm_plugin.asked():
+            generate, length = process_args(model, tokenizer, processor, template, *args, **kwargs)
+        if "mm_token_type_ids" in inspect.signature(model.forward).parameters:
             generate.setdefault("mm_token_type_ids", _token_types(generate["inputs"], model.config))
         return generate, length
 

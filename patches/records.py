@@ -48,6 +48,7 @@ def _as_given(entries: Any, media_dir: str) -> Iterator[Any]:
         for entry in entries:
             yield from _as_given(entry, media_dir)
     elif isinstance(entries, dict):  # {"path": ..., "start": ..., "end": ...}
+        yield entries
         yield from _as_given(entries.get("path"), media_dir)
     else:
         yield entries

@@ -2,15 +2,26 @@
 """The `rgpt4d` command. Training itself is `llamafactory-cli train RECIPE`, with a `p4d:` block in the recipe."""
 
 import argparse
+import os
 import sys
 
 from rgpt4d_plugin._version import __version__
 
 
+# The keys of convert.SOURCES, which is too slow to import just for help.
+SOURCES = ("robofac", "sat", "vsti", "wolf", "r4d", "vlm4d")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Parses the command line and runs one command; returns the exit code."""
     parser = _parser()
-    arguments = parser.parse_args(argv)
+    arguments, rest = parser.parse_known_args(argv)
+    overrides = getattr(arguments, "overrides", None)
+    if overrides is not None:  # argparse ends a list of positional arguments at the first option
+        overrides += [override for override in rest if override[:1] != "-"]
+        rest = [option for option in rest if option[:1] == "-"]
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         arguments.run(arguments)
     except (OSError, RuntimeError, ValueError) as err:
@@ -28,6 +39,35 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"rgpt4d-plugin {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
+    convert = commands.add_parser(
+        "convert",
+        help="turn downloaded training data or a benchmark into datasets for the host",
+        description="Reads a downloaded folder, writes records with the source's own prompts and registers them in "
+        "OUT/dataset_info.json. Training data: robofac; sat (its images are written below OUT); vsti (VLM-3R-DATA "
+        "with its vstibench_train and the videos; files from before 2026-07-13 have wrong answers, and nothing in "
+        "them shows it); wolf. Benchmarks: r4d (R4D-Bench), vlm4d (VLM4D). A broken record or a missing media file is "
+        "an error unless --skip-bad allows for it; all that is left out is listed in OUT/NAME.summary.json. The last "
+        "line says what to put into the recipe. To train on several sources at once, convert them with the same --out "
+        "and the same --media-root, a folder above all their media. "
+        "Example: rgpt4d convert wolf --src data/Wolf --out data/converted --media-root data",
+    )
+    convert.add_argument("source", choices=SOURCES, metavar="SOURCE", help=", ".join(SOURCES))
+    convert.add_argument("--src", required=True, metavar="DIR", help="the downloaded folder")
+    convert.add_argument("--out", required=True, metavar="DIR", help="folder to write; the host's dataset_dir")
+    convert.add_argument(
+        "--media-root",
+        metavar="DIR",
+        help="the host's media_dir, to which the paths in the records are relative (default: --src; for sat --out)",
+    )
+    convert.add_argument(
+        "--skip-bad",
+        type=int,
+        default=0,
+        metavar="N",
+        help="leave out up to N broken records instead of stopping at the first (default %(default)s)",
+    )
+    convert.set_defaults(run=_convert)
+
     demo = commands.add_parser(
         "demo",
         help="build tiny assets, train them through the host on a CPU, draw the maps",
@@ -37,6 +77,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("recipe", nargs="?", default="recipes/demo_cpu.yaml", help="default: %(default)s")
     demo.set_defaults(run=_demo)
+
+    preview = commands.add_parser(
+        "preview",
+        help="show what the model gets of a recipe's samples, before training",
+        description="Writes one PNG per sample, made from the tensors of LLaMA-Factory's own collator: images and "
+        "video frames after all resizing, with their times and marks; all tokens, and which of them are trained on; "
+        "with --teacher the expert's maps. Works with and without a `p4d:` block; without --teacher no weights are "
+        "loaded and the expert's checkpoint may be missing. "
+        "Example: rgpt4d preview recipes/4drgpt_p4d_lora.yaml cutoff_len=8192 --n 4 --out preview",
+    )
+    preview.add_argument("recipe", metavar="RECIPE", help="YAML file")
+    preview.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="overrides, as llamafactory-cli takes them")
+    preview.add_argument("--out", required=True, metavar="DIR", help="folder for the PNGs")
+    preview.add_argument(
+        "--n", type=int, default=8, help="samples, spread over the recipe's datasets (default %(default)s)"
+    )
+    preview.add_argument("--dataset", metavar="NAME", help="one dataset of dataset_info.json, instead of the recipe's")
+    preview.add_argument("--teacher", action="store_true", help="show the expert's maps below the frames")
+    preview.set_defaults(run=_preview)
 
     synth = commands.add_parser(
         "synth",
@@ -59,10 +118,28 @@ def _parser() -> argparse.ArgumentParser:
 # Imports are inside the commands: `rgpt4d --help` should not wait for torch.
 
 
+def _convert(arguments: argparse.Namespace) -> None:
+    from rgpt4d_plugin.convert.run import convert, report
+
+    for line in report(
+        convert(arguments.source, arguments.src, arguments.out, arguments.skip_bad, arguments.media_root)
+    ):
+        print(line)
+
+
 def _demo(arguments: argparse.Namespace) -> None:
     from rgpt4d_plugin.trainers.demo import run_demo
 
     run_demo(arguments.recipe)
+
+
+def _preview(arguments: argparse.Namespace) -> None:
+    os.environ.setdefault("LLAMAFACTORY_VERBOSITY", "WARN")  # the lines that count here are ours
+    from rgpt4d_plugin.trainers.preview import run_preview
+
+    run_preview(
+        arguments.recipe, arguments.out, arguments.n, arguments.dataset, arguments.teacher, arguments.overrides
+    )
 
 
 def _synth(arguments: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -41,6 +42,27 @@ class StudentFamily(ABC):
     @abstractmethod
     def video_grids(self, inputs: dict[str, Any], processor: Any) -> list[tuple[int, int, int]]:
         """Token grid (t, h, w) of every clip of a batch, in order, from the processor's outputs."""
+
+    @abstractmethod
+    def image_grids(self, inputs: dict[str, Any], processor: Any) -> list[tuple[int, int, int]]:
+        """The same of every image, with t = 1."""
+
+    @abstractmethod
+    def frames(self, inputs: dict[str, Any], processor: Any) -> list[np.ndarray]:
+        """The frames that the model gets, read back from its inputs: the inverse of the processor.
+
+        Args:
+            inputs: the processor's outputs, or a batch that holds them.
+            processor: of the student.
+
+        Returns:
+            Per clip (T, H, W, 3) uint8 RGB after all resizing, exact to one level (bfloat16 inputs) or exact
+            (float32). T counts the frames that fill the last temporal step too.
+        """
+
+    @abstractmethod
+    def images(self, inputs: dict[str, Any], processor: Any) -> list[np.ndarray]:
+        """The same of every image: (H, W, 3) uint8 RGB."""
 
 
 class TokenCountError(ValueError):

@@ -8,6 +8,9 @@ behind the text of its timestamp. Qwen2.5-VL's tower computes in window order an
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
+
 from rgpt4d_plugin.students.base import StudentFamily
 
 
@@ -19,11 +22,48 @@ class QwenVLFamily(StudentFamily):
         return processor.video_processor.temporal_patch_size
 
     def video_grids(self, inputs: dict[str, Any], processor: Any) -> list[tuple[int, int, int]]:
-        grids = inputs.get("video_grid_thw")
-        if grids is None:
-            return []
-        merge = processor.video_processor.merge_size
-        return [(t, h // merge, w // merge) for t, h, w in grids.tolist()]
+        return _token_grids(inputs.get("video_grid_thw"), processor.video_processor)
+
+    def image_grids(self, inputs: dict[str, Any], processor: Any) -> list[tuple[int, int, int]]:
+        return _token_grids(inputs.get("image_grid_thw"), processor.image_processor)
+
+    def frames(self, inputs: dict[str, Any], processor: Any) -> list[np.ndarray]:
+        pixels, grids = inputs.get("pixel_values_videos"), inputs.get("video_grid_thw")
+        return _unpatchify(pixels, grids, processor.video_processor)
+
+    def images(self, inputs: dict[str, Any], processor: Any) -> list[np.ndarray]:
+        # The processor repeats an image to fill a temporal step.
+        pixels, grids = inputs.get("pixel_values"), inputs.get("image_grid_thw")
+        return [image[0] for image in _unpatchify(pixels, grids, processor.image_processor)]
+
+
+def _token_grids(grids: torch.Tensor | None, processor: Any) -> list[tuple[int, int, int]]:
+    if grids is None:
+        return []
+    merge = processor.merge_size
+    return [(t, h // merge, w // merge) for t, h, w in grids.tolist()]
+
+
+def _unpatchify(pixels: torch.Tensor | None, grids: torch.Tensor | None, processor: Any) -> list[np.ndarray]:
+    """Patches (patches of all clips, 3 * frames * patch * patch) back to clips (T, H, W, 3) uint8."""
+    if pixels is None or grids is None:
+        return []
+    merge, patch, frames = processor.merge_size, processor.patch_size, processor.temporal_patch_size
+    pixels = pixels.float().view(len(pixels), 3, frames, patch, patch)
+    if processor.do_normalize:
+        mean, std = (torch.tensor(values).view(3, 1, 1, 1) for values in (processor.image_mean, processor.image_std))
+        pixels = pixels * std + mean
+    if processor.do_rescale:
+        pixels = pixels / processor.rescale_factor
+    pixels = pixels.round().clamp(0, 255).to(torch.uint8)
+
+    clips = []
+    for part, (t, h, w) in zip(pixels.split(grids.prod(-1).tolist()), grids.tolist(), strict=True):
+        # A token's patches lie together: (t, token row, token column, patch row, patch column) of (3, frames, y, x).
+        part = part.view(t, h // merge, w // merge, merge, merge, 3, frames, patch, patch)
+        part = part.permute(0, 6, 1, 3, 7, 2, 4, 8, 5)
+        clips.append(part.reshape(t * frames, h * patch, w * patch, 3).numpy())
+    return clips
 
 
 FAMILIES = (

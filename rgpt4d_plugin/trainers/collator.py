@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from llamafactory.data import SFTDataCollatorWith4DAttentionMask
-from PIL import Image
 
 from rgpt4d_plugin.distill import DistillBatch
 from rgpt4d_plugin.students import locate_clips
@@ -47,7 +46,7 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
         clips_per_row = [_clips(feature) for feature in kept]
 
         seen: list[tuple[SeenClip, torch.Tensor]] = []
-        with self.template.mm_plugin.recording(lambda clip: seen.append((clip, self._teacher_frames(clip)))):
+        with self.template.mm_plugin.recording(lambda clip: seen.append((clip, self.p4d.teacher_frames(clip)))):
             try:
                 batch = super().__call__(kept)  # takes the videos out of the features
             except StopIteration as err:
@@ -104,12 +103,6 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
             column[leftover] = value
             feature[key] = column.tolist()
         return feature
-
-    def _teacher_frames(self, clip: SeenClip) -> torch.Tensor:
-        """(T, 3, H, W) uint8 at the teacher's input size; both axes are stretched to it, as both token grids are."""
-        size = (self.p4d.teacher_config.width, self.p4d.teacher_config.height)
-        frames = [np.asarray(frame.convert("RGB").resize(size, Image.Resampling.BILINEAR)) for frame in clip.frames]
-        return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).contiguous()
 
 
 def _clips(feature: dict[str, Any]) -> int:

@@ -1,23 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Teacher's and student's maps of one dataset record, through the host's own data path: what a person looks at."""
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
-from llamafactory.hparams import get_train_args
-from llamafactory.model import load_config, load_model, load_tokenizer
 from safetensors.torch import load_file
 
 from rgpt4d_plugin.distill import TERM_TASKS
-from rgpt4d_plugin.patches.mm_plugin import with_recorder
-from rgpt4d_plugin.trainers.collator import P4DDataCollator
+from rgpt4d_plugin.trainers.host import Host
 from rgpt4d_plugin.trainers.mixin import BATCH_KEY, DECODER_FILE
-from rgpt4d_plugin.trainers.run import P4DRun
 from rgpt4d_plugin.trainers.tap import StudentTap
 
 
@@ -47,38 +41,28 @@ def clip_maps(recipe: dict[str, Any], dataset: str, record: int, checkpoint: str
         checkpoint: folder of a full fine-tuning checkpoint with its decoder; None: the recipe's model and the decoder
             as it is when training starts.
     """
-    with tempfile.TemporaryDirectory() as output:
-        recipe = {**recipe, "dataset": dataset, "output_dir": output}
-        if checkpoint is not None:
-            recipe["model_name_or_path"] = checkpoint
-        model_args, data_args, training_args, finetuning_args, _ = get_train_args(recipe)
-    arguments = finetuning_args.p4d
-    run = P4DRun.prepare(arguments, load_config(model_args))
-    tokenizer_module = load_tokenizer(model_args)
-    template = with_recorder(
-        get_template_and_fix_tokenizer(tokenizer_module["tokenizer"], data_args), arguments.frames
-    )
-    data = get_dataset(template, model_args, data_args, training_args, stage="sft", **tokenizer_module)
-    model = load_model(tokenizer_module["tokenizer"], model_args, finetuning_args, is_trainable=False)
+    if checkpoint is not None:
+        recipe = {**recipe, "model_name_or_path": checkpoint}
+    host = Host.walk(recipe)
+    run, template = host.run, host.run_template
+    model = host.load_student(trainable=False)
 
-    decoder = run.build_decoder(model.config, training_args.seed)
+    decoder = run.build_decoder(model.config, host.training_args.seed)
     if checkpoint is not None:
         decoder.load_state_dict(load_file(Path(checkpoint) / DECODER_FILE))
     tap = StudentTap(model, run.family, decoder.to(model.device))
     tap.distiller = run.load_distiller(model.device)
     teacher = tap.distiller.teacher
-    tap.frames_per_step = run.family.frames_per_step(tokenizer_module["processor"])
+    tap.frames_per_step = run.family.frames_per_step(host.processor)
 
-    collator = P4DDataCollator(
-        template=template, model=model, p4d=run, cutoff_len=data_args.cutoff_len, **tokenizer_module
-    )
-    inputs = collator([dict(data["train_dataset"][record])])
+    feature = host.tokenise(template, host.records(dataset, record + 1)[record])
+    inputs = host.p4d_collator(template, model)([feature])
     batch = inputs.pop(BATCH_KEY).to(model.device)
     with tap.listen(batch):
         model(**{name: value.to(model.device) for name, value in inputs.items() if torch.is_tensor(value)})
         latents = tap.latents()[: run.teacher_config.tokens]
 
-    terms = [term for term in TERM_TASKS if term in arguments.loss.active]
+    terms = [term for term in TERM_TASKS if term in run.arguments.loss.active]
     tasks = [TERM_TASKS[term] for term in terms]
     window = tap.distiller.clip_windows(batch.frames[0])[:1]
     targets = teacher.decode(tap.distiller.features(window), tasks)

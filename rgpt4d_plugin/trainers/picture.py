@@ -31,7 +31,7 @@ def save_contact_sheet(before: ClipMaps, after: ClipMaps, path: str, columns: in
             ("student before", before.student[term]),
             ("student after", after.student[term]),
         ):
-            rows.append((f"{TITLES[term]}\n{name}", _COLOURS[term](maps, after.teacher[term])))
+            rows.append((f"{TITLES[term]}\n{name}", COLOURS[term](maps, after.teacher[term])))
     # From the second frame on: the first has no backward flow.
     moments = np.linspace(1, len(after.frames) - 1, columns).round().astype(int)
 
@@ -64,4 +64,4 @@ def _motion_colours(logits: np.ndarray, teacher: np.ndarray) -> np.ndarray:
     return colormaps["magma"](1 / (1 + np.exp(-logits[0].clip(-30, 30))))
 
 
-_COLOURS = {"depth": _depth_colours, "flow": _flow_colours, "motion": _motion_colours}
+COLOURS = {"depth": _depth_colours, "flow": _flow_colours, "motion": _motion_colours}

@@ -4,12 +4,15 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 
 from rgpt4d_plugin.arguments import P4DArguments, P4DConfigError
 from rgpt4d_plugin.distill import TERM_TASKS, Distiller, LatentDecoder
 from rgpt4d_plugin.students import StudentFamily, get_family
 from rgpt4d_plugin.teachers.l4p import L4PConfig, load_l4p, read_l4p_config
+from rgpt4d_plugin.video import SeenClip
 
 
 LOG_KEYS = {term: f"loss_{term}" for term in ("latent", *TERM_TASKS)}
@@ -93,6 +96,12 @@ class P4DRun:
             device = torch.device(teacher.device)
         model = load_l4p(teacher.checkpoint, getattr(torch, teacher.dtype), device, tasks=self.tasks)
         return Distiller(model, loss.active, loss.type, self.hooks)
+
+    def teacher_frames(self, clip: SeenClip) -> torch.Tensor:
+        """(T, 3, H, W) uint8 at the teacher's input size; both axes are stretched to it, as both token grids are."""
+        size = (self.teacher_config.width, self.teacher_config.height)
+        frames = [np.asarray(frame.convert("RGB").resize(size, Image.Resampling.BILINEAR)) for frame in clip.frames]
+        return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).contiguous()
 
     def check_template(self, name: str, plugin: Any, tokenizer: Any) -> None:
         """Raises P4DConfigError if the recipe's template has no video token, or one that is not the model's.

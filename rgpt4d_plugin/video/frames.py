@@ -40,9 +40,7 @@ class VideoInfo:
             duration = stream.container.duration / av.time_base
         else:
             duration = None
-        return cls(
-            path, stream.width, stream.height, float(rate) if rate else None, stream.frames or None, duration
-        )
+        return cls(path, stream.width, stream.height, float(rate) if rate else None, stream.frames or None, duration)
 
     @property
     def last(self) -> int | None:

@@ -33,7 +33,8 @@ def test_the_recipes_own_commands_and_mixture(assets, tmp_path, monkeypatch):
 
     recipe = yaml.safe_load(text)
     of_the_recipe = {
-        key: recipe[key] for key in ("dataset", "dataset_dir", "media_dir", "mix_strategy", "template", "overwrite_cache")
+        key: recipe[key]
+        for key in ("dataset", "dataset_dir", "media_dir", "mix_strategy", "template", "overwrite_cache")
     }
     block = assets.p4d(frames=recipe["p4d"]["frames"], regions=recipe["p4d"]["regions"])
     train_here(assets.recipe(tmp_path / "out", **of_the_recipe, video_maxlen=None, max_steps=4, p4d=block))

@@ -213,7 +213,8 @@ def test_a_run_with_and_without_the_block(dataset, recipe, assets, tmp_path):
 def test_what_is_refused_names_file_record_and_field(dataset, recipe, tmp_path, record, message, workers):
     fine = question(videos=[{"path": VIDEO, "start": 0.0, "end": 1.0}] if isinstance(record["videos"][0], dict) else
                     [VIDEO], regions=[{**BOX}])  # fmt: skip
-    records = [fine, fine, record, fine]
+    text_only = {"messages": question("Hello?")["messages"]}  # Arrow fills its missing columns in
+    records = [fine, text_only, record, fine]
     with pytest.raises(RegionError, match=rf"dataset 'd.json', file {tmp_path}/d.json, record 2: {message}"):
         load(recipe(dataset(records), preprocessing_num_workers=workers))
 

@@ -27,6 +27,7 @@ from rgpt4d_plugin.synth4d import (
     sample_scene,
     write_clips,
 )
+from rgpt4d_plugin.synth4d.clips import REGIONS, REGIONS_HELD_OUT
 from rgpt4d_plugin.synth4d.scene import intrinsics_for
 from rgpt4d_plugin.synth4d.tiny_expert import TINY, evaluate, make_sample
 from rgpt4d_plugin.synth4d.tiny_model import FAMILIES, build_tiny_student, write_random_expert
@@ -196,8 +197,8 @@ def test_codec_keeps_frames_and_small_balls(clip):
 def test_dataset_folder(tmp_path):
     out = write_clips(tmp_path / "data", 4, seed=1, frames=4, height=32, width=48, questions_per_clip=1)
     info = json.loads((out / "dataset_info.json").read_text())
-    assert list(info) == [DATASET, HELD_OUT]
-    train, held_out = (json.loads((out / info[name]["file_name"]).read_text()) for name in info)
+    assert set(info) == {DATASET, HELD_OUT, REGIONS, REGIONS_HELD_OUT}
+    train, held_out = (json.loads((out / info[name]["file_name"]).read_text()) for name in (DATASET, HELD_OUT))
     assert len(train) == 3 and len(held_out) > 1
     for record in train + held_out:
         user, assistant = record["messages"]

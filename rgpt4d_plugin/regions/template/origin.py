@@ -48,7 +48,14 @@ def records(converter: Any) -> Iterator[tuple[str, int, dict[str, Any]]]:
         if file.endswith((".json", ".jsonl")):
             for number, record in enumerate(read_records(file)):
                 if isinstance(record, dict):
-                    yield file, number, record
+                    yield file, number, _Filled(record)
+
+
+class _Filled(dict):
+    """A record as the datasets library gives it: columns that other records have are there, and null."""
+
+    def __missing__(self, key: str) -> None:
+        return None
 
 
 def read_records(path: str) -> Iterator[Any]:

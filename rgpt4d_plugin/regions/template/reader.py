@@ -74,6 +74,8 @@ class ClipReader:
     _p4d_reading: Reading | None = None
     _p4d_counting: bool = False
     """While tokens are counted, sizes are enough and nothing is decoded for a video's single frame."""
+    _p4d_asked: bool = False
+    """While the host's chat engine builds its inputs."""
 
     def __reduce__(self) -> tuple:
         # The class is made at run time: rebuild it in preprocessing workers. What a reading holds is left out, so that
@@ -90,9 +92,19 @@ class ClipReader:
 
     def get_mm_inputs(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         inputs = super().get_mm_inputs(*args, **kwargs)
-        # The host's Qwen3-VL plugin leaves its notes on the clips in, which its chat engine takes for numbers.
-        inputs.pop("video_metadata", None)
+        if self._p4d_asked:
+            # The host's Qwen3-VL plugin leaves its notes on the clips in, which its chat engine takes for numbers.
+            inputs.pop("video_metadata", None)
         return inputs
+
+    @contextmanager
+    def asked(self) -> Iterator[None]:
+        """Inside the block the inputs are those of the host's chat engine."""
+        self._p4d_asked = True
+        try:
+            yield
+        finally:
+            self._p4d_asked = False
 
     def _get_video_token_metadata(self, videos: list[Any], processor: Any) -> dict[str, Any] | None:
         # One at a time, so that the reading knows its clip; the host's results are then joined clip by clip.
