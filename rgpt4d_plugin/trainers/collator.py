@@ -72,7 +72,7 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
         return VideoError(
             f"{source}, or a clip in the same batch, does not fit the video tokens of its record. Either the file "
             "changed since the dataset was tokenised, or the host miscounts records with several clips of different "
-            "length (its Qwen3-VL plugin does).",
+            "length (its Qwen3-VL plugin does; template: rgpt4d_qwen3_vl or rgpt4d_qwen3_vl_nothink does not).",
             source,
         )
 

@@ -190,7 +190,7 @@ def _media_notes(host: Host, clips: Sequence[SheetClip], images: Sequence[SheetI
             return []
         return [
             f"The tokens of {wrong[-1]} are not as many as its grid has: LLaMA-Factory miscounts them. Training stops "
-            "with an error here; split a record with several clips of different length."
+            "with an error here; the rgpt4d_... twin of the template counts several clips right."
         ]
     notes = []
     missing = [str(n) for n, clip in enumerate(clips, 1) if clip.tokens < math.prod(clip.grid)]

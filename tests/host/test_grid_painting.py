@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from llamafactory.data.template import TEMPLATES
 from PIL import Image
 
 from rgpt4d_plugin.distill import ClipTokens, DistillBatch
+from rgpt4d_plugin.patches.mm_plugin import with_recorder
 from rgpt4d_plugin.synth4d.clips import decode_mp4, encode_mp4
 from rgpt4d_plugin.synth4d.tiny_model import FAMILIES, build_tiny_student
 from rgpt4d_plugin.video import VideoError
@@ -165,6 +167,35 @@ def test_two_clips_of_different_length_in_one_sample(parts, template, tmp_path, 
         return
     with pytest.raises(VideoError, match=r"\.mp4.* several clips of different length"):
         collator(features)
+
+
+@pytest.mark.parametrize("lengths", [(4, 7), (7, 4)])
+def test_a_twin_counts_clips_of_different_length_in_any_turn(parts, tmp_path, lengths):
+    """As the family's own processor in transformers does, which knows each clip's own times."""
+    is_qwen3 = parts.model.config.model_type == "qwen3_vl"
+    twin = TEMPLATES["rgpt4d_qwen3_vl_nothink" if is_qwen3 else "rgpt4d_qwen2_vl"]
+    paths = [save(tmp_path / f"{index}.mp4", noise(index, frames, 48, 80)) for index, frames in enumerate(lengths)]
+    template = with_recorder(twin, None)
+    feature = parts.encode(template, "Which of <video>and <video>is it?", videos=paths)
+    # Three turns, the second clip in the last of them.
+    turns = [("user", "<video>What?"), ("assistant", "A"), ("user", "And <video>?"), ("assistant", "B")]
+    record = {
+        "_prompt": [{"role": role, "content": content} for role, content in turns[:-1]],
+        "_response": [{"role": "assistant", "content": "B"}],
+        **dict.fromkeys(("_system", "_tools", "_images", "_audios")),
+        "_videos": paths,
+    }
+    batch = parts.collator(template)([feature, parts.tokenise(template, record)])
+    assert [clip.grid for clip in batch["p4d"].tokens] == [((frames + 1) // PAIR, 3, 5) for frames in lengths] * 2
+    parts.model(**{key: value for key, value in batch.items() if torch.is_tensor(value)})
+
+    text = parts.tokenizer.decode(feature["input_ids"])
+    for path in paths:
+        alone = parts.tokenizer.decode(parts.encode(template, "<video>", videos=[path])["input_ids"])
+        expansion = alone[alone.index("<|im_start|>user\n") + 17 :].split("<|im_end|>")[0]
+        assert (
+            expansion in text and expansion.count("<|video_pad|>") == ((lengths[paths.index(path)] + 1) // PAIR) * 15
+        )
 
 
 @pytest.mark.parametrize("with_image", [False, True])

@@ -6,6 +6,7 @@ that is a plain path goes through the host's own code and comes out as the host 
 """
 
 import functools
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from llamafactory.extras.constants import IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER
 from PIL import Image
 
 from rgpt4d_plugin.regions.marks import Mark, draw_marks
@@ -69,6 +71,9 @@ class ClipReader:
     """Mixin in front of a host plugin class."""
 
     host_class: type
+    counts_each_clip: bool = False
+    """Tokens are counted medium by medium: the host's Qwen3-VL plugin (0.9.5; mended on main) takes the length of all
+    clips from the first, and the times of a clip from the place of its message."""
     _p4d_frames: int | None = None
     """`p4d.frames`."""
     _p4d_reading: Reading | None = None
@@ -83,10 +88,25 @@ class ClipReader:
         state = {key: value for key, value in self.__dict__.items() if not key.startswith("_p4d_")}
         return rebuild, (type(self).__mro__[1], self.host_class, state, self._p4d_frames)
 
-    def process_messages(self, *args: Any, **kwargs: Any) -> Any:
+    def process_messages(
+        self, messages: list[Any], images: list[Any], videos: list[Any], audios: list[Any], processor: Any
+    ) -> list[Any]:
+        host = super().process_messages
         self._p4d_counting = True
         try:
-            return super().process_messages(*args, **kwargs)
+            if not self.counts_each_clip or len(videos) + (VIDEO_PLACEHOLDER not in messages[0]["content"]) < 2:
+                return host(messages, images, videos, audios, processor)
+            self._validate_input(processor, images, videos, audios)
+            self._validate_messages(messages, images, videos, audios)
+            media = {IMAGE_PLACEHOLDER: iter(images), VIDEO_PLACEHOLDER: iter(videos)}
+
+            def expanded(found: re.Match) -> str:
+                one = next(media[found[0]])
+                lists = ([one], []) if found[0] == IMAGE_PLACEHOLDER else ([], [one])
+                return host([{"role": "user", "content": found[0]}], *lists, [], processor)[0]["content"]
+
+            placeholders = "|".join(map(re.escape, media))
+            return [{**message, "content": re.sub(placeholders, expanded, message["content"])} for message in messages]
         finally:
             self._p4d_counting = False
 

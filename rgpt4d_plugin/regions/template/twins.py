@@ -16,7 +16,8 @@ PLUGINS = ("Qwen2VLPlugin", "Qwen3VLPlugin")
 def register_twins(module: ModuleType) -> list[str]:
     """Registers the twins of all templates of `llamafactory.data.template`; returns their names.
 
-    A twin differs from its original in nothing but its multimodal plugin. Names that are there already are left alone.
+    A twin differs from its original in nothing but its multimodal plugin, which counts the tokens of several clips
+    right where the host's does not. Names that are there already are left alone.
     """
     added = []
     for name, template in list(module.TEMPLATES.items()):
@@ -25,6 +26,7 @@ def register_twins(module: ModuleType) -> list[str]:
             continue
         parts = {field.name: getattr(template, field.name) for field in fields(template)}
         parts["mm_plugin"] = with_reader(template.mm_plugin)
+        parts["mm_plugin"].counts_each_clip = type(template.mm_plugin).__name__ == "Qwen3VLPlugin"
         module.register_template(name=twin, template_class=type(template), **parts)
         added.append(twin)
     return added
