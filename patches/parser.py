@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Seam: the host's argument parser takes the `p4d:` block out of the recipe and refuses what cannot work with it.
 
-Host names: `read_args`, `_parse_train_args`, `get_train_args`, `get_ray_args` of `llamafactory.hparams.parser`, the
-same in 0.9.3 to main of August 2026. Without a `p4d:` block the originals are called with the caller's own arguments.
+Host names: `read_args`, `_parse_train_args`, `_parse_infer_args`, `get_train_args`, `get_ray_args`, `_TRAIN_ARGS` and
+`_INFER_ARGS` of `llamafactory.hparams.parser`, the same in 0.9.3 to main of August 2026. Without a `p4d:` block the originals are called with the caller's own arguments.
 To be removed when the host lets a plugin register an argument group.
 """
 
 import functools
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from types import ModuleType
 from typing import Any
 
@@ -18,8 +19,10 @@ from rgpt4d_plugin.patches.seams import check_host, require, wrap
 
 def patch(module: ModuleType) -> Callable[[], None]:
     """Wraps the parser functions of `module`; returns the undo function."""
-    require(module, "read_args", "_parse_train_args", "get_train_args", "get_ray_args")
+    require(module, "read_args", "_parse_train_args", "_parse_infer_args", "get_train_args", "get_ray_args")
+    require(module, "_TRAIN_ARGS", "_INFER_ARGS")
     read_args, parse_train_args = module.read_args, module._parse_train_args
+    parse_infer_args = module._parse_infer_args
     get_train_args, get_ray_args = module.get_train_args, module.get_ray_args
 
     @functools.wraps(parse_train_args)
@@ -36,6 +39,13 @@ def patch(module: ModuleType) -> Callable[[], None]:
         parsed[3].p4d = p4d
         parsed[1].p4d_regions = p4d.regions
         return parsed
+
+    @functools.wraps(parse_infer_args)
+    def _parse_infer_args(args: Any = None) -> Any:
+        recipe = read_args(args)
+        if not _uses_p4d(recipe):
+            return parse_infer_args(args)
+        return parse_infer_args(_for_inference(module, recipe))
 
     @functools.wraps(get_train_args)
     def checked_get_train_args(args: Any = None) -> Any:
@@ -59,6 +69,7 @@ def patch(module: ModuleType) -> Callable[[], None]:
     return wrap(
         module,
         _parse_train_args=_parse_train_args,
+        _parse_infer_args=_parse_infer_args,
         get_train_args=checked_get_train_args,
         get_ray_args=checked_get_ray_args,
     )
@@ -89,6 +100,20 @@ def refuse_unsupported(p4d: P4DArguments, model_args: Any, data_args: Any, train
         )
     if problems:
         raise P4DConfigError.from_problems(problems)
+
+
+def _for_inference(module: ModuleType, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A training recipe as `chat`, `api`, `webchat` and `export` take it: without `p4d:` and the keys of training."""
+    from llamafactory.extras.logging import get_logger
+
+    trained, inferred = (
+        {field.name for cls in classes for field in fields(cls)}
+        for classes in (module._TRAIN_ARGS, module._INFER_ARGS)
+    )
+    frames = (recipe["p4d"] or {}).get("frames")
+    hint = f"; training shows {frames} frames a clip, which is video_maxlen here" if frames else ""
+    get_logger(__name__).info_rank0(f"`p4d:` and the recipe's keys for training are not used here{hint}.")
+    return {key: value for key, value in recipe.items() if key != "p4d" and key not in trained - inferred}
 
 
 def _deepspeed_optimizer(training_args: Any) -> bool:

@@ -28,7 +28,7 @@ from tests.harness import train_cli
 ROOT = Path(__file__).parents[2]
 
 WRAPPED = {
-    "llamafactory.hparams.parser": ("_parse_train_args", "get_train_args", "get_ray_args"),
+    "llamafactory.hparams.parser": ("_parse_train_args", "_parse_infer_args", "get_train_args", "get_ray_args"),
     "llamafactory.train.sft.workflow": ("run_sft",),
     "llamafactory.v1.config.arg_parser": ("get_args",),
 }
@@ -251,6 +251,7 @@ def test_without_a_block_the_host_gets_the_callers_very_arguments(arguments):
 
     module = ModuleType("llamafactory.hparams.parser")
     module.read_args = lambda args=None: {"stage": "sft"} if args is None else args
+    module._TRAIN_ARGS = module._INFER_ARGS = []
     for name in WRAPPED[module.__name__]:
         setattr(module, name, record(name))
     undo = parser.patch(module)
