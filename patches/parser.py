@@ -3,7 +3,8 @@
 
 Host names: `read_args`, `_parse_train_args`, `_parse_infer_args`, `get_train_args`, `get_ray_args`, `_TRAIN_ARGS` and
 `_INFER_ARGS` of `llamafactory.hparams.parser`, the same in 0.9.3 to main of August 2026. Without a `p4d:` block the
-originals are called with the caller's own arguments. To be removed when the host lets a plugin register an argument group.
+originals are called with the caller's own arguments. To be removed when the host lets a plugin register an argument
+group.
 """
 
 import functools

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from llamafactory.data.template import TEMPLATES
 from PIL import Image
 
-from rgpt4d_plugin.regions.marks import colour_of
 from rgpt4d_plugin.regions.masks import encode_rle
 from rgpt4d_plugin.regions.media import Clip, Still
+from rgpt4d_plugin.regions.outlines import colour_of
 from rgpt4d_plugin.regions.region import RegionError, parse_regions
 from rgpt4d_plugin.students import get_family
 from rgpt4d_plugin.synth4d.clips import encode_mp4
