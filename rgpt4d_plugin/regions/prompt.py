@@ -20,8 +20,9 @@ from PIL import Image
 from rgpt4d_plugin.arguments import parse_region_options
 from rgpt4d_plugin.regions.marks import draw_marks
 from rgpt4d_plugin.regions.media import Clip, decode_clip, decode_still
-from rgpt4d_plugin.regions.placing import frame_of, mark_of, place, window
+from rgpt4d_plugin.regions.placing import place, window
 from rgpt4d_plugin.regions.region import RegionError, check_mentions, parse_regions
+from rgpt4d_plugin.regions.stills import marks_on, open_still
 from rgpt4d_plugin.regions.styles import Asked, ask
 from rgpt4d_plugin.video.frames import VideoInfo, read_frames, read_info
 
@@ -133,17 +134,12 @@ class RegionPrompt:
     @functools.cached_property
     def images(self) -> list[Image.Image]:
         """The images with their marks: the asked image, or in style `som_image` the key frame."""
-        pictures = []
-        for entry in self.asked.images:
-            still = decode_still(entry)
-            if still.of_video:
-                info = read_info(still.path)
-                picture = read_frames(still.path, [frame_of(still.regions[0].sightings[0], info)])[0]
-            else:
-                picture = Image.open(still.path)
-            marks = [mark_of(region, region.sightings[0], *picture.size, still.labels) for region in still.regions]
-            pictures.append(draw_marks(_fit(picture, self.image_max_pixels), marks, picture.size))
-        return pictures
+        stills = [decode_still(entry) for entry in self.asked.images]
+        pictures = [open_still(still) for still in stills]
+        return [
+            draw_marks(_fit(picture, self.image_max_pixels), marks_on(still, picture.size), picture.size)
+            for still, picture in zip(stills, pictures, strict=True)
+        ]
 
     def inputs(self, processor: Any, **kwargs: Any) -> Any:
         """Tensors for `model.generate` of a plain transformers model.

@@ -18,12 +18,13 @@ from llamafactory.extras.constants import IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER
 from PIL import Image
 
 from rgpt4d_plugin.regions.marks import Mark, draw_marks
-from rgpt4d_plugin.regions.media import Clip, Still, decode_clip, decode_still
-from rgpt4d_plugin.regions.placing import frame_of, mark_of, place, window
+from rgpt4d_plugin.regions.media import Clip, decode_clip, decode_still
+from rgpt4d_plugin.regions.placing import place, window
 from rgpt4d_plugin.regions.region import RegionError
+from rgpt4d_plugin.regions.stills import marks_on, open_still
 from rgpt4d_plugin.regions.template.origin import where_used
 from rgpt4d_plugin.video import VideoError
-from rgpt4d_plugin.video.frames import VideoInfo, open_video, read_frames, read_info
+from rgpt4d_plugin.video.frames import VideoInfo, open_video, read_frames
 
 
 HOST_NAMES = ("_regularize_images", "_regularize_videos", "_preprocess_image", "_get_video_sample_indices")
@@ -235,24 +236,14 @@ class ClipReader:
         if still is None or not still.regions:
             return super()._regularize_images([image], **kwargs)
         try:
-            picture = self._p4d_picture(still)
-            sightings = [(region, region.sightings[0]) for region in still.regions]
-            marks = [mark_of(region, seen, *picture.size, still.labels) for region, seen in sightings]
+            picture = open_still(still, size_only=self._p4d_counting)
+            marks = marks_on(still, picture.size)
         except RegionError as err:
             raise RegionError(f"{where_used(image)}{err}") from err
         result = super()._regularize_images([picture], **kwargs)
         if marks and not self._p4d_counting:
             result["images"] = [draw_marks(result["images"][0], marks, picture.size)]
         return result
-
-    def _p4d_picture(self, still: Still) -> Image.Image:
-        if not still.of_video:
-            return Image.open(still.path)
-        info = read_info(still.path)
-        frame = frame_of(still.regions[0].sightings[0], info)
-        if self._p4d_counting:
-            return Image.new("RGB", (info.width, info.height))
-        return read_frames(still.path, [frame])[0]
 
 
 @dataclass(frozen=True)
