@@ -78,7 +78,7 @@ def _enter(
         plot_loss(output_dir, keys=[*keys, *terms])
         plot_terms(output_dir)
 
-    stack.callback(log_callback.extend(callbacks, ALL_LOG_KEYS))
+    stack.callback(log_callback.extend(callbacks, [*ALL_LOG_KEYS, *(f"eval_{key}" for key in ALL_LOG_KEYS)]))
     stack.callback(
         replace(
             module,

@@ -55,7 +55,9 @@ class P4DTrainerMixin:
         self._p4d_tap.frames_per_step = p4d.family.frames_per_step(kwargs["processor"])
         arguments, weights = p4d.arguments, p4d.arguments.loss.active
         scales = [weight if arguments.logging.weighted else 1.0 for weight in weights.values()]
-        self._p4d_meter = TermMeter([LOG_KEYS[term] for term in weights], scales, self.args.device)
+        self._p4d_meter, self._p4d_eval_meter = (
+            TermMeter([LOG_KEYS[term] for term in weights], scales, self.args.device) for _ in range(2)
+        )
         self._p4d_learning_rate = arguments.decoder.learning_rate
         self._p4d_global_clips: float | torch.Tensor = 1.0
         self._p4d_left_out = 0
@@ -76,13 +78,15 @@ class P4DTrainerMixin:
     def compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         inputs = dict(inputs)
         batch: DistillBatch = inputs.pop(BATCH_KEY).to(self.args.device)  # where the data loader has put it already
-        if not model.training:
-            return super().compute_loss(model, inputs, *args, **kwargs)
-
         with self._p4d_tap.listen(batch) as tap:
-            loss = super().compute_loss(model, inputs, *args, **kwargs)
+            result = super().compute_loss(model, inputs, *args, **kwargs)
             latents = tap.latents()
         sums = self._p4d_distiller(latents, batch)
+        if not model.training:  # `eval_loss` stays the host's; the terms are logged beside it
+            loss = result[0] if isinstance(result, tuple) else result
+            self._p4d_eval_meter.update(loss, sums.terms, sums.clips)
+            return result
+        loss = result
         self._p4d_meter.update(loss, sums.terms, sums.clips)
         self._p4d_left_out += batch.left_out
         return loss + self._p4d_scale() * sums.total
@@ -101,6 +105,14 @@ class P4DTrainerMixin:
         if self.args.predict_with_generate:  # inputs go to model.generate, which knows no such key
             inputs.pop(BATCH_KEY, None)
         return super().prediction_step(model, inputs, *args, **kwargs)
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        output = super().evaluation_loop(*args, **kwargs)
+        # Generating (predict_with_generate) computes no losses, so there are no terms then.
+        terms = self._p4d_eval_meter.drain()
+        prefix = kwargs.get("metric_key_prefix", "eval")
+        output.metrics.update({f"{prefix}_{key}": value for key, value in terms.items()})
+        return output
 
     # Logging
 

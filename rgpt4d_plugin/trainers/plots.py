@@ -13,6 +13,8 @@ from rgpt4d_plugin.trainers.run import ALL_LOG_KEYS
 def plot_terms(output_dir: str) -> str | None:
     """Draws every logged term over the steps, one panel each, from the run's trainer_state.json.
 
+    Where the run evaluated, the evaluation's terms are in the same panels.
+
     Returns:
         The path of the picture, `training_p4d_terms.png` in `output_dir`; None if no term was logged.
     """
@@ -32,10 +34,15 @@ def plot_terms(output_dir: str) -> str | None:
     figure = Figure(figsize=(4.2 * columns, 3.0 * rows), layout="constrained")
     for index, (key, points) in enumerate(curves.items(), start=1):
         axes = figure.add_subplot(rows, columns, index)
-        axes.plot(*zip(*points, strict=True), color="#1f77b4", marker="." if len(points) < 20 else None)
+        evaluated = [(entry["step"], entry[f"eval_{key}"]) for entry in history if f"eval_{key}" in entry]
+        for line, label, colour in ((points, "training", "#1f77b4"), (evaluated, "evaluation", "#d95f02")):
+            if line:
+                axes.plot(*zip(*line, strict=True), color=colour, label=label, marker="." if len(line) < 20 else None)
+        if evaluated:
+            axes.legend(fontsize=8)
         axes.set_title(key)
         axes.set_xlabel("step")
-        if min(value for _, value in points) > 0:
+        if min(value for _, value in points + evaluated) > 0:
             axes.set_yscale("log")
         axes.grid(alpha=0.3, which="both")
     path = os.path.join(output_dir, "training_p4d_terms.png")

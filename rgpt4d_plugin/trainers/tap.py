@@ -92,6 +92,7 @@ class StudentTap:
             self._latents = self.decoder(hidden[:1, 0])
 
     def _expose(self, module: nn.Module, args: Any, output: Any) -> None:
-        # DDP's search for unused parameters starts from the tensors that forward returns.
-        if self._latents is not None and isinstance(output, dict):
+        # DDP's search for unused parameters starts from the tensors that forward returns. Evaluation has no such
+        # search, and would take the latents for predictions.
+        if self._latents is not None and module.training and isinstance(output, dict):
             output["p4d_latents"] = self._latents

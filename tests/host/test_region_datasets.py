@@ -247,6 +247,8 @@ def test_a_missing_video_of_a_record_with_a_clip_is_named(dataset, recipe, asset
     keys = dataset([question(videos=[{"path": VIDEO, "start": 0.0, "end": 1.0}], regions=[BOX]), lost])
     with pytest.raises(VideoError, match=r"no such video: lost.mp4 \(dataset 'd', .* record 1, field 'videos'"):
         train_here(recipe(keys, p4d=assets.p4d()))
+    with pytest.raises(VideoError, match="^dataset 'd.json', .* record 1: no such video: lost.mp4$"):
+        load(recipe(keys))
 
 
 @pytest.mark.parametrize("workers", [None, 2])

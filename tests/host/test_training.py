@@ -205,3 +205,26 @@ def test_evaluation_loss_is_the_plain_one(assets, tmp_path):
         return [json.loads(line)["eval_loss"] for line in lines if "eval_loss" in line]
 
     assert eval_loss("p4d") == eval_loss("plain") != []
+
+
+@pytest.mark.parametrize("overrides", [{}, {"compute_accuracy": True}])
+def test_evaluation_logs_the_terms_of_training(assets, tmp_path, overrides):
+    """At learning rate 0, one epoch of training and one evaluation of the same records measure the same."""
+    still = PLAIN_SGD | {"learning_rate": 0.0}
+    evaluation = {
+        "eval_dataset": "synth4d",
+        "eval_strategy": "steps",
+        "eval_steps": 6,
+        "per_device_eval_batch_size": 4,
+    }
+    steps = {"max_steps": 6, "logging_steps": 6, "plot_loss": True}
+    train_here(assets.recipe(tmp_path / "out", **still | evaluation | steps | overrides))
+    lines = [json.loads(line) for line in (tmp_path / "out/trainer_log.jsonl").read_text().splitlines()]
+    (trained,) = (line for line in lines if "loss_sft" in line)
+    (evaluated,) = (line for line in lines if "eval_loss" in line)
+    for key in LOG_KEYS.values():
+        assert evaluated[f"eval_{key}"] == pytest.approx(trained[key], rel=1e-5), key
+    assert evaluated["eval_p4d_videos"] == 3  # six clips in batches of four and two
+    if overrides:
+        history = json.loads((tmp_path / "out/trainer_state.json").read_text())["log_history"]
+        assert any("eval_accuracy" in entry for entry in history)

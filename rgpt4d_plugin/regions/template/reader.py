@@ -185,6 +185,10 @@ class ClipReader:
             yield self._p4d_reading
         except RegionError as err:
             raise RegionError(f"{where_used(video)}{err}") from err
+        except VideoError as err:
+            # Without an entry, so that nobody looks the record up a second time.
+            where = where_used(video)
+            raise VideoError(f"{where}{err}", None if where else err.entry) from err
         finally:
             self._p4d_reading = None
 
