@@ -34,7 +34,9 @@ def plot_terms(output_dir: str) -> str | None:
     figure = Figure(figsize=(4.2 * columns, 3.0 * rows), layout="constrained")
     for index, (key, points) in enumerate(curves.items(), start=1):
         axes = figure.add_subplot(rows, columns, index)
-        evaluated = [(entry["step"], entry[f"eval_{key}"]) for entry in history if f"eval_{key}" in entry]
+        # `eval_loss` is the host's, without the terms; beside `loss_sft` there is `eval_loss_sft`.
+        name = f"eval_{key}" if key != "loss" else None
+        evaluated = [(entry["step"], entry[name]) for entry in history if name in entry]
         for line, label, colour in ((points, "training", "#1f77b4"), (evaluated, "evaluation", "#d95f02")):
             if line:
                 axes.plot(*zip(*line, strict=True), color=colour, label=label, marker="." if len(line) < 20 else None)
