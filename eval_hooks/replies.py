@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a model answered, kept in a file that only grows, so that a run killed at any point goes on where it was."""
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+logger = logging.getLogger(__name__)
+
+
+class ReplyFileError(ValueError):
+    """A file of replies cannot be used. Names file, line and what to do."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer.
+
+    Attributes:
+        key: `Benchmark.key` of the item.
+        text: as the model wrote it, untrimmed; "" for a failure.
+        cut: ended by the token limit.
+        error: the engine's failure after its retries; such a reply counts as wrong, and is counted.
+    """
+
+    key: str
+    text: str
+    cut: bool = False
+    error: str | None = None
+
+
+class ReplyFile:
+    """Replies and the settings they were made with, as JSON lines.
+
+    The first line is `{"settings": {...}}`, every further one a reply. A line is written whole, by one call, and is on
+    the disk when `append` returns. Bytes after the last line break are a line that a killed run did not finish.
+
+    Attributes:
+        path: the file.
+        settings: what the first line says, as JSON gives it back (a tuple is a list).
+        replies: the last reply of every key, failures included.
+        done: those without an error: what a resumed run need not ask again.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, Any], replies: Iterable[Reply]) -> None:
+        self.path = path
+        self.settings = dict(settings)
+        self.replies: dict[str, Reply] = {}
+        self.done: dict[str, Reply] = {}
+        for reply in replies:
+            self._keep(reply)
+
+    @classmethod
+    def open(cls, path: str | Path, settings: Mapping[str, Any]) -> "ReplyFile":
+        """Creates the file, or resumes it; an unfinished last line is cut off, with a word in the log.
+
+        Args:
+            path: the file; its folder is made.
+            settings: whatever the replies depend on, JSON values only.
+
+        Raises:
+            ReplyFileError: the file is no file of replies, or was made with other settings.
+        """
+        path, settings = Path(path), json.loads(json.dumps(dict(settings)))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        whole, torn = _split(path.read_bytes()) if path.exists() else (b"", b"")
+        opening = b'{"settings": '
+        if whole or torn[: len(opening)] != opening[: len(torn)]:  # else: nothing yet, or the start of our first line
+            resumed = cls._parse(path, whole)
+            if differing := differences(resumed.settings, settings):
+                raise ReplyFileError(
+                    f"{path}: its replies were made with other settings: {'; '.join(differing)}. Choose another "
+                    "folder, or remove the file to ask everything again."
+                )
+        if torn:
+            logger.warning("%s: the last line was not finished (%d bytes) and is dropped.", path, len(torn))
+            os.truncate(path, len(whole))
+        if whole:
+            return resumed
+        with path.open("wb") as file:
+            _write(file, {"settings": settings})
+        return cls(path, settings, ())
+
+    @classmethod
+    def read(cls, path: str | Path) -> "ReplyFile":
+        """Reads a file and leaves it as it is.
+
+        Raises:
+            ReplyFileError: the file is missing, or no file of replies.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise ReplyFileError(f"{path}: no such file")
+        whole, torn = _split(path.read_bytes())
+        if torn:
+            logger.warning("%s: the last line was not finished (%d bytes) and does not count.", path, len(torn))
+        return cls._parse(path, whole)
+
+    def append(self, *replies: Reply) -> None:
+        """Adds replies; they are on the disk when this returns."""
+        with self.path.open("ab", buffering=0) as file:
+            _write(file, *map(_record, replies))
+        for reply in replies:
+            self._keep(reply)
+
+    def _keep(self, reply: Reply) -> None:
+        self.replies[reply.key] = reply
+        if reply.error is None:
+            self.done[reply.key] = reply
+        else:
+            self.done.pop(reply.key, None)
+
+    @classmethod
+    def _parse(cls, path: Path, whole: bytes) -> "ReplyFile":
+        records = read_json_lines(path, whole)
+        if not records or not isinstance(records[0][1].get("settings"), dict):
+            raise ReplyFileError(
+                f'{path}: the first line must be {{"settings": {{...}}}}; this is no file of replies.'
+            )
+        return cls(path, records[0][1]["settings"], [_reply(path, *record) for record in records[1:]])
+
+
+def read_json_lines(path: Path, content: bytes) -> list[tuple[int, dict[str, Any]]]:
+    """Number and object of every line that is not blank.
+
+    Raises:
+        ReplyFileError: a line is no JSON object.
+    """
+    records = []
+    for number, line in enumerate(content.split(b"\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as err:
+            raise ReplyFileError(f"{path}, line {number}: not JSON ({err}): {line[:80]!r}") from err
+        if not isinstance(record, dict):
+            raise ReplyFileError(f"{path}, line {number}: expected an object {{...}}, found {line[:80]!r}")
+        records.append((number, record))
+    return records
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """What differs between two nested mappings: `model.name: 'a' before, 'b' now`, for each key in which they do."""
+    found = []
+    for key in [*old, *(key for key in new if key not in old)]:
+        name = f"{prefix}{key}"
+        if key not in new:
+            found.append(f"{name}: {old[key]!r} before, absent now")
+        elif key not in old:
+            found.append(f"{name}: absent before, {new[key]!r} now")
+        elif isinstance(old[key], Mapping) and isinstance(new[key], Mapping):
+            found += differences(old[key], new[key], f"{name}.")
+        elif old[key] != new[key]:
+            found.append(f"{name}: {old[key]!r} before, {new[key]!r} now")
+    return found
+
+
+def _split(content: bytes) -> tuple[bytes, bytes]:
+    end = content.rfind(b"\n") + 1
+    return content[:end], content[end:]
+
+
+def _write(file: Any, *records: Mapping[str, Any]) -> None:
+    # ASCII, since a reply may hold half of a surrogate pair, which UTF-8 cannot say.
+    file.write(b"".join(json.dumps(record).encode() + b"\n" for record in records))
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _record(reply: Reply) -> dict[str, Any]:
+    record: dict[str, Any] = {"key": reply.key, "text": reply.text}
+    if reply.cut:
+        record["cut"] = True
+    if reply.error is not None:
+        record["error"] = reply.error
+    return record
+
+
+def _reply(path: Path, number: int, record: Mapping[str, Any]) -> Reply:
+    known = {"key": str, "text": str, "cut": bool, "error": str | None}
+    problems = [f"{name} is unknown" for name in record if name not in known]
+    problems += [f"{name} is missing" for name in ("key", "text") if name not in record]
+    problems += [
+        f"{n} is {record[n]!r}" for n, kind in known.items() if n in record and not isinstance(record[n], kind)
+    ]
+    if problems:
+        raise ReplyFileError(f"{path}, line {number}: {', '.join(problems)}")
+    return Reply(**record)
