@@ -9,6 +9,8 @@
 | `chat`                          | `chat.hf_engine`: `rgpt4d_...` templates    | at the host's import  |
 | `converter`                     | `data.converter`: formats are added         | at the host's import  |
 | `template`                      | `data.template`: templates are added        | at the host's import  |
+| `loader`                        | `model.loader`: a run with `p4d.tpe: add`   | at the host's import  |
+| `auto_classes`                  | transformers' `AutoConfig`, `AutoProcessor` | at their import       |
 | `v1`                            | `v1.config.arg_parser.get_args`             | at the host's import  |
 | `mm_plugin`                     | the template's multimodal plugin (a copy)   | in a run with `p4d:`  |
 | `log_callback`                  | one `LogCallback` object                    | in a run with `p4d:`  |
@@ -30,8 +32,11 @@ _SEAMS = {
     "llamafactory.data.converter": "converter",
     "llamafactory.data.template": "template",
     "llamafactory.hparams.parser": "parser",
+    "llamafactory.model.loader": "loader",
     "llamafactory.train.sft.workflow": "workflow",
     "llamafactory.v1.config.arg_parser": "v1",
+    "transformers.models.auto.configuration_auto": "auto_classes",
+    "transformers.models.auto.processing_auto": "auto_classes",
 }
 _undo: dict[str, Callable[[], None]] = {}
 _failures: list[HostSeamError] = []

@@ -41,6 +41,19 @@ def _option(help: str, *, minimum: float | None = None, above: float | None = No
     return field(metadata={"help": help, "minimum": minimum, "above": above}, **kwargs)
 
 
+@dataclass(frozen=True)
+class TimestampEncoding:
+    """Timestamp positional encoding that a model was, or is to be, trained with; see `modeling`.
+
+    Attributes:
+        scale: amplitude.
+        base: of the wavelengths.
+    """
+
+    scale: float
+    base: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class TeacherArguments:
     """The frozen 4D expert."""
@@ -135,6 +148,13 @@ class P4DArguments:
         minimum=1,
         default=None,
     )
+    tpe: Literal["off", "add", "text"] = _option(
+        "Timestamp positional encoding. 'add': added to the video tokens, the model becomes an rgpt4d_<base>; 'text': "
+        "the sentence 'These images are uniformly sampled from a video of {seconds} seconds.' before the question.",
+        default="off",
+    )
+    tpe_scale: float = _option("Amplitude of the added encoding.", above=0.0, default=1.0)
+    tpe_base: float = _option("Longest wavelength of the added encoding, in 2 pi seconds.", above=1.0, default=10000.0)
     hooks: list[int] | None = _option(
         "Indices into the teacher's feature list that are distilled; null: those its heads read.",
         minimum=0,
@@ -145,13 +165,19 @@ class P4DArguments:
     regions: RegionArguments = field(default_factory=RegionArguments)
     logging: LoggingArguments = field(default_factory=LoggingArguments)
 
+    @property
+    def encoding(self) -> TimestampEncoding | None:
+        """The encoding that is added to the video tokens, if one is."""
+        return TimestampEncoding(self.tpe_scale, self.tpe_base) if self.tpe == "add" else None
 
-def parse_p4d(block: Any, recipe: Mapping[str, Any] | None = None) -> P4DArguments:
+
+def parse_p4d(block: Any, recipe: Mapping[str, Any] | None = None, training: bool = True) -> P4DArguments:
     """Turns the `p4d:` block into typed arguments.
 
     Args:
         block: the mapping under `p4d:` (null: all defaults). Numbers may be strings, as some YAML readers give `1e-4`.
         recipe: the recipe's other keys, to refuse the ones that contradict the block.
+        training: False: what only training needs, the teacher above all, may be missing.
 
     Raises:
         P4DConfigError: with every problem of the block, each naming its key, the value found and the remedy.
@@ -170,9 +196,10 @@ def parse_p4d(block: Any, recipe: Mapping[str, Any] | None = None) -> P4DArgumen
         block = {key: value for key, value in block.items() if key != "preset"}
 
     arguments = _build(P4DArguments, block, defaults, "p4d", problems)
-    if arguments is not None:
-        problems += _check_values(arguments)
-    problems += _check_recipe(block, recipe or {})
+    if training:
+        if arguments is not None:
+            problems += _check_values(arguments)
+        problems += _check_recipe(block, recipe or {})
     if problems:
         raise P4DConfigError.from_problems(problems)
 
@@ -230,6 +257,8 @@ def _coerce(value: Any, kind: Any) -> Any:
         inner = next(arg for arg in get_args(kind) if arg is not type(None))
         return None if value is None else _coerce(value, inner)
     if origin is Literal:
+        if value is False and "off" in get_args(kind):
+            return "off"  # YAML 1.1 reads a bare `off` as false
         if value not in get_args(kind):
             choices = ", ".join(repr(choice) for choice in get_args(kind))
             raise ValueError(f"expected one of {choices}, got {value!r}")
