@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lazy activation: wakes the plugin when LLaMA-Factory or transformers' Auto classes are imported, costs nothing before.
+"""Lazy activation: wakes the plugin when LLaMA-Factory or transformers' Auto classes are imported, and not before.
 
 `rgpt4d_plugin.pth` imports this module in every interpreter of the environment (torchrun's children too), so it
 imports only `sys` and `os`, which the interpreter has loaded already, and must never raise. `RGPT4D_DISABLE=1`

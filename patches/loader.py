@@ -98,8 +98,6 @@ def _introduce(model_type: str) -> None:
 
     base = modeling.base_type(model_type)
     if base in visual.COMPOSITE_MODELS:
-        visual.COMPOSITE_MODELS[model_type] = dataclasses.replace(
-            visual.COMPOSITE_MODELS[base], model_type=model_type
-        )
+        visual.COMPOSITE_MODELS[model_type] = dataclasses.replace(visual.COMPOSITE_MODELS[base], model_type=model_type)
     if base in constants.MROPE_MODELS:
         constants.MROPE_MODELS.add(model_type)

@@ -111,3 +111,30 @@ def locate_clips(
                 f"row {row} of the batch has {len(positions)} video tokens, its {count} clip(s) only {taken}"
             )
     return clips
+
+
+def timestamps_of(
+    input_ids: torch.Tensor,
+    clips: Sequence[ClipTokens],
+    seconds: Sequence[Sequence[float]],
+    frames_per_step: int,
+) -> torch.Tensor:
+    """`video_timestamps` of a batch, for a model with timestamp positional encoding.
+
+    Args:
+        input_ids: (B, L).
+        clips: where each clip's tokens stand in it.
+        seconds: per clip the time of each frame.
+        frames_per_step: of the family.
+
+    Returns:
+        (B, L) int64, see `modeling.timestamp_encoding`.
+    """
+    # Imported here: transformers' modeling code is slow to import, and most users of this module need none of it.
+    from rgpt4d_plugin.modeling.timestamp_encoding import step_times, token_timestamps
+
+    timed = [
+        (clip.index, step_times(times, clip.grid[0], frames_per_step))
+        for clip, times in zip(clips, seconds, strict=True)
+    ]
+    return token_timestamps(tuple(input_ids.shape), timed, input_ids.device)

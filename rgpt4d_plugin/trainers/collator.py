@@ -10,7 +10,7 @@ import torch
 from llamafactory.data import SFTDataCollatorWith4DAttentionMask
 
 from rgpt4d_plugin.distill import DistillBatch
-from rgpt4d_plugin.students import locate_clips
+from rgpt4d_plugin.students import locate_clips, timestamps_of
 from rgpt4d_plugin.trainers.mixin import BATCH_KEY
 from rgpt4d_plugin.trainers.run import P4DRun
 from rgpt4d_plugin.video import SeenClip, VideoError
@@ -18,7 +18,7 @@ from rgpt4d_plugin.video import SeenClip, VideoError
 
 @dataclass
 class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
-    """Adds a `DistillBatch` under `p4d` to the host's batch.
+    """Adds a `DistillBatch` under `p4d` to the host's batch, and `video_timestamps` for a model with TPE.
 
     The template's plugin must be a recording one (`patches.mm_plugin.with_recorder`).
     """
@@ -45,8 +45,9 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
         left_out = sum(_clips(old) - _clips(new) for old, new in zip(features, kept, strict=True))
         clips_per_row = [_clips(feature) for feature in kept]
 
-        seen: list[tuple[SeenClip, torch.Tensor]] = []
-        with self.template.mm_plugin.recording(lambda clip: seen.append((clip, self.p4d.teacher_frames(clip)))):
+        seen: list[tuple[SeenClip, torch.Tensor | None]] = []
+        see = self.p4d.teacher_frames if self.p4d.distils else lambda clip: None
+        with self.template.mm_plugin.recording(lambda clip: seen.append((clip, see(clip)))):
             try:
                 batch = super().__call__(kept)  # takes the videos out of the features
             except StopIteration as err:
@@ -59,12 +60,12 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
         for (clip, _), found in zip(seen, tokens, strict=True):
             if found is None:
                 raise self._miscounted(clip.source)
-        batch[BATCH_KEY] = DistillBatch(
-            tokens=tokens,
-            frames=[frames for _, frames in seen],
-            timestamps=[clip.timestamps for clip, _ in seen],
-            left_out=left_out,
-        )
+        times = [clip.timestamps for clip, _ in seen]
+        if self.p4d.arguments.encoding is not None:
+            per_step = self.p4d.family.frames_per_step(self.processor)
+            batch["video_timestamps"] = timestamps_of(batch["input_ids"], tokens, times, per_step)
+        if self.p4d.distils:
+            batch[BATCH_KEY] = DistillBatch(tokens, [frames for _, frames in seen], times, left_out)
         return batch
 
     @staticmethod

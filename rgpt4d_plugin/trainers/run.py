@@ -23,11 +23,14 @@ ALL_LOG_KEYS = ("loss_sft", *LOG_KEYS.values(), "p4d_videos")
 
 @dataclass(frozen=True)
 class P4DRun:
-    """What the collator and the trainer need to know. Made before anything heavy is loaded."""
+    """What the collator and the trainer need to know. Made before anything heavy is loaded.
+
+    Without an active loss term there is no teacher, no hook and no task: a run for the timestamps alone.
+    """
 
     arguments: P4DArguments
     family: StudentFamily
-    teacher_config: L4PConfig
+    teacher_config: L4PConfig | None
     hooks: tuple[int, ...]
     tasks: tuple[str, ...]
 
@@ -36,7 +39,7 @@ class P4DRun:
         """Checks student and teacher against the block.
 
         Args:
-            arguments: the block, with at least one active term.
+            arguments: the block.
             student_config: the base model's `PretrainedConfig`.
 
         Raises:
@@ -45,6 +48,8 @@ class P4DRun:
             P4DConfigError: the teacher has no such hooks or no head for a term.
         """
         family = get_family(student_config.model_type)
+        if not arguments.loss.active:
+            return cls(arguments, family, None, (), ())
         config = read_l4p_config(arguments.teacher.checkpoint)
         tasks = tuple(TERM_TASKS[term] for term in arguments.loss.active if term != "latent")
         problems = [
@@ -72,6 +77,11 @@ class P4DRun:
         if problems:
             raise P4DConfigError.from_problems(problems)
         return cls(arguments, family, config, hooks, tasks)
+
+    @property
+    def distils(self) -> bool:
+        """Whether a loss term is active."""
+        return self.teacher_config is not None
 
     def build_decoder(self, student_config: Any, seed: int) -> LatentDecoder:
         """The decoder as it is when training starts."""
