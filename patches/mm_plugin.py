@@ -19,7 +19,7 @@ from PIL.Image import Image
 
 from rgpt4d_plugin.patches.seams import require
 from rgpt4d_plugin.regions.media import decode_clip
-from rgpt4d_plugin.regions.template.reader import HOST_NAMES, ClipReader, Reading, with_reader
+from rgpt4d_plugin.regions.template.reader import HOST_NAMES, ClipReader, Reading, frame_times, with_reader
 from rgpt4d_plugin.video import SeenClip, VideoError, check_video
 
 
@@ -73,7 +73,7 @@ class ClipRecorder(ClipReader):
             )
         if self._p4d_on_clip is not None:
             marked = {at: [f"<obj_{mark.number}>" for mark in marks] for at, marks in reading.marks.items()}
-            self._p4d_on_clip(SeenClip(name, frames, _timestamps(reading, len(frames), kwargs), marked))
+            self._p4d_on_clip(SeenClip(name, frames, frame_times(reading, len(frames), kwargs["video_fps"]), marked))
         return result
 
 
@@ -100,13 +100,6 @@ def _check_entry(video: Any) -> None:
 def _even(frames: int) -> int:
     """Frames after the host has filled the last temporal patch: files that differ by less still fit their tokens."""
     return frames + frames % 2
-
-
-def _timestamps(reading: Reading, count: int, kwargs: dict[str, Any]) -> list[float]:
-    """Seconds of each frame, as the host's own Qwen3-VL plugin counts them: index over average frame rate."""
-    if reading.indices is None:  # a list of frames: the host takes them to be `video_fps` apart
-        return [index / kwargs["video_fps"] for index in range(count)]
-    return reading.seconds[:count]
 
 
 def with_recorder(template: Any, frames: int | None) -> Any:

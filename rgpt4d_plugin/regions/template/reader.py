@@ -80,8 +80,8 @@ class ClipReader:
     _p4d_reading: Reading | None = None
     _p4d_counting: bool = False
     """While tokens are counted, sizes are enough and nothing is decoded for a video's single frame."""
-    _p4d_asked: bool = False
-    """While the host's chat engine builds its inputs."""
+    _p4d_asked: list[list[float]] | None = None
+    """While the host's chat engine builds its inputs: the times of every clip's frames so far."""
 
     def __reduce__(self) -> tuple:
         # The class is made at run time: rebuild it in preprocessing workers. What a reading holds is left out, so that
@@ -113,19 +113,19 @@ class ClipReader:
 
     def get_mm_inputs(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         inputs = super().get_mm_inputs(*args, **kwargs)
-        if self._p4d_asked:
+        if self._p4d_asked is not None:
             # The host's Qwen3-VL plugin leaves its notes on the clips in, which its chat engine takes for numbers.
             inputs.pop("video_metadata", None)
         return inputs
 
     @contextmanager
-    def asked(self) -> Iterator[None]:
-        """Inside the block the inputs are those of the host's chat engine."""
-        self._p4d_asked = True
+    def asked(self) -> Iterator[list[list[float]]]:
+        """Inside the block the inputs are those of the host's chat engine; gives the frame times of its clips."""
+        self._p4d_asked = []
         try:
-            yield
+            yield self._p4d_asked
         finally:
-            self._p4d_asked = False
+            self._p4d_asked = None
 
     def _get_video_token_metadata(self, videos: list[Any], processor: Any) -> dict[str, Any] | None:
         # One at a time, so that the reading knows its clip; the host's results are then joined clip by clip.
@@ -174,6 +174,9 @@ class ClipReader:
         for video in videos:
             with self._p4d_read(video) as reading:
                 results.append(self._p4d_decode(reading, **kwargs))
+                if self._p4d_asked is not None:
+                    count = len(results[-1]["videos"][0]) if reading.count is None else reading.count
+                    self._p4d_asked.append(frame_times(reading, count, kwargs["video_fps"]))
         return _joined(results) if results else {}
 
     @contextmanager
@@ -248,6 +251,13 @@ class ClipReader:
         if marks and not self._p4d_counting:
             result["images"] = [draw_marks(result["images"][0], marks, picture.size)]
         return result
+
+
+def frame_times(reading: Reading, count: int, video_fps: float) -> list[float]:
+    """Seconds of each of `count` frames, as the host's own Qwen3-VL plugin counts them: index over average rate."""
+    if reading.indices is None:  # a list of frames: the host takes them to be `video_fps` apart
+        return [index / video_fps for index in range(count)]
+    return reading.seconds[:count]
 
 
 @dataclass(frozen=True)
