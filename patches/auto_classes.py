@@ -43,7 +43,7 @@ class _Configs(dict):
 def _patch_configs(module: ModuleType) -> Callable[[], None]:
     require(module, "CONFIG_MAPPING")
     mapping = module.CONFIG_MAPPING
-    require(mapping, "_extra_content", "register")
+    require(mapping, "_extra_content")
     types = {modeling.PREFIX + base: None for base in modeling.BASES}
     mapping._extra_content = _Configs({**types, **mapping._extra_content})
 

@@ -40,7 +40,7 @@ def patch(module: ModuleType) -> Callable[[], None]:
         p4d = getattr(data_args, "p4d", None)
         if p4d is not None:
             template = copy.copy(template)
-            template.mm_plugin = with_reader(template.mm_plugin, frames=p4d.frames)
+            template.mm_plugin = with_reader(template.mm_plugin, frames=p4d.frames, sentences=p4d.tpe == "text")
         return template
 
     @functools.wraps(process_args)

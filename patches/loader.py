@@ -15,7 +15,7 @@ from typing import Any
 
 from rgpt4d_plugin import modeling
 from rgpt4d_plugin.arguments import P4DConfigError
-from rgpt4d_plugin.patches.seams import replace, require
+from rgpt4d_plugin.patches.seams import require, wrap
 
 
 def patch(module: ModuleType) -> Callable[[], None]:
@@ -57,7 +57,7 @@ def patch(module: ModuleType) -> Callable[[], None]:
             config = modeling.base_config(config)
         apply_liger_kernel(config, *args, **kwargs)
 
-    return replace(
+    return wrap(
         module,
         load_config=load_timed_config,
         load_tokenizer=load_timed_tokenizer,

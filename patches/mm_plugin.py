@@ -102,14 +102,15 @@ def _even(frames: int) -> int:
     return frames + frames % 2
 
 
-def with_recorder(template: Any, frames: int | None) -> Any:
+def with_recorder(template: Any, frames: int | None, sentences: bool = False) -> Any:
     """A copy of a host template whose multimodal plugin records clips; the host's own template stays as it is.
 
     Args:
         template: from `get_template_and_fix_tokenizer`.
         frames: `p4d.frames`.
+        sentences: `p4d.tpe: text`.
     """
     require(type(template.mm_plugin), *HOST_NAMES, "_get_video_token_metadata")
     template = copy.copy(template)
-    template.mm_plugin = with_reader(template.mm_plugin, ClipRecorder, frames)
+    template.mm_plugin = with_reader(template.mm_plugin, ClipRecorder, frames, sentences)
     return template

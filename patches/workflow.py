@@ -76,7 +76,7 @@ def _enter(
     if not arguments.loss.active:
         what = {"off": "plain SFT", "add": "SFT with timestamp encoding", "text": "SFT with time sentences"}
         get_logger(__name__).warning_rank0(f"p4d: every loss weight is 0, so this run is {what[arguments.tpe]}.")
-        if arguments.tpe == "off":
+        if not arguments.active:
             return []
 
     run = P4DRun.prepare(arguments, load_config(model_args))
@@ -85,7 +85,7 @@ def _enter(
     def make_recording_template(tokenizer: Any, data_args: Any) -> Any:
         template = make_template(tokenizer, data_args)
         run.check_template(data_args.template, template.mm_plugin, tokenizer)
-        return with_recorder(template, arguments.frames)
+        return with_recorder(template, arguments.frames, sentences=arguments.tpe == "text")
 
     parts = {
         "get_template_and_fix_tokenizer": make_recording_template,

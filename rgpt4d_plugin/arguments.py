@@ -128,10 +128,6 @@ class RegionArguments:
         "When no sampled frame is within half a sampling step of a region's: refuse the record, or insert its frame.",
         default="error",
     )
-    time_sentence: bool = _option(
-        "Say 'These images are uniformly sampled from a video of {seconds} seconds.' before the question.",
-        default=False,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +160,11 @@ class P4DArguments:
     loss: LossArguments = field(default_factory=LossArguments)
     regions: RegionArguments = field(default_factory=RegionArguments)
     logging: LoggingArguments = field(default_factory=LoggingArguments)
+
+    @property
+    def active(self) -> bool:
+        """Whether a run with the block differs from one without."""
+        return bool(self.loss.active) or self.tpe != "off"
 
     @property
     def encoding(self) -> TimestampEncoding | None:

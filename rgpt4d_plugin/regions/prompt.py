@@ -11,7 +11,7 @@ import math
 import mimetypes
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from rgpt4d_plugin.regions.media import Clip, decode_clip, decode_still
 from rgpt4d_plugin.regions.placing import place, window
 from rgpt4d_plugin.regions.region import RegionError, check_mentions, parse_regions
 from rgpt4d_plugin.regions.stills import marks_on, open_still
-from rgpt4d_plugin.regions.styles import Asked, ask
+from rgpt4d_plugin.regions.styles import Asked, ask, with_time_sentences
 from rgpt4d_plugin.video.frames import VideoInfo, read_frames, read_info
 
 
@@ -67,7 +67,8 @@ class RegionPrompt:
         regions: as in a dataset's `regions` column; `video` and `image` may be left out.
         style: `p4d.regions.style`.
         missing_frame: `p4d.regions.missing_frame`.
-        time_sentence: `p4d.regions.time_sentence`.
+        time_sentence: say the video's length, as `p4d.tpe: text` does. Not for `chat` with a recipe that has it, whose
+            template says so itself.
         start: seconds at which the shown part of the video begins, None: its beginning.
         end: seconds at which it ends, None: its end.
         fps: frames per second that are shown; the host's `video_fps`.
@@ -102,16 +103,15 @@ class RegionPrompt:
     @functools.cached_property
     def asked(self) -> Asked:
         """Message, images and videos, for the `rgpt4d_<name>` templates."""
-        options = parse_region_options(
-            {"style": self.style, "missing_frame": self.missing_frame, "time_sentence": self.time_sentence}
-        )
+        options = parse_region_options({"style": self.style, "missing_frame": self.missing_frame})
         images, videos = ([self.path], []) if self._is_image else ([], [Clip(self.path, self.start, self.end)])
         if self._is_image and (self.start is not None or self.end is not None):
             raise RegionError(f"start, end: {self.path} is an image, which has no time")
         regions = parse_regions([dict(region) for region in self.regions], len(videos), len(images))
         check_mentions([self.question], regions)
         placeholder = "<image>" if self._is_image else "<video>"
-        return ask([{"role": "user", "content": placeholder + self.question}], images, videos, regions, options)
+        asked = ask([{"role": "user", "content": placeholder + self.question}], images, videos, regions, options)
+        return replace(asked, messages=with_time_sentences(asked.messages, videos)) if self.time_sentence else asked
 
     @functools.cached_property
     def clip(self) -> ShownClip | None:

@@ -22,6 +22,7 @@ from rgpt4d_plugin.regions.media import Clip, decode_clip, decode_still
 from rgpt4d_plugin.regions.placing import place, window
 from rgpt4d_plugin.regions.region import RegionError
 from rgpt4d_plugin.regions.stills import marks_on, open_still
+from rgpt4d_plugin.regions.styles import with_time_sentences
 from rgpt4d_plugin.regions.template.origin import where_used
 from rgpt4d_plugin.video import VideoError
 from rgpt4d_plugin.video.frames import VideoInfo, open_video, read_frames
@@ -77,6 +78,8 @@ class ClipReader:
     clips from the first, and the times of a clip from the place of its message."""
     _p4d_frames: int | None = None
     """`p4d.frames`."""
+    _p4d_sentences: bool = False
+    """`p4d.tpe: text`."""
     _p4d_reading: Reading | None = None
     _p4d_counting: bool = False
     """While tokens are counted, sizes are enough and nothing is decoded for a video's single frame."""
@@ -87,12 +90,14 @@ class ClipReader:
         # The class is made at run time: rebuild it in preprocessing workers. What a reading holds is left out, so that
         # the datasets library finds the same fingerprint, and its cache, in every run.
         state = {key: value for key, value in self.__dict__.items() if not key.startswith("_p4d_")}
-        return rebuild, (type(self).__mro__[1], self.host_class, state, self._p4d_frames)
+        return rebuild, (type(self).__mro__[1], self.host_class, state, self._p4d_frames, self._p4d_sentences)
 
     def process_messages(
         self, messages: list[Any], images: list[Any], videos: list[Any], audios: list[Any], processor: Any
     ) -> list[Any]:
         host = super().process_messages
+        if self._p4d_sentences:
+            messages = with_time_sentences(messages, videos, IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER)
         self._p4d_counting = True
         try:
             if not self.counts_each_clip or len(videos) + (VIDEO_PLACEHOLDER not in messages[0]["content"]) < 2:
@@ -291,16 +296,24 @@ def reading_class(mixin: type, host_class: type) -> type:
     return type(f"{mixin.__name__}{host_class.__name__}", (mixin, host_class), {"host_class": host_class})
 
 
-def rebuild(mixin: type, host_class: type, state: dict[str, Any], frames: int | None) -> Any:
+def rebuild(mixin: type, host_class: type, state: dict[str, Any], frames: int | None, sentences: bool) -> Any:
     """A plugin of `reading_class` with the attributes of a host plugin."""
     cls = reading_class(mixin, host_class)
     plugin = cls.__new__(cls)
     plugin.__dict__.update(state)
     plugin._p4d_frames = frames
+    plugin._p4d_sentences = sentences
     return plugin
 
 
-def with_reader(plugin: Any, mixin: type = ClipReader, frames: int | None = None) -> Any:
-    """A copy of a template's plugin with `mixin` in front of its host class; the given object stays as it is."""
+def with_reader(plugin: Any, mixin: type = ClipReader, frames: int | None = None, sentences: bool = False) -> Any:
+    """A copy of a template's plugin with `mixin` in front of its host class; the given object stays as it is.
+
+    Args:
+        plugin: the host's or one of ours.
+        mixin: `ClipReader` or a subclass.
+        frames: `p4d.frames`.
+        sentences: `p4d.tpe: text`.
+    """
     state = {key: value for key, value in plugin.__dict__.items() if not key.startswith("_p4d_")}
-    return rebuild(mixin, getattr(plugin, "host_class", type(plugin)), state, frames)
+    return rebuild(mixin, getattr(plugin, "host_class", type(plugin)), state, frames, sentences)
