@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from rgpt4d_plugin import modeling
-from rgpt4d_plugin.arguments import P4DConfigError
+from rgpt4d_plugin.arguments import P4DConfigError, TimestampEncoding
 from rgpt4d_plugin.patches.seams import require, wrap
 
 
@@ -65,7 +65,7 @@ def patch(module: ModuleType) -> Callable[[], None]:
     )
 
 
-def _encoding(model_args: Any) -> Any:
+def _encoding(model_args: Any) -> TimestampEncoding | None:
     """The TPE that a run asks for: by its recipe, or by the adapter that it loads; None if there is none."""
     from rgpt4d_plugin.modeling.marker import read_marker
 
@@ -81,12 +81,13 @@ def _encoding(model_args: Any) -> Any:
     return asked
 
 
-def _check_same(config: Any, encoding: Any, model_args: Any) -> None:
-    if encoding is not None and (config.tpe_scale, config.tpe_base) != (encoding.scale, encoding.base):
+def _check_same(config: Any, encoding: TimestampEncoding | None, model_args: Any) -> None:
+    found = modeling.encoding_of(config)
+    if encoding not in (None, found):
         raise P4DConfigError.from_problems(
             [
-                f"p4d.tpe: add with {encoding}, but {model_args.model_name_or_path} has tpe_scale {config.tpe_scale} "
-                f"and tpe_base {config.tpe_base}; give these, or start from a model without TPE"
+                f"p4d.tpe: add with {encoding}, but {model_args.model_name_or_path} was trained with {found}; give "
+                "its tpe_scale and tpe_base, or start from a model without TPE"
             ]
         )
 

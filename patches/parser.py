@@ -52,7 +52,7 @@ def patch(module: ModuleType) -> Callable[[], None]:
         if p4d.tpe == "add" and parsed[0].infer_backend != "huggingface":
             raise P4DConfigError.from_problems(
                 [
-                    f"p4d.tpe: add, but infer_backend: {parsed[0].infer_backend.value} knows no rgpt4d_ models; use "
+                    f"p4d.tpe: add, but infer_backend: {parsed[0].infer_backend} knows no rgpt4d_ models; use "
                     "infer_backend: huggingface"
                 ]
             )

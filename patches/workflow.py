@@ -105,8 +105,8 @@ def _enter(
             "plot_loss": _plot_terms_too(module.plot_loss, terms),
         }
     stack.callback(replace(module, **parts))
-    marked = arguments.encoding is not None and finetuning_args.finetuning_type in PEFT_METHODS
-    return [MarkerCallback(arguments.encoding)] if marked else []
+    marked = run.encoding is not None and finetuning_args.finetuning_type in PEFT_METHODS
+    return [MarkerCallback(run.encoding)] if marked else []
 
 
 def _plot_terms_too(plot_loss: Callable[..., None], terms: list[str]) -> Callable[..., None]:

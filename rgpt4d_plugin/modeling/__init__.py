@@ -10,6 +10,8 @@ import importlib
 from types import ModuleType
 from typing import Any
 
+from rgpt4d_plugin.arguments import TimestampEncoding
+
 
 PREFIX = "rgpt4d_"
 
@@ -31,6 +33,11 @@ def is_timestamped(model_type: str) -> bool:
 def base_type(model_type: str) -> str:
     """`model_type` of the base; that of a base is its own."""
     return model_type.removeprefix(PREFIX)
+
+
+def encoding_of(config: Any) -> TimestampEncoding | None:
+    """The encoding of a model by its configuration; None for a base."""
+    return TimestampEncoding(config.tpe_scale, config.tpe_base) if is_timestamped(config.model_type) else None
 
 
 def config_class(base: str) -> type:

@@ -61,7 +61,7 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
             if found is None:
                 raise self._miscounted(clip.source)
         times = [clip.timestamps for clip, _ in seen]
-        if self.p4d.arguments.encoding is not None:
+        if self.p4d.encoding is not None:
             per_step = self.p4d.family.frames_per_step(self.processor)
             batch["video_timestamps"] = timestamps_of(batch["input_ids"], tokens, times, per_step)
         if self.p4d.distils:

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from rgpt4d_plugin.arguments import P4DArguments, P4DConfigError
+from rgpt4d_plugin.arguments import P4DArguments, P4DConfigError, TimestampEncoding
 from rgpt4d_plugin.distill import TERM_TASKS, Distiller, LatentDecoder
+from rgpt4d_plugin.modeling import encoding_of
 from rgpt4d_plugin.students import StudentFamily, get_family
 from rgpt4d_plugin.teachers.l4p import L4PConfig, load_l4p, read_l4p_config
 from rgpt4d_plugin.video import SeenClip
@@ -33,6 +34,8 @@ class P4DRun:
     teacher_config: L4PConfig | None
     hooks: tuple[int, ...]
     tasks: tuple[str, ...]
+    encoding: TimestampEncoding | None
+    """Of the student, by `p4d.tpe: add` or because it comes with it."""
 
     @classmethod
     def prepare(cls, arguments: P4DArguments, student_config: Any) -> "P4DRun":
@@ -48,8 +51,9 @@ class P4DRun:
             P4DConfigError: the teacher has no such hooks or no head for a term.
         """
         family = get_family(student_config.model_type)
+        encoding = encoding_of(student_config)
         if not arguments.loss.active:
-            return cls(arguments, family, None, (), ())
+            return cls(arguments, family, None, (), (), encoding)
         config = read_l4p_config(arguments.teacher.checkpoint)
         tasks = tuple(TERM_TASKS[term] for term in arguments.loss.active if term != "latent")
         problems = [
@@ -76,7 +80,7 @@ class P4DRun:
             )
         if problems:
             raise P4DConfigError.from_problems(problems)
-        return cls(arguments, family, config, hooks, tasks)
+        return cls(arguments, family, config, hooks, tasks, encoding)
 
     @property
     def distils(self) -> bool:
