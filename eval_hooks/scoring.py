@@ -23,9 +23,9 @@ SCORES = "scores.jsonl"
 RESULT = "result.json"
 
 COUNTS = ("missing", "error", "cut", "empty", "unread", "ambiguous", "refused", "fallback", "no_gold")
-"""Always counted. missing: no reply; error: the engine failed; cut: ended by the token limit; empty, unread, ambiguous,
-refused: why the strict reader read nothing; fallback: the published scorer drew a random letter or took a default;
-no_gold: the item has no right answer. An item may count in several."""
+"""What is always counted; an item may count in several. missing: no reply. error: the engine failed. cut: ended by the
+token limit. empty, unread, ambiguous, refused: why the strict reader read nothing. fallback: the published scorer drew
+a random letter, or took a default. no_gold: the item has no right answer."""
 
 
 class ScoringError(ValueError):
