@@ -252,11 +252,10 @@ def score_replies(
         replicates: of the bootstrap.
 
     Raises:
-        ScoringError: replies to items which the benchmark does not have, unknown style, limit too large.
+        ScoringError: replies to items which the benchmark does not have, or a limit beyond its items.
+        ValueError: unknown style.
     """
-    style = benchmark.styles[0] if style is None else style
-    if style not in benchmark.styles:
-        raise ScoringError(f"{benchmark.title} has no prompt style {style!r}; it has {', '.join(benchmark.styles)}.")
+    style = benchmark.style(style)
     known = {benchmark.key(item) for item in data.items}
     if foreign := [key for key in replies if key not in known]:
         raise ScoringError(

@@ -78,34 +78,39 @@ def learn_columns(benchmark: Benchmark, items: Sequence[Item]) -> list[Column]:
     """What the columns of `benchmark.aggregate` are means of.
 
     The bootstrap needs the columns of ten thousand resamples. Instead of calling the official function as often, this
-    asks it once for each item alone, which says what the item counts for, and then confirms the rule of every column
-    on resamples with random scores.
+    finds the rule of every column, on resamples with random scores.
+
+    Args:
+        benchmark: says which columns an item counts in.
+        items: not empty.
+
+    Returns:
+        Every column that `aggregate` gives for these items, in its order.
     """
-    alone = [benchmark.aggregate([item], [1.0]) for item in items]
+    counts_for = [benchmark.columns_of(item) for item in items]
     categories = np.unique([benchmark.category(item) for item in items], return_inverse=True)[1]
-    members = {name: np.array([values[name] > 50.0 for values in alone], dtype=bool) for name in benchmark.columns}
+    names = list(benchmark.aggregate(items, [0.0] * len(items)))
+    members = {name: np.array([name in own for own in counts_for], dtype=bool) for name in names}
+    fits: dict[str, list[Rule]] = {name: ["items", "categories"] for name in names}
 
     generator = np.random.default_rng(0)
-    fits: dict[str, set[Rule]] = {name: {"items", "categories"} for name in benchmark.columns}
     for trial in range(4):
         drawn = np.arange(len(items)) if trial == 0 else generator.integers(0, len(items), len(items))
         scores = generator.integers(0, 2, len(items)).astype(float)
         official = benchmark.aggregate([items[i] for i in drawn], scores.tolist())
-        for name, rules in fits.items():
-            if not members[name][drawn].any():
-                continue
+        for name in names:
             mask = members[name][drawn]
-            values = {
-                "items": scores[mask].mean(),
-                "categories": np.mean(
-                    [scores[mask & (categories[drawn] == k)].mean() for k in set(categories[drawn][mask])]
-                ),
-            }
-            rules -= {rule for rule, value in values.items() if abs(100 * value - official[name]) > _ROUNDING}
-    rule_of = {
-        name: next((rule for rule in ("items", "categories") if rule in rules), None) for name, rules in fits.items()
-    }
-    return [Column(name, members[name], rule_of[name]) for name in benchmark.columns]
+            if mask.any():
+                means = {
+                    "items": scores[mask].mean(),
+                    "categories": _mean_of_means(scores[mask], categories[drawn][mask]),
+                }
+                fits[name] = [rule for rule in fits[name] if abs(100 * means[rule] - official[name]) < _ROUNDING]
+    return [Column(name, members[name], next(iter(fits[name]), None)) for name in names]
+
+
+def _mean_of_means(scores: np.ndarray, categories: np.ndarray) -> float:
+    return float(np.mean([scores[categories == category].mean() for category in np.unique(categories)]))
 
 
 class Bootstrap:
