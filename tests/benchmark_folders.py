@@ -66,7 +66,7 @@ def write_folder(name: str, path: Path, items: int = 6, layout: str = "published
 
 
 def _r4d_bench(path: Path, items: int) -> list[dict[str, Any]]:
-    # The first six differ in what they leave out: clip, image, and a valid answer.
+    # They differ in what is there: the clip or only the full video, the image with the marks or none.
     tasks = (
         "3D Video Grounding",
         "Counting",

@@ -99,7 +99,7 @@ class VLM4D(Benchmark):
     }
     fields = {"id": str, "video": str, "question": str, "choices": dict, "answer": (str, int)}
     styles = ("direct", "cot")
-    columns = ("Exo-centric", "Ego-centric", "Real", "Directional", "False positive", "Synthetic", "Overall")
+    columns = ("Ego-centric", "Exo-centric", "Real", "Directional", "False positive", "Synthetic", "Overall")
 
     def read(self, folder: Path) -> Sequence[Item]:
         """Both files, or the one that is there: the real questions first."""
@@ -148,8 +148,7 @@ class VLM4D(Benchmark):
     def category(self, item: Item) -> str:
         """One of the four groups that each item is in exactly one of."""
         if split(item) == "real":
-            number = int(re.findall(r"\d+", item["id"])[-1])
-            return "Exo-centric" if number <= EXOCENTRIC else "Ego-centric"
+            return "Exo-centric" if int(item["id"].split("_")[-1]) <= EXOCENTRIC else "Ego-centric"
         answer = str(item["answer"]).strip().lower()
         return "False positive" if answer == "no" or answer.startswith("no ") else "Directional"
 
@@ -168,6 +167,8 @@ class VLM4D(Benchmark):
         return self._choice(item, reply, float(letter is not None and letter == self.gold(item)), letter)
 
     def aggregate(self, items: Sequence[Item], scores: Sequence[Score | float]) -> dict[str, float]:
-        """The official columns, in percent, rounded to two decimals as published; 0 for the columns of a split that
-        is not there, and "Overall" is then the other one's."""
+        """The official columns, in percent, rounded to two decimals, as published.
+
+        Columns of a split that is not there are 0, as upstream, and "Overall" is then the other split's.
+        """
         return {name: round(value, 2) for name, value in super().aggregate(items, scores).items()}
