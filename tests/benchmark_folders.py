@@ -303,7 +303,7 @@ def _mmsi_bench_tsv(path: Path, items: int) -> list[dict[str, Any]]:
     for row in _mmsi_rows(items):
         images = json.dumps([base64.b64encode(data).decode() for data in row["images"]])
         texts = {"question": row["question"], "answer": row["answer"]}
-        rows.append({"index": row["id"], "category": row["question_type"], "image": images, **texts})
+        rows.append({"index": str(row["id"]), "category": row["question_type"], "image": images, **texts})
     lines = ["\t".join(rows[0]), *("\t".join(map(cell, row.values())) for row in rows)]
     put(path / "MMSI_bench.tsv", ("\n".join(lines) + "\n").encode())
     return rows

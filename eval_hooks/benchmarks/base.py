@@ -138,6 +138,8 @@ class Benchmark(ABC):
         """
         root = self.root(Path(folder))
         items = self.read(root)
+        if not items:
+            raise BenchmarkDataError(f"{self.title} in {root} has no items: download {self.hub} again.")
         problems, remarks = defaultdict(list), defaultdict(int)
         seen: dict[str, int] = {}
         present: dict[Path, bool] = {}
@@ -147,8 +149,6 @@ class Benchmark(ABC):
             if not problems:
                 for remark in self.remarks(item, root):
                     remarks[remark] += 1
-        if not items:
-            problems["no items"].append("the annotation file is empty")
         if problems:
             raise BenchmarkDataError(self._message(root, len(items), problems))
         notes = [f"{count} of {len(items)} items: {remark}" for remark, count in remarks.items()]
@@ -330,7 +330,7 @@ class Benchmark(ABC):
         lines = [f"{self.title} in {folder} cannot be used ({count} items):"]
         for kind, details in problems.items():
             more = f"; and {len(details) - 5} more" if len(details) > 5 else ""
-            lines.append(f"- {len(details)} {kind}: {'; '.join(details[:5])}{more}")
+            lines.append(f"- {kind} ({len(details)}): {'; '.join(details[:5])}{more}")
         archives = sorted(path.name for path in folder.glob("*.zip"))
         if "missing media files" in problems:
             lines.append(

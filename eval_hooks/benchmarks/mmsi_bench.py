@@ -136,8 +136,8 @@ class MMSIBench(Benchmark):
         return f"{text(item, 'question').strip()}\n{INSTRUCTION}"
 
     def options(self, item: Item) -> dict[str, Any]:
-        """From the question's text; an option that is not found there has no text."""
-        return dict.fromkeys("ABCD", "") | listed_options(text(item, "question"))
+        """From the question's text; an option that is not found there has its letter for a text."""
+        return dict(zip("ABCD", "ABCD")) | listed_options(text(item, "question"))
 
     def gold(self, item: Item) -> str:
         """`answer`, as upstream compares it, in upper case."""

@@ -425,11 +425,16 @@ def test_mmsi(reply, letter, lmms):
         ("Where?\nOptions: A: Left, near, B: Right, C: Above, D: Below", ["Left, near", "Right", "Above", "Below"]),
         ("Where? Options: A: x\nB: y\nC: z\nD: Plan B: go", ["x", "y", "z", "Plan B: go"]),
         ("Options: A: at 5 m, B:at 6 m , C: at 7 m, D: at 8 m.", ["at 5 m", "at 6 m", "at 7 m", "at 8 m."]),
-        ("Which of A, B, C and D?", ["", "", "", ""]),
+        ("Which of A, B, C and D?", ["A", "B", "C", "D"]),
     ],
 )
 def test_mmsi_options(text, options):
     assert list(get("mmsi_bench").options(MMSI | {"question": text}).values()) == options
+
+
+def test_mmsi_letters_without_options():
+    score = get("mmsi_bench").score(MMSI | {"question": "Which of A, B, C and D?"}, "``B``")
+    assert (score.official, score.strict, score.parsed) == (1, 1, "B")
 
 
 # All
