@@ -104,6 +104,7 @@ class Benchmark(ABC):
         hub_files: patterns of those of its files that are needed.
         revisions: number of published questions -> name of the revision that has so many.
         fields: every item has them, with values of these types.
+        notes: what a reader of any report must know.
         frames: frames a video by this project's convention (the paper's 16), upstream's is said in the file.
         max_new_tokens: of a reply in the default style, greedy decoding.
         styles: names of the prompt styles; the first is the default.
@@ -116,6 +117,7 @@ class Benchmark(ABC):
     hub_files: tuple[str, ...] = ("*",)
     revisions: Mapping[int, str]
     fields: Mapping[str, type | tuple[type, ...]]
+    notes: tuple[str, ...] = ()
     frames: int = 16
     max_new_tokens: int = 16
     styles: tuple[str, ...] = ("direct",)
@@ -159,8 +161,6 @@ class Benchmark(ABC):
             notes.append(f"{questions:,} questions, which is no published number ({published})")
         revision = revision or f"unknown ({questions} items)"
         return BenchmarkData(self.name, root, items, revision, (*self.notes, *notes))
-
-    notes: tuple[str, ...] = ()
 
     def root(self, folder: Path) -> Path:
         """The folder that paths are relative to, where archives bring one of their own."""

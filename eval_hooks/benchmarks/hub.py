@@ -24,7 +24,7 @@ def download(repository: str, files: Sequence[str], folder: str | Path, revision
     snapshot_download(
         repo_id=repository, repo_type="dataset", revision=revision, allow_patterns=list(files), local_dir=str(folder)
     )
-    for archive in sorted(folder.glob("*.zip")):
+    for archive in sorted(folder.rglob("*.zip")):
         unpack(archive)
     return folder
 

@@ -115,7 +115,10 @@ class MMSIBench(Benchmark):
 
     def key(self, item: Item) -> str:
         """`id`, or `index` in the TSV."""
-        return str(item["id"] if "id" in item else item["index"])
+        for name in ("id", "index"):
+            if item.get(name) is not None:
+                return str(item[name])
+        raise BenchmarkDataError("neither `id` nor `index`.")
 
     def media(self, item: Item, folder: Path) -> list[Medium]:
         """The images, in order."""

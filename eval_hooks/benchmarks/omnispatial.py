@@ -120,6 +120,9 @@ class OmniSpatial(Benchmark):
     hub_files = ("OmniSpatial-test.zip",)
     revisions = {1533: "test (1,533 items)"}
     fields = {"id": (str, int), "question": str, "options": list, "task_type": str, "sub_task_type": str}
+    notes = (
+        "The official reading takes a reply without an answer for an A; the paper pools five samples a question.",
+    )
     max_new_tokens = 8192
     styles = tuple(f"{system}+{form}" for system, form in product(SYSTEM, FORMAT))
     columns = ("Overall", *(name for kind, finer in TYPES.items() for name in (kind, *finer)))

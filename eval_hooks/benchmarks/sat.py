@@ -81,6 +81,7 @@ class SAT(Benchmark):
     hub_files = ("SAT_test.parquet",)
     revisions = {150: "real test set (150 questions)"}
     fields = {"question": str, "answers": list, "question_type": str}
+    notes = ("The official reading is lmms-eval's; the paper's own, of free-text answers, is not published.",)
     styles = ("lmms", "authors")
     columns = ("Avg",)
 

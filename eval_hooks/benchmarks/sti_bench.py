@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """STI-Bench: sizes, distances, speeds and poses in videos of three kinds of scenes, five options (arXiv 2503.23765).
 
-Published as `qa.parquet` and `video.zip`. The prompt and the reader are those of the authors' script for open models,
-which shows the full video, at 30 frames, and states the time window in words only, with up to 512 tokens for the
-reply; the 4D-RGPT release takes 16 frames and 16 tokens.
+Published as `qa.parquet` and `video.zip`, whose files are in `video/`, or beside the questions. The prompt and the
+reader are those of the authors' script for open models, which shows the full video, at 30 frames, and states the time
+window in words only, with up to 512 tokens for the reply; the 4D-RGPT release takes 16 frames and 16 tokens.
 
 Most options are numbers, and fine-tuned models often answer with one. `Score.columns["numeric"]` is not upstream's:
 the letter where the official reader finds one, else the only option that a number in the reply equals.
@@ -108,7 +108,9 @@ class STIBench(Benchmark):
 
     def media(self, item: Item, folder: Path) -> list[Medium]:
         """The full video; the time window is in the prompt only."""
-        return [Medium("video", below(folder / "video", item["Video"], "Video"))]
+        inside = below(folder / "video", item["Video"], "Video")
+        beside = folder / item["Video"]
+        return [Medium("video", beside if beside.is_file() and not inside.is_file() else inside)]
 
     def prompt(self, item: Item, style: str | None = None) -> str:
         """The prompt of the script for open models."""

@@ -98,6 +98,7 @@ class VLM4D(Benchmark):
         445: "synthetic only (445 items)",
     }
     fields = {"id": str, "video": str, "question": str, "choices": dict, "answer": (str, int)}
+    notes = ("Published numbers are a judge model's verdicts; the official reading is the rule of 4D-RGPT's release.",)
     styles = ("direct", "cot")
     columns = ("Ego-centric", "Exo-centric", "Real", "Directional", "False positive", "Synthetic", "Overall")
 

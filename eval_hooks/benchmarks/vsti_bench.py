@@ -77,6 +77,7 @@ class VSTIBench(Benchmark):
         5736: "after the erratum of 2026-07-13 (5,736 items)",
     }
     fields = {"video_path": str, "question_type": str, "question": str}
+    notes = ("Questions name frames by number, of 32: with other numbers of frames the words do not match.",)
     styles = ("direct", "api")
     columns = ("Overall", *NUMERIC[:2], *CHOICE)
 

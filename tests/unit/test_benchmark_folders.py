@@ -119,7 +119,7 @@ def test_the_published_number_names_the_revision(tmp_path):
     for count, revision in ((6042, "before the erratum"), (5736, "after the erratum")):
         put(tmp_path / "test.json", entries * count)
         data = get("vsti_bench").load(tmp_path)
-        assert data.revision.startswith(f"{revision} of 2026-07-13") and not data.notes
+        assert data.revision.startswith(f"{revision} of 2026-07-13") and len(data.notes) == 1
     entries = write_folder("r4d_bench", tmp_path, items=1)
     put(tmp_path / "test.json", [entries[0] | {"id": number} for number in range(1419)])
     assert get("r4d_bench").load(tmp_path).revision == "re-curated test set (1,419 items)"
@@ -165,6 +165,13 @@ def test_omnispatial_archive_with_a_folder_of_its_own(tmp_path):
     assert data.folder == tmp_path / "OmniSpatial-test"
     (medium,) = get("omnispatial").media(data.items[0], data.folder)
     assert medium.path.is_file()
+
+
+def test_sti_videos_beside_the_questions(tmp_path):
+    write_folder("sti_bench", tmp_path, items=4)
+    for path in (tmp_path / "video").iterdir():
+        path.rename(tmp_path / path.name)
+    assert get("sti_bench").media(get("sti_bench").load(tmp_path).items[0], tmp_path)[0].path.parent == tmp_path
 
 
 def test_encoded_images_stay_in_their_file_until_asked_for(tmp_path, monkeypatch):
