@@ -119,14 +119,10 @@ class SAT(Benchmark):
         return ()
 
     def key(self, item: Item) -> str:
-        """The row and the order of the options; for an item that `load` did not read, a digest of its content."""
+        """Row, and published place of the first option; for an item that `load` did not read, a digest of it."""
         if "row" not in item:
             return _digest(item, item["question"], *item["answers"])
-        return (
-            f"{item['row']}/{''.join(LETTERS[place] for place in item['order'])}"
-            if "order" in item
-            else str(item["row"])
-        )
+        return f"{item['row']}/{item['order'][0]}" if "order" in item else str(item["row"])
 
     def media(self, item: Item, folder: Path) -> list[Medium]:
         """The images, in order."""

@@ -152,7 +152,7 @@ def test_sat_asks_every_order(tmp_path):
     write_folder("sat", tmp_path, items=3)
     benchmark = get("sat")
     data = benchmark.load(tmp_path)
-    assert [benchmark.key(item) for item in data.items] == ["0/AB", "0/BA", "1/AB", "1/BA", "2/AB", "2/BA"]
+    assert [benchmark.key(item) for item in data.items] == ["0/0", "0/1", "1/0", "1/1", "2/0", "2/1"]
     assert [benchmark.gold(item) for item in data.items] == ["B", "A", "A", "B", "A", "B"]
     assert "\nA. rotated right\nB. rotated left\n" in benchmark.prompt(data.items[1])
     # Copies are of one question, and resampled together.
@@ -254,7 +254,7 @@ def test_broken_items(tmp_path, name, fields, expected):
         ("sti_bench", {"Candidates": "A: x"}, "`Candidates`: 'A: x' is not JSON"),
         ("sti_bench", {"ID": 0}, "items 0 and 1 are both scene0000_00.mp4/0"),
         ("sti_bench", {"Video": "gone.mp4"}, "missing media files (1): video/gone.mp4"),
-        ("sat", {"correct_answer": "flew"}, "answers that are no option (2): 1/AB: 'flew' is not among"),
+        ("sat", {"correct_answer": "flew"}, "answers that are no option (2): 1/0: 'flew' is not among"),
         ("sat", {"answers": ["rotated right"]}, "expected two or more texts, found ['rotated right']"),
         ("mmsi_bench", {"answer": "E"}, "answers that are no letter from A to D (1): 1: 'E'"),
         ("mmsi_bench", {"question_type": "Motion"}, "unknown question types (1): 1: 'Motion'"),
@@ -311,7 +311,7 @@ def test_unreadable_files(tmp_path):
 
 
 def test_missing_images_are_said_when_asked_for(tmp_path):
-    with pytest.raises(BenchmarkDataError, match="SAT, item 3/AB: no images"):
+    with pytest.raises(BenchmarkDataError, match="SAT, item 3/0: no images"):
         get("sat").media({"row": 3, "order": [0, 1], "image_bytes": []}, tmp_path)
     with pytest.raises(BenchmarkDataError, match="MMSI-Bench, item 5: `image` is no JSON list of images in base64"):
         get("mmsi_bench").media({"index": 5, "image": "!"}, tmp_path)
