@@ -48,7 +48,7 @@ def patch(module: ModuleType) -> Callable[[], None]:
         if not _uses_p4d(recipe):
             return parse_infer_args(args)
         p4d = parse_p4d(recipe["p4d"], training=False)
-        parsed = parse_infer_args(_for_inference(module, recipe, p4d))
+        parsed = parse_infer_args(for_inference(module, recipe))
         if p4d.tpe == "add" and parsed[0].infer_backend != "huggingface":
             raise P4DConfigError.from_problems(
                 [
@@ -115,19 +115,22 @@ def refuse_unsupported(p4d: P4DArguments, model_args: Any, data_args: Any, train
         raise P4DConfigError.from_problems(problems)
 
 
-def _for_inference(module: ModuleType, recipe: Mapping[str, Any], p4d: P4DArguments) -> dict[str, Any]:
-    """A training recipe as `chat`, `api`, `webchat` and `export` take it: without `p4d:` and the keys of training."""
+def for_inference(module: ModuleType, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A training recipe as `chat`, `api`, `webchat`, `export` take it: without our blocks and the keys of training."""
     from llamafactory.extras.logging import get_logger
 
     trained, inferred = (
         {field.name for cls in classes for field in fields(cls)}
         for classes in (module._TRAIN_ARGS, module._INFER_ARGS)
     )
-    get_logger(__name__).info_rank0(
-        f"Of `p4d:`, frames ({p4d.frames}) and tpe ({p4d.tpe}) count here; its other keys, and the recipe's keys for "
-        "training, are not used."
-    )
-    return {key: value for key, value in recipe.items() if key != "p4d" and key not in trained - inferred}
+    if "p4d" in recipe:
+        p4d = parse_p4d(recipe["p4d"], training=False)
+        used = f"; of `p4d:` only frames ({p4d.frames}) and tpe ({p4d.tpe}) count"
+    else:
+        used = ""
+    get_logger(__name__).info_rank0(f"The plugin's blocks and the recipe's keys for training are not used here{used}.")
+    ours = ("p4d", "p4d_eval")
+    return {key: value for key, value in recipe.items() if key not in ours and key not in trained - inferred}
 
 
 def _deepspeed_optimizer(training_args: Any) -> bool:

@@ -181,7 +181,7 @@ class P4DTrainerMixin:
             )
         with self._p4d_tap.detached():
             if self._p4d_is_whole_model():
-                _reload(self.model, resume_from_checkpoint)
+                reload_weights(self.model, resume_from_checkpoint)
             else:
                 super()._load_from_checkpoint(resume_from_checkpoint, model)
         self._p4d_tap.decoder.load_state_dict(load_file(path))
@@ -192,7 +192,7 @@ class P4DTrainerMixin:
             return
         with self._p4d_tap.detached():
             if self._p4d_is_whole_model() and self.state.best_model_checkpoint is not None:
-                _reload(self.model, self.state.best_model_checkpoint)
+                reload_weights(self.model, self.state.best_model_checkpoint)
             else:
                 super()._load_best_model()
 
@@ -201,7 +201,7 @@ class P4DTrainerMixin:
         return isinstance(self.model, PreTrainedModel) and not self.is_fsdp_enabled
 
 
-def _reload(model: PreTrainedModel, folder: str) -> None:
+def reload_weights(model: PreTrainedModel, folder: str) -> None:
     """Loads a saved model's weights into `model`, in place.
 
     The Trainer of transformers 5 looks a checkpoint's tensors up by the names of the module tree, but vision-language

@@ -3,6 +3,7 @@
 
 import configparser
 import importlib
+import inspect
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ from llamafactory.hparams import get_train_args
 import rgpt4d_plugin
 from _rgpt4d_boot import TARGETS, HostFinder, activate
 from rgpt4d_plugin import modeling, patches
-from rgpt4d_plugin.patches import log_callback, parser, seams, v1, workflow
+from rgpt4d_plugin.patches import evaluation, log_callback, parser, seams, v1, workflow
 from rgpt4d_plugin.patches.mm_plugin import with_recorder
 from rgpt4d_plugin.patches.seams import HostSeamError
 from tests.harness import train_cli
@@ -199,13 +200,13 @@ def test_importing_the_package_changes_nothing_elsewhere(tmp_path):
 
 def test_undo_restores_the_very_objects(host):
     wrappers = {(key, name): getattr(host[key], name) for key, names in WRAPPED.items() for name in names}
-    originals = {key: wrapper.__wrapped__ for key, wrapper in wrappers.items()}
+    originals = {key: inspect.unwrap(wrapper) for key, wrapper in wrappers.items()}
     by_name = {name: original for (_, name), original in originals.items()}
     for (key, name), original in originals.items():
         assert (original.__module__, original.__name__) == (key, name)
         assert not hasattr(original, "__wrapped__")
     held = {pair: getattr(importlib.import_module(pair[0]), pair[1]) for pair in IMPORTERS}
-    assert all(value.__wrapped__ is by_name[name] for (_, name), value in held.items())
+    assert all(inspect.unwrap(value) is by_name[name] for (_, name), value in held.items())
 
     patches.undo_all()
     for (key, name), original in originals.items():
@@ -217,7 +218,7 @@ def test_undo_restores_the_very_objects(host):
     for module in host.values():
         patches.apply(module)
     for key, name in IMPORTERS:
-        assert getattr(importlib.import_module(key), name).__wrapped__ is by_name[name], key
+        assert inspect.unwrap(getattr(importlib.import_module(key), name)) is by_name[name], key
 
 
 def test_registries_gain_the_plugins_names_and_lose_them_again(host):
@@ -314,7 +315,7 @@ def _first_required(name):
         "llamafactory.data.template": ("TEMPLATES", "register_template"),
         "llamafactory.hparams.parser": ("read_args", *WRAPPED.get(name, ())),
         "llamafactory.model.loader": ("load_config", "load_tokenizer", "apply_liger_kernel"),
-        "llamafactory.train.sft.workflow": ("run_sft", *workflow._GLOBALS),
+        "llamafactory.train.sft.workflow": ("run_sft", *evaluation.GLOBALS),
         "llamafactory.v1.config.arg_parser": ("get_args",),
         "transformers.models.auto.configuration_auto": ("CONFIG_MAPPING",),
         "transformers.models.auto.processing_auto": ("processor_class_from_name",),
