@@ -21,6 +21,8 @@ BASES = {
     "qwen3_vl": "Qwen3VL",
     "llava_next_video": "LlavaNextVideo",
     "llava_onevision": "LlavaOnevision",
+    "internvl": "InternVL",
+    "gemma3": "Gemma3",
 }
 """`model_type` of each base, and the stem of its class names."""
 

@@ -83,6 +83,13 @@ def token_timestamps(
     return stamps.view(shape)
 
 
+def runs_of(row: torch.Tensor, token_id: int) -> list[torch.Tensor]:
+    """Positions of a token in a row of `input_ids`, one tensor for every uninterrupted run of it."""
+    positions = (row == token_id).nonzero().flatten()
+    breaks = (positions.diff() != 1).nonzero().flatten() + 1
+    return list(positions.tensor_split(breaks)) if len(positions) else []
+
+
 class TimestampedModel:
     """Mixin in front of a base's `...ForConditionalGeneration`, whose parameters and their names stay as they are.
 
@@ -208,7 +215,6 @@ class TimestampedProcessor:
         return inputs
 
     def _stamps(self, rows: Any, texts: Sequence[str], layouts: list[tuple[list[float], int | None]]) -> Any:
-        """`video_timestamps` in the kind of container that `input_ids` came in."""
         stamps, seen = [], 0
         for row, words in zip(rows, texts, strict=True):
             row = torch.as_tensor(row)
@@ -217,10 +223,14 @@ class TimestampedProcessor:
             places = self.clip_tokens(row, words, here)
             clips = [(index, times) for index, (times, _) in zip(places, here, strict=True)]
             stamps.append(token_timestamps((1, len(row)), clips)[0])
+        return self.contained(stamps, rows)
+
+    @staticmethod
+    def contained(stamps: list[torch.Tensor], rows: Any) -> Any:
+        """The rows of `video_timestamps` in the kind of container that `input_ids` came in."""
         if isinstance(rows, torch.Tensor):
             return torch.stack(stamps)
-        stamps = [row.tolist() for row in stamps]
-        return stamps if isinstance(rows, list) else type(rows)(stamps)
+        return [row.tolist() for row in stamps] if isinstance(rows, list) else torch.stack(stamps).numpy()
 
     def clip_layouts(self, inputs: Any, clips: list[list[float]]) -> list[tuple[list[float], int | None]]:
         """Time of every step of every clip, and how many tokens a step has, if the inputs say; a step is a frame."""
