@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from rgpt4d_plugin.arguments import parse_region_options
@@ -24,7 +23,7 @@ from rgpt4d_plugin.regions.placing import place, window
 from rgpt4d_plugin.regions.region import RegionError, check_mentions, parse_regions
 from rgpt4d_plugin.regions.stills import marks_on, open_still
 from rgpt4d_plugin.regions.styles import Asked, ask
-from rgpt4d_plugin.video.frames import VideoInfo, read_frames, read_info
+from rgpt4d_plugin.video.frames import VideoInfo, read_frames, read_info, spread
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ class RegionPrompt:
         indices = [first + index for index in self._sampled(final - first + 1, info)]
         placed = place(clip, info, indices)
         origin = placed.indices[0] if clip.is_part else 0
-        pictures = [_fit(frame, self.max_pixels) for frame in read_frames(clip.path, placed.indices)]
+        pictures = [fit(frame, self.max_pixels) for frame in read_frames(clip.path, placed.indices)]
         for position, marks in placed.marks.items():
             pictures[position] = draw_marks(pictures[position], marks, (info.width, info.height))
         relative = [index - origin for index in placed.indices]
@@ -137,7 +136,7 @@ class RegionPrompt:
         stills = [decode_still(entry) for entry in self.asked.images]
         pictures = [open_still(still) for still in stills]
         return [
-            draw_marks(_fit(picture, self.image_max_pixels), marks_on(still, picture.size), picture.size)
+            draw_marks(fit(picture, self.image_max_pixels), marks_on(still, picture.size), picture.size)
             for still, picture in zip(stills, pictures, strict=True)
         ]
 
@@ -219,10 +218,10 @@ class RegionPrompt:
                 else info.duration
             )
             count = min(total, self.max_frames, max(1, math.floor(seconds * self.fps)))
-        return [int(index) for index in np.linspace(0, total - 1, count).astype(np.int32)]
+        return spread(count, total)
 
 
-def _fit(picture: Image.Image, max_pixels: int) -> Image.Image:
+def fit(picture: Image.Image, max_pixels: int) -> Image.Image:
     """RGB, scaled down to an area by the host's rule."""
     if picture.width * picture.height > max_pixels:
         factor = math.sqrt(max_pixels / (picture.width * picture.height))
