@@ -106,34 +106,36 @@ class _Media:
     columns: dict[str, list[Any]]
     found: dict[str, list[Any]] = field(default_factory=lambda: {"image": [], "video": []})
 
+    def __post_init__(self) -> None:
+        self.given = {kind: len(entries) for kind, entries in self.columns.items()}
+
     def flatten(self, messages: list[Mapping[str, Any]]) -> list[str]:
         """The text of every message, with a mark for each image and video."""
-        given = {kind: len(entries) for kind, entries in self.columns.items()}
-        asking = {kind: sum(self._asks(message["content"], kind) for message in messages) for kind in given}
-        leading = [kind for kind, count in given.items() if count and not asking[kind]]
+        asking = {kind: sum(self._asks(message["content"], kind) for message in messages) for kind in self.given}
+        leading = [kind for kind, count in self.given.items() if count and not asking[kind]]
         texts = []
         for message in messages:
             front = ""
             if leading and message.get("role") == "user":
-                front = "".join(self._next(kind) for kind in leading for _ in range(given[kind]))
+                front = "".join(self._next(kind) for kind in leading for _ in range(self.given[kind]))
                 leading = []
             texts.append(front + self._text(message["content"]))
         for kind, entries in self.columns.items():
             if leading or entries:
                 raise RecordError(
-                    f"{kind}s: {given[kind]} in the column, but the messages show {asking[kind]} of them"
+                    f"{kind}s: {self.given[kind]} in the column, but the messages show {asking[kind]} of them"
                 )
         return texts
 
     def _asks(self, content: Any, kind: str) -> int:
         """How many entries of a column a message shows."""
         if isinstance(content, str):
-            return content.count(f"<{kind}>") if self.columns[kind] else 0
+            return content.count(f"<{kind}>") if self.given[kind] else 0
         return sum(part.get("type") == kind and not _source(part) for part in content)
 
     def _text(self, content: Any) -> str:
         if isinstance(content, str):
-            return _WORD.sub(lambda word: self._next(word[1]) if self.columns[word[1]] else word[0], content)
+            return _WORD.sub(lambda word: self._next(word[1]) if self.given[word[1]] else word[0], content)
         return "".join(self._part(part) for part in content)
 
     def _part(self, part: Mapping[str, Any]) -> str:
