@@ -257,6 +257,29 @@ def test_evaluation_and_streaming(assets, dataset, tmp_path):
     assert logged(trainer)[0]["p4d_videos"] == 2
 
 
+@pytest.mark.parametrize("clips", [0, 1])
+def test_ddp_may_search_for_unused_parameters(assets, dataset, tmp_path, clips):
+    """Its default for adapters. It rebuilds the model's output, and waits for the decoder with and without a clip."""
+    model = AutoModelForImageTextToText.from_pretrained(assets.student)
+    adapted = LoraConfig(r=4, target_modules="all-linear")  # the vision tower too, which a batch of text does not use
+    trainer = P4DSFTTrainer(
+        model, config(tmp_path), train_dataset=dataset, p4d=assets.p4d(), sampling=SAMPLING, peft_config=adapted
+    )
+    trainer.current_gradient_accumulation_steps = 1  # set by the training loop otherwise
+    record = dataset[0] if clips else asked("What?")
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        wrapped = torch.nn.parallel.DistributedDataParallel(trainer.model, find_unused_parameters=True).train()
+        for _ in range(2):  # the second forward fails if the first left a parameter without its gradient
+            trainer.get_batch_samples(iter([batch := trainer.data_collator([record])]), 1, trainer.args.device)
+            loss = trainer.compute_loss(wrapped, batch)
+            loss.backward()
+    finally:
+        torch.distributed.destroy_process_group()
+    grads = [parameter.grad for parameter in trainer._p4d_tap.decoder.parameters()]
+    assert all((grad != 0).any() == bool(clips) for grad in grads)
+
+
 # Records
 
 
