@@ -33,7 +33,7 @@ class RGPT4DInternVLProcessor(TimestampedProcessor, InternVLProcessor):
     def clip_tokens(
         self, row: torch.Tensor, text: str, layouts: list[tuple[list[float], int | None]]
     ) -> list[torch.Tensor]:
-        # Images and frames have the same token: an image is one run of it, a clip one run a frame, in the text's order.
+        # Images and frames have the same token: an image is one run of it, a clip one run a frame, as the text says.
         runs = iter(runs_of(row, self.image_token_id))
         clips = iter(layouts)
         places = []

@@ -92,7 +92,9 @@ class StudentTap:
             self._latents = self.decoder(hidden[:1, 0])
 
     def _expose(self, module: nn.Module, args: Any, output: Any) -> None:
-        # DDP's search for unused parameters starts from the tensors that forward returns. Evaluation has no such
-        # search, and would take the latents for predictions.
+        # DDP's search for unused parameters starts from the tensors that forward returns, and takes the output apart
+        # and together again by its known fields. So the latents are tied to one of these, by a sum over nothing.
+        # Evaluation has no such search.
         if self._latents is not None and module.training and isinstance(output, dict):
-            output["p4d_latents"] = self._latents
+            key = "loss" if output.get("loss") is not None else "logits"
+            output[key] = output[key] + self._latents[:0].sum(dtype=output[key].dtype)
