@@ -2,7 +2,7 @@
 """The supported base models, by `model_type`."""
 
 from rgpt4d_plugin.students import qwen_vl
-from rgpt4d_plugin.students.base import StudentFamily, TokenCountError, locate_clips
+from rgpt4d_plugin.students.base import RowMedia, StudentFamily, TokenCountError, locate_clips
 
 
 FAMILIES: dict[str, StudentFamily] = {
@@ -28,4 +28,12 @@ def get_family(model_type: str) -> StudentFamily:
     return FAMILIES[model_type]
 
 
-__all__ = ["FAMILIES", "StudentFamily", "TokenCountError", "UnsupportedFamilyError", "get_family", "locate_clips"]
+__all__ = [
+    "FAMILIES",
+    "RowMedia",
+    "StudentFamily",
+    "TokenCountError",
+    "UnsupportedFamilyError",
+    "get_family",
+    "locate_clips",
+]
