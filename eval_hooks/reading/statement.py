@@ -4,7 +4,7 @@
 import re
 from collections.abc import Iterable
 
-from .letters import Mark, marks
+from .letters import marks
 from .numbers import quantities
 from .options import Option, Options, key
 from .outcome import AMBIGUOUS, LETTER, OPTION, REFUSED, UNREAD, VALUE, How, Reading

@@ -3,7 +3,7 @@
 
 from rgpt4d_plugin.modeling import base_type
 from rgpt4d_plugin.students import qwen_vl
-from rgpt4d_plugin.students.base import StudentFamily, TokenCountError, locate_clips, timestamps_of
+from rgpt4d_plugin.students.base import RowMedia, StudentFamily, TokenCountError, locate_clips, timestamps_of
 
 
 FAMILIES: dict[str, StudentFamily] = {
@@ -32,6 +32,7 @@ def get_family(model_type: str) -> StudentFamily:
 
 __all__ = [
     "FAMILIES",
+    "RowMedia",
     "StudentFamily",
     "TokenCountError",
     "UnsupportedFamilyError",

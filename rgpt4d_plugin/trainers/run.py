@@ -111,25 +111,37 @@ class P4DRun:
         model = load_l4p(teacher.checkpoint, getattr(torch, teacher.dtype), device, tasks=self.tasks)
         return Distiller(model, loss.active, loss.type, self.hooks)
 
-    def teacher_frames(self, clip: SeenClip) -> torch.Tensor:
-        """(T, 3, H, W) uint8 at the teacher's input size; both axes are stretched to it, as both token grids are."""
+    def teacher_frames(self, clip: SeenClip, processor: Any) -> torch.Tensor:
+        """(T, 3, H, W) uint8 at the teacher's input size; both axes are stretched to it, as both token grids are.
+
+        Args:
+            clip: the frames that the host decoded for the student.
+            processor: of the student. Where it cuts the middle out of a frame, the teacher sees the middle alone.
+        """
         size = (self.teacher_config.width, self.teacher_config.height)
-        frames = [np.asarray(frame.convert("RGB").resize(size, Image.Resampling.BILINEAR)) for frame in clip.frames]
+        frames = []
+        for frame in clip.frames:
+            view = self.family.view(frame.width, frame.height, processor)
+            frames.append(np.asarray(frame.convert("RGB").resize(size, Image.Resampling.BILINEAR, box=view)))
         return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).contiguous()
 
     def check_template(self, name: str, plugin: Any, tokenizer: Any) -> None:
-        """Raises P4DConfigError if the recipe's template has no video token, or one that is not the model's.
+        """Raises P4DConfigError if the recipe's template is not one for the model's family.
 
         Args:
             name: `template` of the recipe.
-            plugin: its multimodal plugin.
+            plugin: its multimodal plugin, the host's own or a twin's.
             tokenizer: of the student.
         """
-        token = plugin.video_token
-        if token is None or tokenizer.convert_tokens_to_ids(token) in (None, tokenizer.unk_token_id):
+        family, token = self.family, self.family.clip_token
+        own = getattr(plugin, "host_class", type(plugin)).__name__ in family.plugins
+        # Where images and clips have a token of their own each, the template must name the model's.
+        named = plugin.video_token == token if token != family.image_token else plugin.video_token is not None
+        known = tokenizer.convert_tokens_to_ids(token) not in (None, tokenizer.unk_token_id)
+        if not (own and named and known):
             raise P4DConfigError.from_problems(
                 [
-                    f"template: {name!r} has no video token that the model's tokenizer knows; for {self.family.name} "
-                    f"use {' or '.join(self.family.templates)}"
+                    f"template: {name!r} has no video token that the model's tokenizer knows; for {family.name} "
+                    f"use {' or '.join(family.templates)}"
                 ]
             )

@@ -145,6 +145,18 @@ class ClipReader:
                 return None
         return _joined(results)
 
+    def counted(self, videos: list[Any], processor: Any) -> tuple[list[int], dict[str, Any]]:
+        """Frames of each clip, and what the host's plugin knows of the clips' tokens, from the headers where it can.
+
+        Args:
+            videos: entries of a sample.
+            processor: of the student.
+        """
+        metadata = self._get_video_token_metadata(videos, processor)
+        if metadata is None:
+            metadata = self._get_mm_inputs([], videos, [], processor)
+        return [0] * len(videos), metadata
+
     def _get_video_sample_indices(self, video_stream: Any, **kwargs: Any) -> Any:
         reading = self._p4d_reading
         if reading is None:
