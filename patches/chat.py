@@ -28,9 +28,11 @@ def patch(module: ModuleType) -> Callable[[], None]:
     require(engine, "_process_args")
     original = engine.__dict__["_process_args"]
     process_args = original.__func__
+    signature = inspect.signature(process_args)
 
     from rgpt4d_plugin.modeling import is_timestamped
     from rgpt4d_plugin.regions.template.reader import ClipReader, with_reader
+    from rgpt4d_plugin.students import RowMedia, get_family, timestamps_of
 
     make_template = module.get_template_and_fix_tokenizer
 
@@ -52,9 +54,14 @@ def patch(module: ModuleType) -> Callable[[], None]:
         with template.mm_plugin.asked() as seconds:
             generate, length = process_args(model, tokenizer, processor, template, *args, **kwargs)
         if "mm_token_type_ids" in inspect.signature(model.forward).parameters:
-            generate.setdefault("mm_token_type_ids", _token_types(generate["inputs"], model.config))
+            generate.setdefault("mm_token_type_ids", token_types(generate["inputs"], model.config))
         if is_timestamped(model.config.model_type):
-            generate["video_timestamps"] = _timestamps(generate, seconds, model.config, processor)
+            given = signature.bind(model, tokenizer, processor, template, *args, **kwargs).arguments
+            rows = [RowMedia(len(given.get("images") or []), tuple(map(len, seconds)))]
+            family = get_family(model.config.model_type)
+            clips = family.clip_tokens(generate["inputs"], generate, rows, processor, tokenizer)
+            per_step = family.frames_per_step(processor)
+            generate["video_timestamps"] = timestamps_of(generate["inputs"], clips, seconds, per_step)
         return generate, length
 
     engine._process_args = staticmethod(process_args_with_types)
@@ -67,19 +74,11 @@ def patch(module: ModuleType) -> Callable[[], None]:
     return undo
 
 
-def _token_types(input_ids: torch.Tensor, config: Any) -> torch.Tensor:
+def token_types(input_ids: torch.Tensor, config: Any) -> torch.Tensor:
     """0 text, 1 image, 2 video, as the host's collator numbers them."""
     types = torch.zeros_like(input_ids)
-    types[input_ids == config.image_token_id] = 1
-    types[input_ids == config.video_token_id] = 2
+    for number, name in ((1, "image_token_id"), (2, "video_token_id")):
+        token = getattr(config, name, None)
+        if token is not None:
+            types[input_ids == token] = number
     return types
-
-
-def _timestamps(inputs: dict[str, Any], seconds: list[list[float]], config: Any, processor: Any) -> torch.Tensor:
-    """`video_timestamps` of a question, from the times of its clips' frames."""
-    from rgpt4d_plugin.students import get_family, locate_clips, timestamps_of
-
-    family = get_family(config.model_type)
-    grids = family.video_grids(inputs, processor)
-    clips = locate_clips(inputs["inputs"], config.video_token_id, [len(grids)], grids)
-    return timestamps_of(inputs["inputs"], clips, seconds, family.frames_per_step(processor))

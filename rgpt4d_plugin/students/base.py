@@ -115,6 +115,22 @@ class StudentFamily(ABC):
         clip, image = (tokenizer.convert_tokens_to_ids(token) for token in (self.clip_token, self.image_token))
         return input_ids == clip, input_ids == image
 
+    def clip_tokens(
+        self, input_ids: torch.Tensor, inputs: Any, rows: Sequence[RowMedia], processor: Any, tokenizer: Any
+    ) -> list[ClipTokens | None]:
+        """Where the tokens of every clip of a batch stand; None for a clip that `locate_clips` finds cut.
+
+        Args:
+            input_ids: (B, L).
+            inputs: the processor's outputs, or the batch that holds them.
+            rows: the media of each row.
+            processor: of the student.
+            tokenizer: of the student.
+        """
+        is_clip, _ = self.visual_tokens(input_ids, rows, tokenizer)
+        grids = self.video_grids(inputs, processor, rows)
+        return locate_clips(is_clip, [len(row.frames) for row in rows], grids, self.tokens_after_clip)
+
 
 class TokenCountError(ValueError):
     """The video tokens of a row do not match the grids of its clips."""

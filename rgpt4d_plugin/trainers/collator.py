@@ -11,7 +11,7 @@ import torch
 from llamafactory.data import SFTDataCollatorWith4DAttentionMask
 
 from rgpt4d_plugin.distill import DistillBatch
-from rgpt4d_plugin.students import RowMedia, locate_clips, timestamps_of
+from rgpt4d_plugin.students import RowMedia, timestamps_of
 from rgpt4d_plugin.trainers.mixin import BATCH_KEY
 from rgpt4d_plugin.trainers.run import P4DRun
 from rgpt4d_plugin.video import SeenClip, VideoError
@@ -58,15 +58,13 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
         family = self.p4d.family
         frames = iter([len(clip.frames) for clip, _ in seen])
         rows = [RowMedia(images, tuple(itertools.islice(frames, clips))) for images, clips in media]
-        grids = family.video_grids(batch, self.processor, rows)
-        is_clip, _ = family.visual_tokens(batch["input_ids"], rows, self.tokenizer)
-        tokens = locate_clips(is_clip, [len(row.frames) for row in rows], grids, family.tokens_after_clip)
+        tokens = family.clip_tokens(batch["input_ids"], batch, rows, self.processor, self.tokenizer)
         for (clip, _), found in zip(seen, tokens, strict=True):
             if found is None:
                 raise self._miscounted(clip.source)
         times = [clip.timestamps for clip, _ in seen]
         if self.p4d.encoding is not None:
-            per_step = self.p4d.family.frames_per_step(self.processor)
+            per_step = family.frames_per_step(self.processor)
             batch["video_timestamps"] = timestamps_of(batch["input_ids"], tokens, times, per_step)
         if self.p4d.distils:
             batch[BATCH_KEY] = DistillBatch(tokens, [frames for _, frames in seen], times, left_out)
