@@ -16,6 +16,7 @@ TARGETS = frozenset(
         "llamafactory.chat.hf_engine",
         "llamafactory.data.converter",
         "llamafactory.data.template",
+        "llamafactory.extras.constants",
         "llamafactory.hparams.parser",
         "llamafactory.train.sft.workflow",
         "llamafactory.v1.config.arg_parser",

@@ -9,6 +9,7 @@
 | `chat`                          | `chat.hf_engine`: `rgpt4d_...` templates    | at the host's import  |
 | `converter`                     | `data.converter`: formats are added         | at the host's import  |
 | `template`                      | `data.template`: templates are added        | at the host's import  |
+| `model_groups`                  | `extras.constants`: models for the web UI   | at the host's import  |
 | `v1`                            | `v1.config.arg_parser.get_args`             | at the host's import  |
 | `mm_plugin`                     | the template's multimodal plugin (a copy)   | in a run with `p4d:`  |
 | `log_callback`                  | one `LogCallback` object                    | in a run with `p4d:`  |
@@ -29,6 +30,7 @@ _SEAMS = {
     "llamafactory.chat.hf_engine": "chat",
     "llamafactory.data.converter": "converter",
     "llamafactory.data.template": "template",
+    "llamafactory.extras.constants": "model_groups",
     "llamafactory.hparams.parser": "parser",
     "llamafactory.train.sft.workflow": "workflow",
     "llamafactory.v1.config.arg_parser": "v1",
