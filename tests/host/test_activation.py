@@ -178,7 +178,8 @@ def test_the_kill_switch(monkeypatch, value, active):
 
 
 def test_the_finder_looks_at_its_targets_only():
-    assert TARGETS == WRAPPED.keys() | REGISTRIES.keys() | {"llamafactory.chat.hf_engine"} == patches._SEAMS.keys()
+    others = {"llamafactory.chat.hf_engine", "llamafactory.extras.constants"}
+    assert TARGETS == WRAPPED.keys() | REGISTRIES.keys() | others == patches._SEAMS.keys()
     for name in ("json", "llamafactory", "llamafactory.hparams", "llamafactory.train.dpo.workflow"):
         assert HostFinder.find_spec(name) is None
 
@@ -313,6 +314,7 @@ def _first_required(name):
         "llamafactory.chat.hf_engine": ("HuggingfaceEngine", "get_template_and_fix_tokenizer"),
         "llamafactory.data.converter": ("register_dataset_converter", "DATASET_CONVERTERS"),
         "llamafactory.data.template": ("TEMPLATES", "register_template"),
+        "llamafactory.extras.constants": ("register_model_group", "SUPPORTED_MODELS", "DEFAULT_TEMPLATE"),
         "llamafactory.hparams.parser": ("read_args", *WRAPPED.get(name, ())),
         "llamafactory.model.loader": ("load_config", "load_tokenizer", "apply_liger_kernel"),
         "llamafactory.train.sft.workflow": ("run_sft", *evaluation.GLOBALS),
