@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lazy activation: wakes the plugin when LLaMA-Factory is imported, and costs nothing before.
+"""Lazy activation: wakes the plugin when LLaMA-Factory or transformers' Auto classes are imported, and not before.
 
 `rgpt4d_plugin.pth` imports this module in every interpreter of the environment (torchrun's children too), so it
 imports only `sys` and `os`, which the interpreter has loaded already, and must never raise. `RGPT4D_DISABLE=1`
@@ -10,15 +10,18 @@ import os
 import sys
 
 
-# Host modules whose names the plugin replaces. rgpt4d_plugin.patches.apply() says what happens to each.
+# Modules whose names the plugin replaces or adds to. rgpt4d_plugin.patches.apply() says what happens to each.
 TARGETS = frozenset(
     {
         "llamafactory.chat.hf_engine",
         "llamafactory.data.converter",
         "llamafactory.data.template",
         "llamafactory.hparams.parser",
+        "llamafactory.model.loader",
         "llamafactory.train.sft.workflow",
         "llamafactory.v1.config.arg_parser",
+        "transformers.models.auto.configuration_auto",
+        "transformers.models.auto.processing_auto",
     }
 )
 

@@ -181,7 +181,7 @@ def make_inputs(config: Qwen2_5_VLConfig, args: argparse.Namespace) -> tuple[dic
         "pixel_values_videos": torch.randn(args.batch * count * merge**2, patch_values, generator=generator),
         "video_grid_thw": torch.tensor([[grid[0], height * merge, width * merge]] * args.batch),
     }
-    return inputs, locate_clips(ids, config.video_token_id, [1] * args.batch, [grid] * args.batch)
+    return inputs, locate_clips(ids == config.video_token_id, [1] * args.batch, [grid] * args.batch)
 
 
 @dataclass

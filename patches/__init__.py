@@ -9,12 +9,17 @@
 | `chat`                          | `chat.hf_engine`: `rgpt4d_...` templates    | at the host's import  |
 | `converter`                     | `data.converter`: formats are added         | at the host's import  |
 | `template`                      | `data.template`: templates are added        | at the host's import  |
+| `loader`                        | `model.loader`: a run with `p4d.tpe: add`   | at the host's import  |
+| `auto_classes`                  | transformers' `AutoConfig`, `AutoProcessor` | at their import       |
+| `evaluation`                    | around `parser` and inside `workflow`       | at the host's import; |
+|                                 |                                             | globals only in a run |
 | `v1`                            | `v1.config.arg_parser.get_args`             | at the host's import  |
 | `mm_plugin`                     | the template's multimodal plugin (a copy)   | in a run with `p4d:`  |
 | `log_callback`                  | one `LogCallback` object                    | in a run with `p4d:`  |
 
 `apply` is called by `_rgpt4d_boot` right after a target module's body has run. A seam that does not fit is kept and
-raised by the first run that uses `p4d:`; every other run of the host goes on as if the plugin were absent.
+raised by the first run that uses `p4d:` or `p4d_eval:`; every other run of the host goes on as if the plugin were
+absent.
 """
 
 import importlib
@@ -25,15 +30,22 @@ from types import ModuleType
 from rgpt4d_plugin.patches.seams import HostSeamError
 
 
+BLOCKS = ("p4d", "p4d_eval")
+"""The blocks of a recipe that are the plugin's."""
+
+# Seams of one module are applied in order, each around those before it.
 _SEAMS = {
-    "llamafactory.chat.hf_engine": "chat",
-    "llamafactory.data.converter": "converter",
-    "llamafactory.data.template": "template",
-    "llamafactory.hparams.parser": "parser",
-    "llamafactory.train.sft.workflow": "workflow",
-    "llamafactory.v1.config.arg_parser": "v1",
+    "llamafactory.chat.hf_engine": ("chat",),
+    "llamafactory.data.converter": ("converter",),
+    "llamafactory.data.template": ("template",),
+    "llamafactory.hparams.parser": ("parser", "evaluation"),
+    "llamafactory.model.loader": ("loader",),
+    "llamafactory.train.sft.workflow": ("evaluation", "workflow"),
+    "llamafactory.v1.config.arg_parser": ("v1",),
+    "transformers.models.auto.configuration_auto": ("auto_classes",),
+    "transformers.models.auto.processing_auto": ("auto_classes",),
 }
-_undo: dict[str, Callable[[], None]] = {}
+_undo: dict[str, list[Callable[[], None]]] = {}
 _failures: list[HostSeamError] = []
 
 
@@ -42,32 +54,35 @@ def apply(module: ModuleType) -> None:
     name = module.__name__
     if name in _undo:
         return
-    seam = importlib.import_module(f"{__name__}.{_SEAMS[name]}")
-    try:
-        _undo[name] = seam.patch(module)
-    except HostSeamError as err:
-        if command_line_uses_p4d():
-            raise
-        _failures.append(err)
+    _undo[name] = []
+    for seam in _SEAMS[name]:
+        try:
+            _undo[name].append(importlib.import_module(f"{__name__}.{seam}").patch(module))
+        except HostSeamError as err:
+            if command_line_uses_p4d():
+                raise
+            _failures.append(err)
 
 
 def undo_all() -> None:
     """Puts every replaced name of the host back."""
     while _undo:
-        _undo.popitem()[1]()
+        for undo in reversed(_undo.popitem()[1]):
+            undo()
 
 
 def raise_failures() -> None:
-    """Raises the first seam failure, if any: called by runs that use `p4d:`."""
+    """Raises the first seam failure, if any: called by runs that use a block of the plugin's."""
     if _failures:
         raise _failures[0]
 
 
 def command_line_uses_p4d() -> bool:
-    """Whether this process was started with a recipe, or an override, that has a `p4d:` block."""
+    """Whether this process was started with a recipe, or an override, that has a block of the plugin's."""
     import yaml
 
-    if any(argument.startswith(("p4d.", "p4d=")) for argument in sys.argv[1:]):
+    overrides = tuple(f"{block}{mark}" for block in BLOCKS for mark in ".=")
+    if any(argument.startswith(overrides) for argument in sys.argv[1:]):
         return True
     for argument in sys.argv[1:]:
         if argument.endswith((".yaml", ".yml")):
@@ -76,6 +91,6 @@ def command_line_uses_p4d() -> bool:
                     recipe = yaml.safe_load(stream)
             except (OSError, ValueError, yaml.YAMLError):  # no recipe: the host, or whose file it is, says so
                 continue
-            if isinstance(recipe, dict) and "p4d" in recipe:
+            if isinstance(recipe, dict) and any(block in recipe for block in BLOCKS):
                 return True
     return False

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Seam: the host's Hugging Face chat engine, for the `rgpt4d_<name>` templates.
+"""Seam: the host's Hugging Face chat engine asks a model as it was trained.
 
-Since version 5, transformers computes the positions of image and video tokens from `mm_token_type_ids`. The host's
-collator makes them; its engine (0.9.5 and main of August 2026) does not, so a model would be asked with positions that
-it was not trained with. Host names: `HuggingfaceEngine._process_args` of `llamafactory.chat.hf_engine`. Other
-templates are not touched. To be removed when the engine passes token types itself.
+With a `p4d:` block, the template shows `p4d.frames` frames and says what `p4d.tpe: text` says. For such templates and
+the `rgpt4d_<name>` ones, the model gets two inputs more: since version 5, transformers computes the positions of image
+and video tokens from `mm_token_type_ids`, which the host's collator makes and its engine (0.9.5 and main of August
+2026) does not; and an `rgpt4d_<base>` model takes `video_timestamps`. Host names: `get_template_and_fix_tokenizer` and
+`HuggingfaceEngine._process_args` of `llamafactory.chat.hf_engine`. Other templates are not touched. Token types are to
+be removed when the engine passes them itself.
 """
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable
@@ -15,18 +18,32 @@ from typing import Any
 
 import torch
 
-from rgpt4d_plugin.patches.seams import require
+from rgpt4d_plugin.patches.seams import replace, require
 
 
 def patch(module: ModuleType) -> Callable[[], None]:
     """Wraps the engine's argument builder; returns the undo function."""
-    require(module, "HuggingfaceEngine")
+    require(module, "HuggingfaceEngine", "get_template_and_fix_tokenizer")
     engine = module.HuggingfaceEngine
     require(engine, "_process_args")
     original = engine.__dict__["_process_args"]
     process_args = original.__func__
+    signature = inspect.signature(process_args)
 
-    from rgpt4d_plugin.regions.template.reader import ClipReader
+    from rgpt4d_plugin.modeling import is_timestamped
+    from rgpt4d_plugin.regions.template.reader import ClipReader, with_reader
+    from rgpt4d_plugin.students import RowMedia, get_family, timestamps_of
+
+    make_template = module.get_template_and_fix_tokenizer
+
+    @functools.wraps(make_template)
+    def make_template_of_run(tokenizer: Any, data_args: Any) -> Any:
+        template = make_template(tokenizer, data_args)
+        p4d = getattr(data_args, "p4d", None)
+        if p4d is not None:
+            template = copy.copy(template)
+            template.mm_plugin = with_reader(template.mm_plugin, frames=p4d.frames, sentences=p4d.tpe == "text")
+        return template
 
     @functools.wraps(process_args)
     def process_args_with_types(
@@ -34,23 +51,34 @@ def patch(module: ModuleType) -> Callable[[], None]:
     ) -> tuple[dict[str, Any], int]:
         if not isinstance(template.mm_plugin, ClipReader):
             return process_args(model, tokenizer, processor, template, *args, **kwargs)
-        with template.mm_plugin.asked():
+        with template.mm_plugin.asked() as seconds:
             generate, length = process_args(model, tokenizer, processor, template, *args, **kwargs)
         if "mm_token_type_ids" in inspect.signature(model.forward).parameters:
-            generate.setdefault("mm_token_type_ids", _token_types(generate["inputs"], model.config))
+            generate.setdefault("mm_token_type_ids", token_types(generate["inputs"], model.config))
+        if is_timestamped(model.config.model_type):
+            given = signature.bind(model, tokenizer, processor, template, *args, **kwargs).arguments
+            rows = [RowMedia(len(given.get("images") or []), tuple(map(len, seconds)))]
+            family = get_family(model.config.model_type)
+            clips = family.clip_tokens(generate["inputs"], generate, rows, processor, tokenizer)
+            per_step = family.frames_per_step(processor)
+            generate["video_timestamps"] = timestamps_of(generate["inputs"], clips, seconds, per_step)
         return generate, length
 
     engine._process_args = staticmethod(process_args_with_types)
+    restore = replace(module, get_template_and_fix_tokenizer=make_template_of_run)
 
     def undo() -> None:
+        restore()
         engine._process_args = original
 
     return undo
 
 
-def _token_types(input_ids: torch.Tensor, config: Any) -> torch.Tensor:
+def token_types(input_ids: torch.Tensor, config: Any) -> torch.Tensor:
     """0 text, 1 image, 2 video, as the host's collator numbers them."""
     types = torch.zeros_like(input_ids)
-    types[input_ids == config.image_token_id] = 1
-    types[input_ids == config.video_token_id] = 2
+    for number, name in ((1, "image_token_id"), (2, "video_token_id")):
+        token = getattr(config, name, None)
+        if token is not None:
+            types[input_ids == token] = number
     return types

@@ -17,21 +17,22 @@ def extend(callbacks: Iterable[Any], keys: Iterable[str]) -> Callable[[], None]:
 
     require(LogCallback, "on_log", "_write_log")
     keys = tuple(keys)
-    extended = [callback for callback in callbacks if isinstance(callback, LogCallback)]
-    for callback in extended:
+    extended = [(callback, callback.on_log) for callback in callbacks if isinstance(callback, LogCallback)]
+    for callback, _ in extended:
         _extend_one(callback, keys)
 
     def undo() -> None:
-        for callback in extended:
-            del callback.on_log
+        for callback, on_log in extended:
+            callback.on_log = on_log
 
     return undo
 
 
 def _extend_one(callback: Any, keys: tuple[str, ...]) -> None:
-    write_log, on_log = callback._write_log, callback.on_log
+    on_log = callback.on_log
 
     def on_log_with_terms(args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        write_log = callback._write_log  # the class's, or that of an extension around this one
         latest = state.log_history[-1]
         terms = {key: latest[key] for key in keys if key in latest}
         # on_log hands `self._write_log` to a thread: it must carry these terms, not those of a later step.
@@ -39,6 +40,6 @@ def _extend_one(callback: Any, keys: tuple[str, ...]) -> None:
         try:
             on_log(args, state, control, **kwargs)
         finally:
-            del callback._write_log
+            callback._write_log = write_log
 
     callback.on_log = on_log_with_terms

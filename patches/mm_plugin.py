@@ -19,7 +19,7 @@ from PIL.Image import Image
 
 from rgpt4d_plugin.patches.seams import require
 from rgpt4d_plugin.regions.media import decode_clip
-from rgpt4d_plugin.regions.template.reader import HOST_NAMES, ClipReader, Reading, with_reader
+from rgpt4d_plugin.regions.template.reader import HOST_NAMES, ClipReader, Reading, frame_times, with_reader
 from rgpt4d_plugin.video import SeenClip, VideoError, check_video
 
 
@@ -73,7 +73,7 @@ class ClipRecorder(ClipReader):
             )
         if self._p4d_on_clip is not None:
             marked = {at: [f"<obj_{mark.number}>" for mark in marks] for at, marks in reading.marks.items()}
-            self._p4d_on_clip(SeenClip(name, frames, _timestamps(reading, len(frames), kwargs), marked))
+            self._p4d_on_clip(SeenClip(name, frames, frame_times(reading, len(frames), kwargs["video_fps"]), marked))
         return result
 
 
@@ -102,21 +102,15 @@ def _even(frames: int) -> int:
     return frames + frames % 2
 
 
-def _timestamps(reading: Reading, count: int, kwargs: dict[str, Any]) -> list[float]:
-    """Seconds of each frame, as the host's own Qwen3-VL plugin counts them: index over average frame rate."""
-    if reading.indices is None:  # a list of frames: the host takes them to be `video_fps` apart
-        return [index / kwargs["video_fps"] for index in range(count)]
-    return reading.seconds[:count]
-
-
-def with_recorder(template: Any, frames: int | None) -> Any:
+def with_recorder(template: Any, frames: int | None, sentences: bool = False) -> Any:
     """A copy of a host template whose multimodal plugin records clips; the host's own template stays as it is.
 
     Args:
         template: from `get_template_and_fix_tokenizer`.
         frames: `p4d.frames`.
+        sentences: `p4d.tpe: text`.
     """
     require(type(template.mm_plugin), *HOST_NAMES, "_get_video_token_metadata")
     template = copy.copy(template)
-    template.mm_plugin = with_reader(template.mm_plugin, ClipRecorder, frames)
+    template.mm_plugin = with_reader(template.mm_plugin, ClipRecorder, frames, sentences)
     return template

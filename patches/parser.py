@@ -38,6 +38,7 @@ def patch(module: ModuleType) -> Callable[[], None]:
         refuse_unsupported(p4d, *parsed[:4])
         # An attribute, not a dataclass field: `FinetuningArguments.to_dict()` stays what it is without the plugin.
         parsed[3].p4d = p4d
+        parsed[0].p4d_encoding = p4d.encoding
         parsed[1].p4d_regions = p4d.regions
         return parsed
 
@@ -46,7 +47,18 @@ def patch(module: ModuleType) -> Callable[[], None]:
         recipe = read_args(args)
         if not _uses_p4d(recipe):
             return parse_infer_args(args)
-        return parse_infer_args(_for_inference(module, recipe))
+        p4d = parse_p4d(recipe["p4d"], training=False)
+        parsed = parse_infer_args(for_inference(module, recipe))
+        if p4d.tpe == "add" and parsed[0].infer_backend != "huggingface":
+            raise P4DConfigError.from_problems(
+                [
+                    f"p4d.tpe: add, but infer_backend: {parsed[0].infer_backend} knows no rgpt4d_ models; use "
+                    "infer_backend: huggingface"
+                ]
+            )
+        parsed[0].p4d_encoding = p4d.encoding
+        parsed[1].p4d = p4d
+        return parsed
 
     @functools.wraps(get_train_args)
     def checked_get_train_args(args: Any = None) -> Any:
@@ -101,18 +113,22 @@ def refuse_unsupported(p4d: P4DArguments, model_args: Any, data_args: Any, train
         raise P4DConfigError.from_problems(problems)
 
 
-def _for_inference(module: ModuleType, recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """A training recipe as `chat`, `api`, `webchat` and `export` take it: without `p4d:` and the keys of training."""
+def for_inference(module: ModuleType, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A training recipe as `chat`, `api`, `webchat`, `export` take it: without our blocks and the keys of training."""
     from llamafactory.extras.logging import get_logger
 
     trained, inferred = (
         {field.name for cls in classes for field in fields(cls)}
         for classes in (module._TRAIN_ARGS, module._INFER_ARGS)
     )
-    frames = (recipe["p4d"] or {}).get("frames")
-    hint = f"; training shows {frames} frames a clip, which is video_maxlen here" if frames else ""
-    get_logger(__name__).info_rank0(f"`p4d:` and the recipe's keys for training are not used here{hint}.")
-    return {key: value for key, value in recipe.items() if key != "p4d" and key not in trained - inferred}
+    if "p4d" in recipe:
+        p4d = parse_p4d(recipe["p4d"], training=False)
+        used = f"; of `p4d:` only frames ({p4d.frames}) and tpe ({p4d.tpe}) count"
+    else:
+        used = ""
+    get_logger(__name__).info_rank0(f"The plugin's blocks and the recipe's keys for training are not used here{used}.")
+    ours = ("p4d", "p4d_eval")
+    return {key: value for key, value in recipe.items() if key not in ours and key not in trained - inferred}
 
 
 def _deepspeed_optimizer(training_args: Any) -> bool:

@@ -37,12 +37,18 @@ def check_host() -> None:
 
 
 def require(owner: Any, *names: str) -> None:
-    """Raises HostSeamError if `owner` (a host module or class) lacks one of `names`."""
+    """Raises HostSeamError if `owner` (a module, class or table of host or transformers) lacks one of `names`."""
     missing = [name for name in names if not hasattr(owner, name)]
     if missing:
+        kind = owner if hasattr(owner, "__name__") else type(owner)
+        package = getattr(kind, "__module__", kind.__name__).partition(".")[0]
+        if package == "transformers":
+            found, supported = f"transformers {version('transformers')}", "5.2 to 5.5"
+        else:
+            found, supported = f"LLaMA-Factory {host_version()}", ", ".join(SUPPORTED_HOSTS)
         raise HostSeamError(
-            f"LLaMA-Factory {host_version()} has no {', '.join(missing)} in {owner.__name__}, which rgpt4d-plugin "
-            f"hooks; it supports {', '.join(SUPPORTED_HOSTS)}."
+            f"{found} has no {', '.join(missing)} in {kind.__name__}, which rgpt4d-plugin hooks; it supports "
+            f"{supported}."
         )
 
 

@@ -23,9 +23,11 @@ def patch(module: ModuleType) -> Callable[[], None]:
     def checked_get_args(args: Any = None) -> Any:
         from rgpt4d_plugin import patches
 
-        in_mapping = isinstance(args, Mapping) and "p4d" in args
+        in_mapping = isinstance(args, Mapping) and any(block in args for block in patches.BLOCKS)
         if in_mapping or (args is None and len(sys.argv) > 1 and patches.command_line_uses_p4d()):
-            raise P4DConfigError("`p4d:` does not work with the host's v1 tree: unset USE_V1 or remove `p4d:`.")
+            raise P4DConfigError(
+                "`p4d:` does not work with the host's v1 tree: unset USE_V1 or remove `p4d:` and `p4d_eval:`."
+            )
         return get_args(args)
 
     return wrap(module, get_args=checked_get_args)

@@ -41,56 +41,80 @@ def patch(module: ModuleType) -> Callable[[], None]:
         arguments = getattr(finetuning_args, "p4d", None)
         with ExitStack() as stack:
             if arguments is not None:
-                _enter(stack, module, arguments, model_args, data_args, callbacks or [])
+                callbacks = callbacks or []
+                callbacks += _enter(stack, module, arguments, model_args, data_args, finetuning_args, callbacks)
             run_sft(model_args, data_args, training_args, finetuning_args, generating_args, callbacks)
 
     return wrap(module, run_sft=run_sft_with_p4d)
 
 
 def _enter(
-    stack: ExitStack, module: ModuleType, arguments: Any, model_args: Any, data_args: Any, callbacks: list[Any]
-) -> None:
-    """Prepares one run and puts the plugin's parts into the workflow's globals until `stack` closes."""
+    stack: ExitStack,
+    module: ModuleType,
+    arguments: Any,
+    model_args: Any,
+    data_args: Any,
+    finetuning_args: Any,
+    callbacks: list[Any],
+) -> list[Any]:
+    """Prepares one run and puts the plugin's parts into the workflow's globals until `stack` closes.
+
+    Returns:
+        Callbacks of ours, to be added.
+    """
+    from llamafactory.extras.constants import PEFT_METHODS
     from llamafactory.extras.logging import get_logger
     from llamafactory.model import load_config
 
+    from rgpt4d_plugin.modeling.marker import MarkerCallback
     from rgpt4d_plugin.patches import log_callback, records
     from rgpt4d_plugin.patches.mm_plugin import with_recorder
     from rgpt4d_plugin.trainers.collator import P4DDataCollator
     from rgpt4d_plugin.trainers.llamafactory import P4DSeq2SeqTrainer
-    from rgpt4d_plugin.trainers.plots import plot_terms
     from rgpt4d_plugin.trainers.run import ALL_LOG_KEYS, LOG_KEYS, P4DRun
 
     if not arguments.loss.active:
-        get_logger(__name__).warning_rank0("p4d: every loss weight is 0, so this run is plain SFT.")
-        return
+        what = {"off": "plain SFT", "add": "SFT with timestamp encoding", "text": "SFT with time sentences"}
+        get_logger(__name__).warning_rank0(f"p4d: every loss weight is 0, so this run is {what[arguments.tpe]}.")
+        if not arguments.active:
+            return []
 
     run = P4DRun.prepare(arguments, load_config(model_args))
-    terms = ["loss_sft", *(LOG_KEYS[term] for term in arguments.loss.active)]
-    make_template, get_dataset, plot_loss = module.get_template_and_fix_tokenizer, module.get_dataset, module.plot_loss
+    make_template, get_dataset = module.get_template_and_fix_tokenizer, module.get_dataset
 
     def make_recording_template(tokenizer: Any, data_args: Any) -> Any:
         template = make_template(tokenizer, data_args)
         run.check_template(data_args.template, template.mm_plugin, tokenizer)
-        return with_recorder(template, arguments.frames)
+        return with_recorder(template, arguments.frames, sentences=arguments.tpe == "text")
+
+    parts = {
+        "get_template_and_fix_tokenizer": make_recording_template,
+        "get_dataset": records.naming_the_record(get_dataset, data_args),
+        "SFTDataCollatorWith4DAttentionMask": functools.partial(
+            P4DDataCollator,
+            p4d=run,
+            cutoff_len=data_args.cutoff_len,
+            where_used=functools.partial(records.where_used, data_args=data_args),
+        ),
+    }
+    if run.distils:
+        stack.callback(log_callback.extend(callbacks, [*ALL_LOG_KEYS, *(f"eval_{key}" for key in ALL_LOG_KEYS)]))
+        terms = ["loss_sft", *(LOG_KEYS[term] for term in arguments.loss.active)]
+        parts |= {
+            "CustomSeq2SeqTrainer": functools.partial(P4DSeq2SeqTrainer, p4d=run),
+            "plot_loss": _plot_terms_too(module.plot_loss, terms),
+        }
+    stack.callback(replace(module, **parts))
+    marked = run.encoding is not None and finetuning_args.finetuning_type in PEFT_METHODS
+    return [MarkerCallback(run.encoding)] if marked else []
+
+
+def _plot_terms_too(plot_loss: Callable[..., None], terms: list[str]) -> Callable[..., None]:
+    """The host's `plot_loss`, with a curve for every loss term."""
+    from rgpt4d_plugin.trainers.plots import plot_terms
 
     def plot_loss_and_terms(output_dir: str, keys: list[str]) -> None:
         plot_loss(output_dir, keys=[*keys, *terms])
         plot_terms(output_dir)
 
-    stack.callback(log_callback.extend(callbacks, [*ALL_LOG_KEYS, *(f"eval_{key}" for key in ALL_LOG_KEYS)]))
-    stack.callback(
-        replace(
-            module,
-            get_template_and_fix_tokenizer=make_recording_template,
-            get_dataset=records.naming_the_record(get_dataset, data_args),
-            SFTDataCollatorWith4DAttentionMask=functools.partial(
-                P4DDataCollator,
-                p4d=run,
-                cutoff_len=data_args.cutoff_len,
-                where_used=functools.partial(records.where_used, data_args=data_args),
-            ),
-            CustomSeq2SeqTrainer=functools.partial(P4DSeq2SeqTrainer, p4d=run),
-            plot_loss=plot_loss_and_terms,
-        )
-    )
+    return plot_loss_and_terms

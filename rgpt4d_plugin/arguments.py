@@ -30,27 +30,42 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 class P4DConfigError(ValueError):
     """The `p4d:` block, or its combination with the rest of the recipe, cannot work. Lists every problem found."""
 
+    block = "p4d"
+
     @classmethod
     def from_problems(cls, problems: list[str]) -> "P4DConfigError":
         lines = "".join(f"\n  - {problem}" for problem in problems)
-        return cls(f"The `p4d:` block of the recipe has {len(problems)} problem(s):{lines}")
+        return cls(f"The `{cls.block}:` block of the recipe has {len(problems)} problem(s):{lines}")
 
 
-def _option(help: str, *, minimum: float | None = None, above: float | None = None, **kwargs: Any) -> Any:
+def option(help: str, *, minimum: float | None = None, above: float | None = None, **kwargs: Any) -> Any:
     """A dataclass field with its documentation and its range."""
     return field(metadata={"help": help, "minimum": minimum, "above": above}, **kwargs)
+
+
+@dataclass(frozen=True)
+class TimestampEncoding:
+    """Timestamp positional encoding that a model was, or is to be, trained with; see `modeling`.
+
+    Attributes:
+        scale: amplitude.
+        base: of the wavelengths.
+    """
+
+    scale: float
+    base: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherArguments:
     """The frozen 4D expert."""
 
-    type: Literal["l4p"] = _option("Architecture of the expert.", default="l4p")
-    checkpoint: str | None = _option(
+    type: Literal["l4p"] = option("Architecture of the expert.", default="l4p")
+    checkpoint: str | None = option(
         "Path of the expert's weights (.ckpt or .safetensors), e.g. from NVlabs/L4P.", default=None
     )
-    dtype: Literal["float32", "bfloat16"] = _option("Precision the expert runs in.", default="bfloat16")
-    device: str = _option("'auto' (the student's device), 'cpu', 'cuda' or 'cuda:N'.", default="auto")
+    dtype: Literal["float32", "bfloat16"] = option("Precision the expert runs in.", default="bfloat16")
+    device: str = option("'auto' (the student's device), 'cpu', 'cuda' or 'cuda:N'.", default="auto")
 
     def __post_init__(self) -> None:
         if self.checkpoint is not None:
@@ -61,14 +76,14 @@ class TeacherArguments:
 class DecoderArguments:
     """The 4D perception decoder: student hidden states to teacher latents, training only (paper: D_4DP)."""
 
-    layers: int = _option(
+    layers: int = option(
         "Linear layers. 1: the release's linear map (normal init, std 0.1); 2 or more: the paper's MLP "
         "(GELU between layers, Xavier init).",
         minimum=1,
         default=3,
     )
-    hidden_size: int = _option("Width between the layers of the MLP.", minimum=1, default=2560)
-    learning_rate: float | None = _option(
+    hidden_size: int = option("Width between the layers of the MLP.", minimum=1, default=2560)
+    learning_rate: float | None = option(
         "Own learning rate of the decoder; null: the recipe's `learning_rate`.", above=0.0, default=None
     )
 
@@ -77,12 +92,12 @@ class DecoderArguments:
 class LossArguments:
     """Element loss and one weight per term. A term with weight 0 is not computed."""
 
-    type: Literal["mse", "smooth_l1", "l1"] = _option("Element loss of every term.", default="mse")
-    latent: float = _option("Teacher features at the hooks (L_LD).", minimum=0.0, default=0.0)
-    depth: float = _option("Log depth map.", minimum=0.0, default=0.0)
-    flow: float = _option("Backward 2D flow map, pixels of the teacher's input.", minimum=0.0, default=0.0)
-    motion: float = _option("Logit of the motion (dynamic object) mask.", minimum=0.0, default=0.0)
-    camray: float = _option("Raw camera-ray map (direction and moment).", minimum=0.0, default=0.0)
+    type: Literal["mse", "smooth_l1", "l1"] = option("Element loss of every term.", default="mse")
+    latent: float = option("Teacher features at the hooks (L_LD).", minimum=0.0, default=0.0)
+    depth: float = option("Log depth map.", minimum=0.0, default=0.0)
+    flow: float = option("Backward 2D flow map, pixels of the teacher's input.", minimum=0.0, default=0.0)
+    motion: float = option("Logit of the motion (dynamic object) mask.", minimum=0.0, default=0.0)
+    camray: float = option("Raw camera-ray map (direction and moment).", minimum=0.0, default=0.0)
 
     @property
     def weights(self) -> dict[str, float]:
@@ -99,25 +114,21 @@ class LossArguments:
 class LoggingArguments:
     """What the trainer logs beside the host's own keys."""
 
-    weighted: bool = _option("Log each term times its weight instead of the term itself.", default=False)
+    weighted: bool = option("Log each term times its weight instead of the term itself.", default=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RegionArguments:
     """How records of `formatting: rgpt4d` show their regions."""
 
-    style: Literal["som", "som_image", "text", "none"] = _option(
+    style: Literal["som", "som_image", "text", "none"] = option(
         "'som': numbered outlines on the frames that carry the regions; 'som_image': the marked key frame as an image "
         "before the video, with the release's preamble; 'text': coordinates and times in words; 'none': only <obj_N>.",
         default="som",
     )
-    missing_frame: Literal["error", "insert"] = _option(
+    missing_frame: Literal["error", "insert"] = option(
         "When no sampled frame is within half a sampling step of a region's: refuse the record, or insert its frame.",
         default="error",
-    )
-    time_sentence: bool = _option(
-        "Say 'These images are uniformly sampled from a video of {seconds} seconds.' before the question.",
-        default=False,
     )
 
 
@@ -125,17 +136,24 @@ class RegionArguments:
 class P4DArguments:
     """The whole `p4d:` block."""
 
-    preset: Literal["release", "reproduction", "none"] = _option(
+    preset: Literal["release", "reproduction", "none"] = option(
         "Defaults for `loss` and `decoder.layers`; 'none': every weight is 0 unless given.", default="release"
     )
     teacher: TeacherArguments = field(default_factory=TeacherArguments)
-    frames: int | None = _option(
+    frames: int | None = option(
         "Frames per clip, spread uniformly over the whole clip (a shorter file gives all it has), in place of the "
         "host's `video_fps` / `video_maxlen` rule; null: the host's rule.",
         minimum=1,
         default=None,
     )
-    hooks: list[int] | None = _option(
+    tpe: Literal["off", "add", "text"] = option(
+        "Timestamp positional encoding. 'add': added to the video tokens, the model becomes an rgpt4d_<base>; 'text': "
+        "the sentence 'These images are uniformly sampled from a video of {seconds} seconds.' before the question.",
+        default="off",
+    )
+    tpe_scale: float = option("Amplitude of the added encoding.", above=0.0, default=1.0)
+    tpe_base: float = option("Longest wavelength of the added encoding, in 2 pi seconds.", above=1.0, default=10000.0)
+    hooks: list[int] | None = option(
         "Indices into the teacher's feature list that are distilled; null: those its heads read.",
         minimum=0,
         default=None,
@@ -145,13 +163,24 @@ class P4DArguments:
     regions: RegionArguments = field(default_factory=RegionArguments)
     logging: LoggingArguments = field(default_factory=LoggingArguments)
 
+    @property
+    def active(self) -> bool:
+        """Whether a run with the block differs from one without."""
+        return bool(self.loss.active) or self.tpe != "off"
 
-def parse_p4d(block: Any, recipe: Mapping[str, Any] | None = None) -> P4DArguments:
+    @property
+    def encoding(self) -> TimestampEncoding | None:
+        """The encoding that is added to the video tokens, if one is."""
+        return TimestampEncoding(self.tpe_scale, self.tpe_base) if self.tpe == "add" else None
+
+
+def parse_p4d(block: Any, recipe: Mapping[str, Any] | None = None, training: bool = True) -> P4DArguments:
     """Turns the `p4d:` block into typed arguments.
 
     Args:
         block: the mapping under `p4d:` (null: all defaults). Numbers may be strings, as some YAML readers give `1e-4`.
         recipe: the recipe's other keys, to refuse the ones that contradict the block.
+        training: False: what only training needs, the teacher above all, may be missing.
 
     Raises:
         P4DConfigError: with every problem of the block, each naming its key, the value found and the remedy.
@@ -169,10 +198,11 @@ def parse_p4d(block: Any, recipe: Mapping[str, Any] | None = None) -> P4DArgumen
         problems.append(f"p4d.preset: unknown preset {preset!r} (known: {', '.join(known_presets)})")
         block = {key: value for key, value in block.items() if key != "preset"}
 
-    arguments = _build(P4DArguments, block, defaults, "p4d", problems)
-    if arguments is not None:
-        problems += _check_values(arguments)
-    problems += _check_recipe(block, recipe or {})
+    arguments = build(P4DArguments, block, defaults, "p4d", problems)
+    if training:
+        if arguments is not None:
+            problems += _check_values(arguments)
+        problems += _check_recipe(block, recipe or {})
     if problems:
         raise P4DConfigError.from_problems(problems)
 
@@ -182,13 +212,13 @@ def parse_p4d(block: Any, recipe: Mapping[str, Any] | None = None) -> P4DArgumen
 def parse_region_options(block: Mapping[str, Any]) -> RegionArguments:
     """Turns what may stand under `p4d.regions` into typed arguments; raises P4DConfigError with every problem."""
     problems: list[str] = []
-    options = _build(RegionArguments, block, {}, "p4d.regions", problems)
+    options = build(RegionArguments, block, {}, "p4d.regions", problems)
     if problems:
         raise P4DConfigError.from_problems(problems)
     return options
 
 
-def _build(cls: type, block: Mapping[str, Any], defaults: Mapping[str, Any], path: str, problems: list[str]) -> Any:
+def build(cls: type, block: Mapping[str, Any], defaults: Mapping[str, Any], path: str, problems: list[str]) -> Any:
     """Builds dataclass `cls` from `block` over `defaults`; on problems appends them and returns None."""
     hints = get_type_hints(cls)
     known = {f.name: f for f in fields(cls)}
@@ -209,7 +239,7 @@ def _build(cls: type, block: Mapping[str, Any], defaults: Mapping[str, Any], pat
             if not isinstance(value, Mapping):
                 problems.append(f"{here}: expected a mapping, got {value!r}")
                 continue
-            values[name] = _build(kind, value, defaults.get(name, {}), here, problems)
+            values[name] = build(kind, value, defaults.get(name, {}), here, problems)
         elif name in block or name in defaults:
             value = block[name] if name in block else defaults[name]
             try:
@@ -230,6 +260,8 @@ def _coerce(value: Any, kind: Any) -> Any:
         inner = next(arg for arg in get_args(kind) if arg is not type(None))
         return None if value is None else _coerce(value, inner)
     if origin is Literal:
+        if value is False and "off" in get_args(kind):
+            return "off"  # YAML 1.1 reads a bare `off` as false
         if value not in get_args(kind):
             choices = ", ".join(repr(choice) for choice in get_args(kind))
             raise ValueError(f"expected one of {choices}, got {value!r}")

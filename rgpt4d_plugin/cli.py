@@ -6,6 +6,7 @@ import os
 import sys
 
 from rgpt4d_plugin._version import __version__
+from rgpt4d_plugin.cli_eval import add_eval
 
 
 # The keys of convert.SOURCES, which is too slow to import just for help.
@@ -77,6 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("recipe", nargs="?", default="recipes/demo_cpu.yaml", help="default: %(default)s")
     demo.set_defaults(run=_demo)
+
+    add_eval(commands)
 
     preview = commands.add_parser(
         "preview",

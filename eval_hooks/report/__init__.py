@@ -1,2 +1,80 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pages that people look at: one run, or several side by side."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..scoring import RESULT, Result, ScoringError
+from .blocks import Example, Page, Picture, Pictures
+from .comparison_page import comparison_page
+from .html import render_html
+from .markdown import render_markdown
+from .run_page import run_page
+
+
+MARKDOWN, HTML, PICTURES = "report.md", "report.html", "pictures"
+
+
+def write_report(runs: Sequence[str | Path], out: str | Path) -> tuple[Path, Path]:
+    """Writes `report.md`, `report.html` and a folder of pictures.
+
+    One run gets a page of all its benchmarks; two or more a page that compares each with the first. The HTML file
+    needs nothing beside it. The same results give the same bytes.
+
+    Args:
+        runs: folders that hold a folder with results for each benchmark.
+        out: folder to write.
+
+    Returns:
+        The Markdown file and the HTML file.
+
+    Raises:
+        ScoringError: a folder has no results, or broken ones.
+    """
+    found = {name: read_run(run) for name, run in _names(runs).items()}
+    page = run_page(*next(iter(found.items()))) if len(found) == 1 else comparison_page(found)
+    out = Path(out)
+    (out / PICTURES).mkdir(parents=True, exist_ok=True)
+    for picture in _pictures(page):
+        (out / PICTURES / picture.name).write_bytes(picture.data)
+    (out / MARKDOWN).write_text(render_markdown(page, PICTURES), encoding="utf-8")
+    (out / HTML).write_text(render_html(page), encoding="utf-8")
+    return out / MARKDOWN, out / HTML
+
+
+def read_run(run: str | Path) -> dict[str, Result]:
+    """All results in a run's folder, by benchmark; the folder of a single benchmark will do too.
+
+    Raises:
+        ScoringError: there are none, or broken ones.
+    """
+    run = Path(run)
+    folders = [run] if (run / RESULT).is_file() else sorted(path.parent for path in run.glob(f"*/{RESULT}"))
+    if not folders:
+        raise ScoringError(
+            f"{run}: no results (*/{RESULT}) in this folder. `rgpt4d eval score ... --out {run}` makes them."
+        )
+    results = [Result.read(folder) for folder in folders]
+    return {result.benchmark: result for result in results}
+
+
+def _names(runs: Sequence[str | Path]) -> dict[str, Path]:
+    """The shortest ends of the paths that tell the runs apart."""
+    paths = [Path(run).absolute() for run in runs]
+    if len(set(paths)) < len(paths):
+        raise ScoringError(f"the same run twice: {', '.join(map(str, runs))}")
+    depth = 1
+    while len({path.parts[-depth:] for path in paths}) < len(paths):
+        depth += 1
+    return {"/".join(path.parts[-depth:]): path for path in paths}
+
+
+def _pictures(page: Page) -> list[Picture]:
+    found: list[Picture] = []
+    for block in page.blocks:
+        if isinstance(block, (Pictures, Example)):
+            found += block.pictures
+    return found
+
+
+__all__ = ["read_run", "write_report"]

@@ -10,14 +10,12 @@ from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any
 
+from rgpt4d_plugin.eval_hooks.benchmarks import r4d_bench
+
 from .files import find_media, is_media, nothing_found, read_list
 from .records import IMAGE, LETTERS, VIDEO, BadRecord, Dataset, LeftOut, Record, Row, exchange, gold_letter, take
 
 
-MARKS = (
-    "The first image is a set-of-mark annotation of a key frame from the video, with bounding boxes labeled <obj_1>, "
-    "<obj_2>, etc. References to <obj_N> in the question correspond to those labeled regions."
-)
 NOTE = (
     "Items without a valid answer are left out; the official score counts each of them as wrong, so divide by all "
     "entries, not by the records."
@@ -72,9 +70,7 @@ def records(row: Row, src: Path) -> list[Record]:
 def prompt(item: dict[str, Any], options: list[str], marked: bool) -> str:
     """The prompt of 4D-RGPT's evaluation; `marked`: the image with the marks is shown."""
     question = take(item, "question" if item.get("question") else "question_raw", str)
-    lines = "\n".join(f"({letter}) {option}" for letter, option in zip(LETTERS, options))
-    parts = [question, f"Options:\n{lines}", "Answer with only the letter of the correct option."]
-    return "\n\n".join([MARKS, *parts] if marked else parts)
+    return r4d_bench.question_text(question, options, marked)
 
 
 def _text(value: Any, name: str) -> str:

@@ -11,7 +11,6 @@ answer a letter.
 
 import hashlib
 import io
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from reprlib import repr as shortened
@@ -20,6 +19,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
+
+from rgpt4d_plugin.eval_hooks.benchmarks.sat import question_text, without_stray_phrase
 
 from .files import nothing_found, replacing
 from .records import IMAGE, LETTERS, BadRecord, Dataset, Record, Row, exchange, gold_letter, take
@@ -31,11 +32,6 @@ FILES = {
     "sat_val": "SAT_val.parquet",
     "sat_test": "SAT_test.parquet",
 }
-HINT = (
-    "When multiple images are provided, You want to realize that when camera moves left, the objects in the image "
-    "move right, and vice versa. And when you are asked about the movement of the same object captured in different "
-    "images, you can compare the position of the object relative to other objects in the image to answer the question."
-)
 _COLUMNS = ("image_bytes", "question", "answers", "question_type", "correct_answer")
 _BATCH = 64
 
@@ -114,25 +110,14 @@ def records(row: Row, images: Path) -> list[Record]:
     if not 1 <= len(embedded) <= 2:
         raise BadRecord("wrong number of images", "image_bytes", f"expected one or two, found {len(embedded)}")
     paths = [_write_image(image, images, f"image_bytes[{i}]") for i, image in enumerate(embedded)]
-    messages = exchange(IMAGE * len(paths) + prompt(question, options), letter)
+    messages = exchange(IMAGE * len(paths) + question_text(question, options), letter)
     name, more = f"{row.file.stem}/{row.number}", {"option_order": order}
     return [Record(name, kind, messages, images=paths, more=more, remarks=remarks)]
-
-
-def prompt(question: str, options: list[str]) -> str:
-    """The prompt of lmms-eval's task."""
-    lines = "".join(f"{letter}. {option}\n" for letter, option in zip(LETTERS, options))
-    return f"{question.strip()}\n{HINT}\n\n{lines}\nOnly output the letter of the correct option and nothing else."
 
 
 def shuffled(row: int, count: int) -> list[int]:
     """An order of `count` options that depends on the row only: on no library's random numbers, now or later."""
     return sorted(range(count), key=lambda place: hashlib.sha256(f"{row}/{place}".encode()).digest())
-
-
-def without_stray_phrase(option: str) -> str:
-    """Some options end with a phrase that only belongs into the question."""
-    return re.sub(r"\s*in the first frame", "", option).strip()
 
 
 def _write_image(image: Any, folder: Path, name: str) -> Path:

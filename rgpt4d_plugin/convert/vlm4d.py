@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from rgpt4d_plugin.eval_hooks.benchmarks import vlm4d
+
 from .files import find_media, nothing_found, read_list
 from .records import LETTERS, VIDEO, BadRecord, Dataset, Record, Row, exchange, gold_letter, take
 
@@ -45,18 +47,10 @@ def records(row: Row, src: Path) -> list[Record]:
     if not local:
         raise BadRecord("unknown video URL", "video", f"expected videos_real/ or videos_synthetic/ in {url!r}")
     path = find_media(src, [local.group()], "video")
-    messages = exchange(f"{VIDEO}{prompt(take(item, 'question', str), options)}", letter)
+    prompt = vlm4d.question_text(take(item, "question", str), dict(zip(LETTERS, options)))
+    messages = exchange(f"{VIDEO}{prompt}", letter)
     name = f"{row.file.stem}/{take(item, 'id', str)}"
     return [Record(name, local.group().rsplit("/", 1)[0], messages, [path], remarks=remarks)]
-
-
-def prompt(question: str, options: list[str]) -> str:
-    """The benchmark's prompt for direct output."""
-    lines = "".join(f"{letter}: {option}\n" for letter, option in zip(LETTERS, options))
-    return (
-        f"\nQuestion: {question}\n{lines}\nDo not generate any intermediate reasoning process. "
-        "Answer directly with the option letter from the given choices."
-    )
 
 
 def _options(item: dict[str, Any]) -> list[str]:

@@ -15,6 +15,8 @@ from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any
 
+from rgpt4d_plugin.eval_hooks.benchmarks import vsti_bench
+
 from .files import annotation_files, find_media, nothing_found, read_list
 from .records import VIDEO, BadRecord, Dataset, Record, Row, conversation, exchange, take
 
@@ -27,7 +29,7 @@ CHOICE = (
     "camera_obj_rel_dist",
     "camera_movement_direction",
 )
-NUMERIC = ("camera_obj_abs_dist", "camera_displacement", "camera_obj_dist_change")
+NUMERIC = vsti_bench.NUMERIC
 NOTE = (
     "Files from before 2026-07-13 have wrong answers for camera_displacement, camera_obj_abs_dist and "
     "camera_obj_rel_dist, and do not say so: make sure that yours are newer (SHA-256 in the summary)."
@@ -89,13 +91,9 @@ def base_type(kind: str) -> str:
 
 def prompt(entry: dict[str, Any]) -> str:
     """The benchmark's prompt for a record of the generator."""
-    lines = ["These are frames of a video.", take(entry, "question", str)]
     # By type, not by fields: displacements come with options and a letter too, but are asked for their value.
-    if base_type(entry["question_type"]) in NUMERIC:
-        lines.append("Please answer the question using a single word or phrase.")
-    else:
-        lines += ["Options:", *_options(entry), "Answer with the option's letter from the given choices directly."]
-    return "\n".join(lines)
+    numeric = base_type(entry["question_type"]) in NUMERIC
+    return vsti_bench.question_text(take(entry, "question", str), None if numeric else _options(entry))
 
 
 def answer(entry: dict[str, Any]) -> str:

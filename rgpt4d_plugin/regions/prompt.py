@@ -7,43 +7,22 @@ Frames, marks and text come from the functions that the `rgpt4d_<name>` template
 import base64
 import functools
 import io
-import math
 import mimetypes
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from rgpt4d_plugin.arguments import parse_region_options
-from rgpt4d_plugin.regions.marks import draw_marks
 from rgpt4d_plugin.regions.media import Clip, decode_clip, decode_still
-from rgpt4d_plugin.regions.placing import place, window
 from rgpt4d_plugin.regions.region import RegionError, check_mentions, parse_regions
-from rgpt4d_plugin.regions.stills import marks_on, open_still
-from rgpt4d_plugin.regions.styles import Asked, ask
-from rgpt4d_plugin.video.frames import VideoInfo, read_frames, read_info
+from rgpt4d_plugin.regions.shown import Sampling, ShownClip, fit, processor_media, show_clip, show_still
+from rgpt4d_plugin.regions.styles import Asked, ask, with_time_sentences
 
 
-@dataclass(frozen=True)
-class ShownClip:
-    """The frames of a clip as the model is shown them, before its own processor.
-
-    Attributes:
-        frames: RGB, resized by the host's rule and marked.
-        indices: number of each frame, counted from the first one shown.
-        seconds: time of each frame from the first one shown.
-        rate: frames per second of the source.
-        total: number of frames that the sampled ones stand for.
-    """
-
-    frames: list[Image.Image]
-    indices: list[int]
-    seconds: list[float]
-    rate: float
-    total: int
+__all__ = ["RegionPrompt", "ShownClip", "fit"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +46,8 @@ class RegionPrompt:
         regions: as in a dataset's `regions` column; `video` and `image` may be left out.
         style: `p4d.regions.style`.
         missing_frame: `p4d.regions.missing_frame`.
-        time_sentence: `p4d.regions.time_sentence`.
+        time_sentence: say the video's length, as `p4d.tpe: text` does. Not for `chat` with a recipe that has it, whose
+            template says so itself.
         start: seconds at which the shown part of the video begins, None: its beginning.
         end: seconds at which it ends, None: its end.
         fps: frames per second that are shown; the host's `video_fps`.
@@ -102,44 +82,27 @@ class RegionPrompt:
     @functools.cached_property
     def asked(self) -> Asked:
         """Message, images and videos, for the `rgpt4d_<name>` templates."""
-        options = parse_region_options(
-            {"style": self.style, "missing_frame": self.missing_frame, "time_sentence": self.time_sentence}
-        )
+        options = parse_region_options({"style": self.style, "missing_frame": self.missing_frame})
         images, videos = ([self.path], []) if self._is_image else ([], [Clip(self.path, self.start, self.end)])
         if self._is_image and (self.start is not None or self.end is not None):
             raise RegionError(f"start, end: {self.path} is an image, which has no time")
         regions = parse_regions([dict(region) for region in self.regions], len(videos), len(images))
         check_mentions([self.question], regions)
         placeholder = "<image>" if self._is_image else "<video>"
-        return ask([{"role": "user", "content": placeholder + self.question}], images, videos, regions, options)
+        asked = ask([{"role": "user", "content": placeholder + self.question}], images, videos, regions, options)
+        return replace(asked, messages=with_time_sentences(asked.messages, videos)) if self.time_sentence else asked
 
     @functools.cached_property
     def clip(self) -> ShownClip | None:
         """The video's frames with their marks; None for an image."""
         if self._is_image:
             return None
-        clip = decode_clip(self.asked.videos[0])
-        info = read_info(clip.path)
-        first, final = window(clip, info) if clip.is_part else (0, info.known_last)
-        indices = [first + index for index in self._sampled(final - first + 1, info)]
-        placed = place(clip, info, indices)
-        origin = placed.indices[0] if clip.is_part else 0
-        pictures = [_fit(frame, self.max_pixels) for frame in read_frames(clip.path, placed.indices)]
-        for position, marks in placed.marks.items():
-            pictures[position] = draw_marks(pictures[position], marks, (info.width, info.height))
-        relative = [index - origin for index in placed.indices]
-        seconds = [index / info.known_rate for index in relative]
-        return ShownClip(pictures, relative, seconds, info.known_rate, final - first + 1)
+        return show_clip(decode_clip(self.asked.videos[0]), self._sampling)
 
     @functools.cached_property
     def images(self) -> list[Image.Image]:
         """The images with their marks: the asked image, or in style `som_image` the key frame."""
-        stills = [decode_still(entry) for entry in self.asked.images]
-        pictures = [open_still(still) for still in stills]
-        return [
-            draw_marks(_fit(picture, self.image_max_pixels), marks_on(still, picture.size), picture.size)
-            for still, picture in zip(stills, pictures, strict=True)
-        ]
+        return [show_still(decode_still(entry), self._sampling) for entry in self.asked.images]
 
     def inputs(self, processor: Any, **kwargs: Any) -> Any:
         """Tensors for `model.generate` of a plain transformers model.
@@ -153,20 +116,7 @@ class RegionPrompt:
         """
         messages = [{"role": "user", "content": self._parts()}]
         text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        media: dict[str, Any] = {}
-        if self.images:
-            media["images"] = self.images
-        if self.clip is not None:
-            media["videos"] = [self.clip.frames]
-            media["do_sample_frames"] = False
-            media["video_metadata"] = [
-                {
-                    "total_num_frames": self.clip.total,
-                    "fps": self.clip.rate,
-                    "duration": self.clip.total / self.clip.rate,
-                    "frames_indices": self.clip.indices,
-                }
-            ]
+        media = processor_media(self.images, [self.clip] if self.clip is not None else [])
         return processor(text=[text], return_tensors="pt", **media, **kwargs)
 
     def chat(self) -> dict[str, Any]:
@@ -208,26 +158,9 @@ class RegionPrompt:
     def _is_image(self) -> bool:
         return (mimetypes.guess_type(self.path)[0] or "").startswith("image/")
 
-    def _sampled(self, total: int, info: VideoInfo) -> list[int]:
-        """The host's sampling rule."""
-        if self.frames is not None:
-            count = min(total, self.frames)
-        else:
-            seconds = (
-                total / info.known_rate
-                if (self.start, self.end) != (None, None) or info.duration is None
-                else info.duration
-            )
-            count = min(total, self.max_frames, max(1, math.floor(seconds * self.fps)))
-        return [int(index) for index in np.linspace(0, total - 1, count).astype(np.int32)]
-
-
-def _fit(picture: Image.Image, max_pixels: int) -> Image.Image:
-    """RGB, scaled down to an area by the host's rule."""
-    if picture.width * picture.height > max_pixels:
-        factor = math.sqrt(max_pixels / (picture.width * picture.height))
-        picture = picture.resize((int(picture.width * factor), int(picture.height * factor)))
-    return picture.convert("RGB")
+    @property
+    def _sampling(self) -> Sampling:
+        return Sampling(self.fps, self.max_frames, self.frames, self.max_pixels, self.image_max_pixels)
 
 
 def _data_url(picture: Image.Image) -> str:

@@ -21,12 +21,16 @@ from typing import Any
 from PIL import Image
 
 from rgpt4d_plugin.arguments import RegionArguments
-from rgpt4d_plugin.regions.media import Clip, Still
+from rgpt4d_plugin.regions.media import Clip, Still, decode_clip
 from rgpt4d_plugin.regions.placing import frame_of, window
 from rgpt4d_plugin.regions.region import Region, RegionError, Sighting
 from rgpt4d_plugin.regions.shapes import Box, Mask, Point, Polygon
+from rgpt4d_plugin.video import VideoError
 from rgpt4d_plugin.video.frames import VideoInfo, read_info
 
+
+IMAGE, VIDEO = "<image>", "<video>"
+"""The host's placeholders."""
 
 # The release's sentence for its one set-of-mark image; two more forms for what the release has not.
 _PREAMBLE = (
@@ -51,8 +55,8 @@ def ask(
     videos: Sequence[Any],
     regions: Sequence[Region],
     options: RegionArguments,
-    image_placeholder: str = "<image>",
-    video_placeholder: str = "<video>",
+    image_placeholder: str = IMAGE,
+    video_placeholder: str = VIDEO,
 ) -> Asked:
     """Puts a record into the style of `options`.
 
@@ -91,7 +95,7 @@ def ask(
     entries: list[Any] = []
     asked: list[dict[str, Any]] = []
     seen_images = seen_videos = 0
-    placeholder = re.compile(f"({re.escape(image_placeholder)}|{re.escape(video_placeholder)})")
+    placeholder = _either(image_placeholder, video_placeholder)
     for message in messages:
         parts, words = [], []
         for part in placeholder.split(message["content"]):
@@ -109,15 +113,49 @@ def ask(
                     entries += keys
                 elif options.style == "text":
                     words += _in_words(here, clip)
-                if options.time_sentence and isinstance(clip, Clip):
-                    which = "These images are" if len(videos) == 1 else f"The images of video {seen_videos + 1} are"
-                    words.append(_TIME_SENTENCE.format(which=which, seconds=f"{_seconds(clip):.1f}"))
                 seen_videos += 1
             parts.append(part)
         asked.append({**message, "content": _insert("".join(parts), words, placeholder)})
     # Media without a placeholder are the host's to complain about.
     entries += stills[seen_images:]
     return Asked(asked, [_encoded(entry) for entry in entries], [_encoded(clip) for clip in clips])
+
+
+def with_time_sentences(
+    messages: Sequence[Mapping[str, Any]],
+    videos: Sequence[Any],
+    image_placeholder: str = IMAGE,
+    video_placeholder: str = VIDEO,
+) -> list[dict[str, Any]]:
+    """The messages with the length of every video said before the question about it: `p4d.tpe: text`.
+
+    Args:
+        messages: mappings with `content`.
+        videos: `Clip`s, or entries that `decode_clip` reads as one, in the order of their placeholders.
+        image_placeholder: the host's.
+        video_placeholder: the host's.
+
+    Raises:
+        VideoError: a video is no file, or its header cannot be read.
+    """
+    placeholder = _either(image_placeholder, video_placeholder)
+    said: list[dict[str, Any]] = []
+    seen = 0
+    for message in messages:
+        words = []
+        for _ in range(message["content"].count(video_placeholder)):
+            clip = videos[seen] if isinstance(videos[seen], Clip) else decode_clip(videos[seen])
+            if clip is None:
+                raise VideoError("p4d.tpe: text needs the length of each video, which only a file has")
+            seen += 1
+            which = "These images are" if len(videos) == 1 else f"The images of video {seen} are"
+            words.append(_TIME_SENTENCE.format(which=which, seconds=f"{_seconds(clip):.1f}"))
+        said.append({**message, "content": _insert(message["content"], words, placeholder)})
+    return said
+
+
+def _either(image_placeholder: str, video_placeholder: str) -> re.Pattern:
+    return re.compile(f"({re.escape(image_placeholder)}|{re.escape(video_placeholder)})")
 
 
 def _encoded(entry: Any) -> Any:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The supported base models, by `model_type`."""
 
+from rgpt4d_plugin.modeling import base_type
 from rgpt4d_plugin.students import qwen_vl
-from rgpt4d_plugin.students.base import StudentFamily, TokenCountError, locate_clips
+from rgpt4d_plugin.students.base import RowMedia, StudentFamily, TokenCountError, locate_clips, timestamps_of
 
 
 FAMILIES: dict[str, StudentFamily] = {
@@ -15,11 +16,12 @@ class UnsupportedFamilyError(ValueError):
 
 
 def get_family(model_type: str) -> StudentFamily:
-    """The family of a config's `model_type`.
+    """The family of a config's `model_type`, with or without timestamp encoding.
 
     Raises:
         UnsupportedFamilyError: naming the supported ones.
     """
+    model_type = base_type(model_type)
     if model_type not in FAMILIES:
         supported = ", ".join(f"{family.name} ({model_type})" for model_type, family in FAMILIES.items())
         raise UnsupportedFamilyError(
@@ -28,4 +30,13 @@ def get_family(model_type: str) -> StudentFamily:
     return FAMILIES[model_type]
 
 
-__all__ = ["FAMILIES", "StudentFamily", "TokenCountError", "UnsupportedFamilyError", "get_family", "locate_clips"]
+__all__ = [
+    "FAMILIES",
+    "RowMedia",
+    "StudentFamily",
+    "TokenCountError",
+    "UnsupportedFamilyError",
+    "get_family",
+    "locate_clips",
+    "timestamps_of",
+]

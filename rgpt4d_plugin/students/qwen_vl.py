@@ -5,13 +5,14 @@ Layouts: Qwen2-VL and Qwen2.5-VL put a clip's tokens in one run; Qwen3-VL puts e
 behind the text of its timestamp. Qwen2.5-VL's tower computes in window order and restores row-major order itself.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from rgpt4d_plugin.students.base import StudentFamily
+from rgpt4d_plugin.students.base import RowMedia, StudentFamily
 
 
 @dataclass(frozen=True)
@@ -21,17 +22,21 @@ class QwenVLFamily(StudentFamily):
     def frames_per_step(self, processor: Any) -> int:
         return processor.video_processor.temporal_patch_size
 
-    def video_grids(self, inputs: dict[str, Any], processor: Any) -> list[tuple[int, int, int]]:
+    def video_grids(
+        self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]
+    ) -> list[tuple[int, int, int]]:
         return _token_grids(inputs.get("video_grid_thw"), processor.video_processor)
 
-    def image_grids(self, inputs: dict[str, Any], processor: Any) -> list[tuple[int, int, int]]:
+    def image_grids(
+        self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]
+    ) -> list[tuple[int, int, int]]:
         return _token_grids(inputs.get("image_grid_thw"), processor.image_processor)
 
-    def frames(self, inputs: dict[str, Any], processor: Any) -> list[np.ndarray]:
+    def frames(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> list[np.ndarray]:
         pixels, grids = inputs.get("pixel_values_videos"), inputs.get("video_grid_thw")
         return _unpatchify(pixels, grids, processor.video_processor)
 
-    def images(self, inputs: dict[str, Any], processor: Any) -> list[np.ndarray]:
+    def images(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> list[np.ndarray]:
         # The processor repeats an image to fill a temporal step.
         pixels, grids = inputs.get("pixel_values"), inputs.get("image_grid_thw")
         return [image[0] for image in _unpatchify(pixels, grids, processor.image_processor)]
@@ -66,8 +71,10 @@ def _unpatchify(pixels: torch.Tensor | None, grids: torch.Tensor | None, process
     return clips
 
 
+_TOKENS = ("<|image_pad|>", "<|video_pad|>")
+
 FAMILIES = (
-    QwenVLFamily("Qwen2-VL", ("qwen2_vl",), ("qwen2_vl",)),
-    QwenVLFamily("Qwen2.5-VL", ("qwen2_5_vl",), ("qwen2_vl",)),
-    QwenVLFamily("Qwen3-VL", ("qwen3_vl",), ("qwen3_vl", "qwen3_vl_nothink")),
+    QwenVLFamily("Qwen2-VL", ("qwen2_vl",), ("qwen2_vl",), ("Qwen2VLPlugin",), *_TOKENS),
+    QwenVLFamily("Qwen2.5-VL", ("qwen2_5_vl",), ("qwen2_vl",), ("Qwen2VLPlugin",), *_TOKENS),
+    QwenVLFamily("Qwen3-VL", ("qwen3_vl",), ("qwen3_vl", "qwen3_vl_nothink"), ("Qwen3VLPlugin",), *_TOKENS),
 )

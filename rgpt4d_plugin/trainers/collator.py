@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The host's SFT collator, which also hands each clip's frames and token positions to the distiller."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from llamafactory.data import SFTDataCollatorWith4DAttentionMask
 
 from rgpt4d_plugin.distill import DistillBatch
-from rgpt4d_plugin.students import locate_clips
+from rgpt4d_plugin.students import RowMedia, timestamps_of
 from rgpt4d_plugin.trainers.mixin import BATCH_KEY
 from rgpt4d_plugin.trainers.run import P4DRun
 from rgpt4d_plugin.video import SeenClip, VideoError
@@ -18,7 +19,7 @@ from rgpt4d_plugin.video import SeenClip, VideoError
 
 @dataclass
 class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
-    """Adds a `DistillBatch` under `p4d` to the host's batch.
+    """Adds a `DistillBatch` under `p4d` to the host's batch, and `video_timestamps` for a model with TPE.
 
     The template's plugin must be a recording one (`patches.mm_plugin.with_recorder`).
     """
@@ -27,10 +28,6 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
     cutoff_len: int = 0
     where_used: Callable[[Any], str] | None = None
     """Says which record a video comes from, for errors."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._video_token_id = self.tokenizer.convert_tokens_to_ids(self.template.mm_plugin.video_token)
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
         try:
@@ -43,10 +40,14 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
     def _collate(self, features: list[dict[str, Any]]) -> dict[str, Any]:
         kept = [self._without_cut_clips(feature) for feature in features]
         left_out = sum(_clips(old) - _clips(new) for old, new in zip(features, kept, strict=True))
-        clips_per_row = [_clips(feature) for feature in kept]
+        media = [(_images(feature), _clips(feature)) for feature in kept]
 
-        seen: list[tuple[SeenClip, torch.Tensor]] = []
-        with self.template.mm_plugin.recording(lambda clip: seen.append((clip, self.p4d.teacher_frames(clip)))):
+        seen: list[tuple[SeenClip, torch.Tensor | None]] = []
+
+        def see(clip: SeenClip) -> None:
+            seen.append((clip, self.p4d.teacher_frames(clip, self.processor) if self.p4d.distils else None))
+
+        with self.template.mm_plugin.recording(see):
             try:
                 batch = super().__call__(kept)  # takes the videos out of the features
             except StopIteration as err:
@@ -54,17 +55,19 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
                 # the end of the epoch and the run ends early, without an error.
                 raise self._miscounted(seen[0][0].source) from err
 
-        grids = self.p4d.family.video_grids(batch, self.processor)
-        tokens = locate_clips(batch["input_ids"], self._video_token_id, clips_per_row, grids)
+        family = self.p4d.family
+        frames = iter([len(clip.frames) for clip, _ in seen])
+        rows = [RowMedia(images, tuple(itertools.islice(frames, clips))) for images, clips in media]
+        tokens = family.clip_tokens(batch["input_ids"], batch, rows, self.processor, self.tokenizer)
         for (clip, _), found in zip(seen, tokens, strict=True):
             if found is None:
                 raise self._miscounted(clip.source)
-        batch[BATCH_KEY] = DistillBatch(
-            tokens=tokens,
-            frames=[frames for _, frames in seen],
-            timestamps=[clip.timestamps for clip, _ in seen],
-            left_out=left_out,
-        )
+        times = [clip.timestamps for clip, _ in seen]
+        if self.p4d.encoding is not None:
+            per_step = family.frames_per_step(self.processor)
+            batch["video_timestamps"] = timestamps_of(batch["input_ids"], tokens, times, per_step)
+        if self.p4d.distils:
+            batch[BATCH_KEY] = DistillBatch(tokens, [frames for _, frames in seen], times, left_out)
         return batch
 
     @staticmethod
@@ -85,12 +88,13 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
         if not videos or len(feature["input_ids"]) < self.cutoff_len or feature.get("packing_params") is not None:
             return feature
 
-        plugin = self.template.mm_plugin
-        metadata = plugin._get_video_token_metadata(videos, self.processor)  # from the headers, without decoding
-        if metadata is None:
-            metadata = plugin._get_mm_inputs([], videos, [], self.processor)
-        sizes = [t * h * w for t, h, w in self.p4d.family.video_grids(metadata, self.processor)]
-        positions = np.flatnonzero(np.asarray(feature["input_ids"]) == self._video_token_id)
+        family = self.p4d.family
+        counts, metadata = self.template.mm_plugin.counted(videos, self.processor)
+        rows = [RowMedia(_images(feature), tuple(counts))]
+        grids = family.video_grids(metadata, self.processor, rows)
+        sizes = [t * h * w + family.tokens_after_clip for t, h, w in grids]
+        is_clip, _ = family.visual_tokens(torch.tensor([feature["input_ids"]]), rows, self.tokenizer)
+        positions = is_clip[0].nonzero().flatten().numpy()
         whole = int((np.cumsum(sizes) <= len(positions)).sum())
         if whole == len(videos):
             return feature
@@ -107,3 +111,7 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
 
 def _clips(feature: dict[str, Any]) -> int:
     return len(feature.get("videos") or [])
+
+
+def _images(feature: dict[str, Any]) -> int:
+    return len(feature.get("images") or [])

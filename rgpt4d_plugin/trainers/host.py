@@ -115,14 +115,16 @@ class Host:
         """The checked run of a recipe that distils; reads the head of the teacher's file."""
         return P4DRun.prepare(self.p4d, self.config)
 
-    def recording(self, frames: int | None = None) -> Template:
-        """The template with a recorder of clips, and with `frames` in place of the host's sampling rule."""
-        return with_recorder(self.template, frames)
+    def recording(self, frames: int | None = None, sentences: bool = False) -> Template:
+        """The template with a recorder of clips, with `frames` in place of the host's sampling rule, and sentences."""
+        return with_recorder(self.template, frames, sentences)
 
     @functools.cached_property
     def run_template(self) -> Template:
         """The template that samples as a run of the recipe does. It records, also where the run would not."""
-        return self.recording(self.p4d.frames if self.distils else None)
+        if self.p4d is None or not self.p4d.active:
+            return self.recording()
+        return self.recording(self.p4d.frames, self.p4d.tpe == "text")
 
     def records(self, dataset: str, count: int) -> list[dict[str, Any]]:
         """The first records of a dataset in the host's standard format, before they are tokenised.

@@ -37,8 +37,9 @@ class P4DTrainerMixin:
     """Put in front of a Trainer class.
 
     Args:
-        p4d: the checked run. The model must be given by keyword.
-        processor: of the student; its video processor says how many frames a temporal step covers.
+        p4d: the checked run. The model and `args` must be given by keyword.
+        processor: of the student; its video processor says how many frames a temporal step covers. Where a Trainer
+            class knows no such argument, it is `processing_class`.
     """
 
     def __init__(self, *args: Any, p4d: P4DRun, **kwargs: Any) -> None:
@@ -55,7 +56,8 @@ class P4DTrainerMixin:
 
         # The teacher is no attribute of any module: no optimiser, wrapper or checkpoint ever sees it.
         self._p4d_distiller = self._p4d_tap.distiller = p4d.load_distiller(self.args.device)
-        self._p4d_tap.frames_per_step = p4d.family.frames_per_step(kwargs["processor"])
+        processor = kwargs["processor"] if "processor" in kwargs else self.processing_class
+        self._p4d_tap.frames_per_step = p4d.family.frames_per_step(processor)
         arguments, weights = p4d.arguments, p4d.arguments.loss.active
         scales = [weight if arguments.logging.weighted else 1.0 for weight in weights.values()]
         self._p4d_meter, self._p4d_eval_meter = (
@@ -75,9 +77,6 @@ class P4DTrainerMixin:
         # One dtype for all that trains, as FSDP wants it within a shard.
         model = self._p4d_tap.model
         self._p4d_tap.decoder.to(next(weight.dtype for weight in model.parameters() if weight.requires_grad))
-        # FSDP rebuilds a forward's output from its known fields, and needs no hint: backward reaches the model's loss,
-        # where FSDP waits for it, before it reaches the decoder.
-        self._p4d_tap.exposes = False
 
     # Loss
 
@@ -104,7 +103,7 @@ class P4DTrainerMixin:
             self._p4d_eval_meter.update(loss, sums.terms, sums.clips)
             return result
         loss = result
-        self._p4d_meter.update(loss, sums.terms, sums.clips)
+        self._p4d_meter.update(self._p4d_parts() * loss, sums.terms, sums.clips)
         self._p4d_left_out += batch.left_out
         return loss + self._p4d_scale() * sums.total
 
@@ -114,12 +113,16 @@ class P4DTrainerMixin:
         The Trainer divides by accumulation steps (if the model's loss is a mean, as the host says) and DDP and
         DeepSpeed average over processes. Undoing both makes each clip weigh the same however the step is cut up.
         """
-        divided = not self.model_accepts_loss_kwargs and self.compute_loss_func is None
-        steps = self.current_gradient_accumulation_steps if divided else 1
+        steps = self.current_gradient_accumulation_steps / self._p4d_parts()
         return steps * self.args.world_size / self._p4d_global_clips
 
+    def _p4d_parts(self) -> int:
+        """Micro-batches whose losses add up to the step's; 1 where each is a mean that the Trainer divides."""
+        divided = not self.model_accepts_loss_kwargs and self.compute_loss_func is None
+        return 1 if divided else self.current_gradient_accumulation_steps
+
     def prediction_step(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        if self.args.predict_with_generate:  # inputs go to model.generate, which knows no such key
+        if getattr(self.args, "predict_with_generate", False):  # inputs go to model.generate, which knows no such key
             inputs.pop(BATCH_KEY, None)
         return super().prediction_step(model, inputs, *args, **kwargs)
 
@@ -196,7 +199,7 @@ class P4DTrainerMixin:
         self._p4d_check_that_fsdp_can_load()
         with self._p4d_as_saved():
             if self._p4d_is_whole_model():
-                _reload(self.model, resume_from_checkpoint)
+                reload_weights(self.model, resume_from_checkpoint)
             else:
                 super()._load_from_checkpoint(resume_from_checkpoint, model)
         load_whole_state(self._p4d_tap.decoder, self.model if model is None else model, load_file(path))
@@ -208,7 +211,7 @@ class P4DTrainerMixin:
         self._p4d_check_that_fsdp_can_load()
         with self._p4d_as_saved():
             if self._p4d_is_whole_model() and self.state.best_model_checkpoint is not None:
-                _reload(self.model, self.state.best_model_checkpoint)
+                reload_weights(self.model, self.state.best_model_checkpoint)
             else:
                 super()._load_best_model()
 
@@ -233,7 +236,7 @@ class P4DTrainerMixin:
         return isinstance(self.model, PreTrainedModel) and not self.is_fsdp_enabled
 
 
-def _reload(model: PreTrainedModel, folder: str) -> None:
+def reload_weights(model: PreTrainedModel, folder: str) -> None:
     """Loads a saved model's weights into `model`, in place.
 
     The Trainer of transformers 5 looks a checkpoint's tensors up by the names of the module tree, but vision-language

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`rgpt4d preview`: a contact sheet per sample, made from what the host's collator gives the model."""
 
+import functools
 import itertools
 import math
 import os
@@ -17,7 +18,7 @@ from llamafactory.extras.constants import IGNORE_INDEX
 from rgpt4d_plugin.distill import TERM_TASKS
 from rgpt4d_plugin.regions.media import decode_still
 from rgpt4d_plugin.regions.region import RegionError
-from rgpt4d_plugin.students import get_family
+from rgpt4d_plugin.students import RowMedia, get_family
 from rgpt4d_plugin.teachers.l4p import load_l4p
 from rgpt4d_plugin.trainers import picture
 from rgpt4d_plugin.trainers.host import Host, read_recipe
@@ -130,25 +131,29 @@ def describe(
 
     plugin = template.mm_plugin
     clips, images, notes = [], [], []
+    visual = {token for token in (plugin.image_token, plugin.video_token, plugin.audio_token) if token}
     if feature["images"] or feature["videos"]:
         family = get_family(host.config.model_type)
         seen: list[SeenClip] = []
         with plugin.recording(seen.append):
             batch = host.plain_collator(template)([dict(feature)])
-        grids = family.video_grids(batch, host.processor)
-        kept = _kept(ids, _token_id(host, plugin.video_token), grids)
-        for clip, frames, grid, tokens in zip(seen, family.frames(batch, host.processor), grids, kept, strict=True):
+        rows = [RowMedia(len(feature["images"] or []), tuple(len(clip.frames) for clip in seen))]
+        of_clips, of_images = family.visual_tokens(torch.tensor([ids]), rows, host.tokenizer)
+        grids = family.video_grids(batch, host.processor, rows)
+        kept = _kept(int(of_clips.sum()), grids, family.tokens_after_clip)
+        pixels = family.frames(batch, host.processor, rows)
+        for clip, frames, grid, tokens in zip(seen, pixels, grids, kept, strict=True):
             maps = expert.maps(clip) if expert is not None and tokens == math.prod(grid) else ()
             name = _media_name(host, clip.source)
             clips.append(SheetClip(name, frames, clip.timestamps, grid, tokens, clip.marked, maps))
-        grids = family.image_grids(batch, host.processor) if feature["images"] else []
-        kept = _kept(ids, _token_id(host, plugin.image_token), grids)
-        pixels = family.images(batch, host.processor)
+        grids = family.image_grids(batch, host.processor, rows) if feature["images"] else []
+        kept = _kept(int(of_images.sum()), grids)
+        pixels = family.images(batch, host.processor, rows)
         for image, array, grid, tokens in zip(feature["images"] or [], pixels, grids, kept):
             images.append(SheetImage(_image_name(host, image), array, grid, tokens))
         notes = _media_notes(host, clips, images, cut=full_length > len(ids))
+        visual |= {family.image_token, family.clip_token}
 
-    visual = {token for token in (plugin.image_token, plugin.video_token, plugin.audio_token) if token}
     pieces = _pieces(ids, feature["labels"], host.tokenizer, visual)
     if not any(piece.trained for piece in pieces):
         notes.append("Nothing of this sample is trained on.")
@@ -166,19 +171,20 @@ def describe(
     )
 
 
-def _token_id(host: Host, token: str) -> int:
-    return host.tokenizer.convert_tokens_to_ids(token)
+def _kept(tokens: int, grids: Sequence[tuple[int, int, int]], after: int = 0) -> list[int]:
+    """Tokens that each clip or image has in the sequence; the last one also has those that are too many.
 
-
-def _kept(ids: Sequence[int], token: int, grids: Sequence[tuple[int, int, int]]) -> list[int]:
-    """Tokens that each clip or image has in the sequence; the last one also has those that are too many."""
-    left = list(ids).count(token)
+    Args:
+        tokens: of all clips or images together.
+        grids: of each.
+        after: tokens that follow each grid and are not counted.
+    """
     kept = []
     for grid in grids:
-        kept.append(min(left, math.prod(grid)))
-        left -= kept[-1]
+        kept.append(min(tokens, math.prod(grid)))
+        tokens -= min(tokens, math.prod(grid) + after)
     if kept:
-        kept[-1] += left
+        kept[-1] += tokens
     return kept
 
 
@@ -262,7 +268,7 @@ class Expert:
             raise ValueError(
                 f"--teacher: p4d.loss gives none of {', '.join(picture.TITLES)} a weight: nothing to show"
             )
-        self._frames = host.run.teacher_frames
+        self._frames = functools.partial(host.run.teacher_frames, processor=host.processor)
         teacher = host.p4d.teacher
         device = teacher.device
         if device == "auto":

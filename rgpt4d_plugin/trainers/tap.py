@@ -36,8 +36,6 @@ class StudentTap:
         self._latents: torch.Tensor | None = None
         self.distiller: Distiller | None = None
         self.frames_per_step = 1
-        self.exposes = True
-        """Whether a training forward returns the latents too, beside the model's own outputs."""
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
         model.add_module(DECODER_NAME, decoder)
         # The decoder module rather than its final norm: ZeRO-3 has re-partitioned the norm by the time of backward.
@@ -115,7 +113,9 @@ class StudentTap:
             self._latents = attached(hidden[:1, 0])
 
     def _expose(self, module: nn.Module, args: Any, output: Any) -> None:
-        # DDP's search for unused parameters starts from the tensors that forward returns. Evaluation has no such
-        # search, and would take the latents for predictions.
-        if self.exposes and self._latents is not None and module.training and isinstance(output, dict):
-            output["p4d_latents"] = self._latents
+        # DDP's search for unused parameters starts from the tensors that forward returns, and takes the output apart
+        # and together again by its known fields. So the latents are tied to one of these, by a sum over nothing.
+        # Evaluation has no such search.
+        if self._latents is not None and module.training and isinstance(output, dict):
+            key = "loss" if output.get("loss") is not None else "logits"
+            output[key] = output[key] + self._latents[:0].sum(dtype=output[key].dtype)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import av
+import numpy as np
 from PIL.Image import Image
 
 from rgpt4d_plugin.video.clip import VideoError
@@ -91,6 +92,11 @@ def read_info(path: str) -> VideoInfo:
     """Header of a file; raises VideoError if it cannot be read."""
     with open_video(path) as container:
         return VideoInfo.of(path, container.streams.video[0])
+
+
+def spread(count: int, total: int) -> list[int]:
+    """Numbers of `count` frames spread over `total`, the first and the last among them: the host's rule."""
+    return [int(index) for index in np.linspace(0, total - 1, count).astype(np.int32)]
 
 
 def read_frames(path: str, indices: Sequence[int]) -> list[Image]:

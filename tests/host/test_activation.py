@@ -3,6 +3,7 @@
 
 import configparser
 import importlib
+import inspect
 import json
 import os
 import shutil
@@ -13,13 +14,14 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+import transformers
 import yaml
 from llamafactory.hparams import get_train_args
 
 import rgpt4d_plugin
 from _rgpt4d_boot import TARGETS, HostFinder, activate
-from rgpt4d_plugin import patches
-from rgpt4d_plugin.patches import log_callback, parser, seams, v1, workflow
+from rgpt4d_plugin import modeling, patches
+from rgpt4d_plugin.patches import evaluation, log_callback, parser, seams, v1, workflow
 from rgpt4d_plugin.patches.mm_plugin import with_recorder
 from rgpt4d_plugin.patches.seams import HostSeamError
 from tests.harness import train_cli
@@ -29,8 +31,10 @@ ROOT = Path(__file__).parents[2]
 
 WRAPPED = {
     "llamafactory.hparams.parser": ("_parse_train_args", "_parse_infer_args", "get_train_args", "get_ray_args"),
+    "llamafactory.model.loader": ("load_config", "load_tokenizer"),
     "llamafactory.train.sft.workflow": ("run_sft",),
     "llamafactory.v1.config.arg_parser": ("get_args",),
+    "transformers.models.auto.processing_auto": ("processor_class_from_name",),
 }
 
 REGISTRIES = {
@@ -49,14 +53,20 @@ REGISTRIES = {
             "rgpt4d_qwen3_vl_nothink",
         },
     ),
+    "transformers.models.auto.configuration_auto": (
+        "CONFIG_MAPPING",
+        {f"rgpt4d_{base}" for base in modeling.BASES},
+    ),
 }
-"""What is added to the host's registries."""
+"""What is added to registries."""
 
 IMPORTERS = (
     ("llamafactory.hparams", "get_train_args"),
     ("llamafactory.hparams", "get_ray_args"),
     ("llamafactory.train.tuner", "get_train_args"),
     ("llamafactory.train.tuner", "run_sft"),
+    ("llamafactory.model", "load_config"),
+    ("llamafactory.train.sft.workflow", "load_tokenizer"),
     ("llamafactory.train.sft", "run_sft"),
 )
 """Host modules that have from-imported a wrapped name."""
@@ -87,7 +97,8 @@ names += [f"rgpt4d_plugin.patches.{module.name}" for module in pkgutil.iter_modu
     importlib.import_module("rgpt4d_plugin.patches").__path__)]
 assert "rgpt4d_plugin.patches.workflow" in names and "rgpt4d_plugin.trainers.mixin" in names, names
 for name in names:
-    importlib.import_module(name)
+    if ".modeling_rgpt4d_" not in name:  # these say to transformers how their base's checkpoints are read
+        importlib.import_module(name)
 after = look()
 changed = [key for key in before if after.get(key) != before[key]]
 assert not changed, changed
@@ -189,13 +200,13 @@ def test_importing_the_package_changes_nothing_elsewhere(tmp_path):
 
 def test_undo_restores_the_very_objects(host):
     wrappers = {(key, name): getattr(host[key], name) for key, names in WRAPPED.items() for name in names}
-    originals = {key: wrapper.__wrapped__ for key, wrapper in wrappers.items()}
+    originals = {key: inspect.unwrap(wrapper) for key, wrapper in wrappers.items()}
     by_name = {name: original for (_, name), original in originals.items()}
     for (key, name), original in originals.items():
         assert (original.__module__, original.__name__) == (key, name)
         assert not hasattr(original, "__wrapped__")
     held = {pair: getattr(importlib.import_module(pair[0]), pair[1]) for pair in IMPORTERS}
-    assert all(value.__wrapped__ is by_name[name] for (_, name), value in held.items())
+    assert all(inspect.unwrap(value) is by_name[name] for (_, name), value in held.items())
 
     patches.undo_all()
     for (key, name), original in originals.items():
@@ -207,7 +218,7 @@ def test_undo_restores_the_very_objects(host):
     for module in host.values():
         patches.apply(module)
     for key, name in IMPORTERS:
-        assert getattr(importlib.import_module(key), name).__wrapped__ is by_name[name], key
+        assert inspect.unwrap(getattr(importlib.import_module(key), name)) is by_name[name], key
 
 
 def test_registries_gain_the_plugins_names_and_lose_them_again(host):
@@ -290,18 +301,24 @@ def test_a_lost_name_stops_runs_with_a_block_only(fresh, plain, distilled, name)
     with pytest.raises(HostSeamError) as caught:
         get_train_args(distilled)
     message = str(caught.value)
-    assert f"LLaMA-Factory {seams.host_version()} has no {', '.join(_first_required(name))}" in message
-    assert f"in {name}, which rgpt4d-plugin hooks; it supports {', '.join(seams.SUPPORTED_HOSTS)}" in message
+    ours = name.startswith("llamafactory.")
+    package = f"LLaMA-Factory {seams.host_version()}" if ours else f"transformers {transformers.__version__}"
+    supported = ", ".join(seams.SUPPORTED_HOSTS) if ours else "5.2 to 5.5"
+    assert f"{package} has no {', '.join(_first_required(name))} in {name}, which rgpt4d-plugin hooks" in message
+    assert f"it supports {supported}" in message
 
 
 def _first_required(name):
     return {
-        "llamafactory.chat.hf_engine": ("HuggingfaceEngine",),
+        "llamafactory.chat.hf_engine": ("HuggingfaceEngine", "get_template_and_fix_tokenizer"),
         "llamafactory.data.converter": ("register_dataset_converter", "DATASET_CONVERTERS"),
         "llamafactory.data.template": ("TEMPLATES", "register_template"),
         "llamafactory.hparams.parser": ("read_args", *WRAPPED.get(name, ())),
-        "llamafactory.train.sft.workflow": ("run_sft", *workflow._GLOBALS),
+        "llamafactory.model.loader": ("load_config", "load_tokenizer", "apply_liger_kernel"),
+        "llamafactory.train.sft.workflow": ("run_sft", *evaluation.GLOBALS),
         "llamafactory.v1.config.arg_parser": ("get_args",),
+        "transformers.models.auto.configuration_auto": ("CONFIG_MAPPING",),
+        "transformers.models.auto.processing_auto": ("processor_class_from_name",),
     }[name]
 
 
@@ -369,10 +386,13 @@ def test_every_package_folder_is_listed():
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     listed = config["options"]["packages"].split()
-    folders = {path.parent.relative_to(ROOT) for path in (ROOT / "rgpt4d_plugin").rglob("*.py")}
-    inside = {str(folder).replace(os.sep, ".") for folder in folders}
-    outside = {entry.split(" = ")[0] for entry in config["options"]["package_dir"].strip().splitlines()}
-    assert sorted(listed) == sorted(inside | outside)
+    homes = dict(entry.split(" = ") for entry in config["options"]["package_dir"].strip().splitlines())
+    found = [
+        ".".join([package, *path.parent.relative_to(ROOT / folder).parts])
+        for package, folder in homes.items()
+        for path in (ROOT / folder).rglob("__init__.py")
+    ]
+    assert sorted(listed) == sorted(found)
 
 
 def test_the_wheel_carries_the_activation_file(tmp_path):
@@ -393,5 +413,6 @@ def test_the_wheel_carries_the_activation_file(tmp_path):
     top = {name.split("/")[0] for name in names}
     assert top == {"_rgpt4d_boot.py", "rgpt4d_plugin", f"{release}.data", f"{release}.dist-info"}
     sources = {str(path.relative_to(ROOT)) for path in (ROOT / "rgpt4d_plugin").rglob("*.py")}
-    sources |= {f"rgpt4d_plugin/patches/{path.name}" for path in (ROOT / "patches").glob("*.py")}
+    for outside in ("patches", "eval_hooks"):
+        sources |= {f"rgpt4d_plugin/{path.relative_to(ROOT)}" for path in (ROOT / outside).rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == sources | {"_rgpt4d_boot.py"}

@@ -113,7 +113,7 @@ def test_unknown_keys_are_named_with_the_nearest_known_one(recipe, command_line)
         "p4d.techer: unknown key; did you mean 'teacher'?",
         "p4d.decoder.layer: unknown key; did you mean 'layers'?",
         "p4d.loss.dept: unknown key; did you mean 'depth'?",
-        "p4d.zzz: unknown key; known keys: preset, teacher, frames, hooks, decoder, loss, regions, logging",
+        "p4d.zzz: unknown key; known keys: preset, teacher, frames, tpe, tpe_scale, tpe_base, hooks, decoder, loss, ",
     ):
         assert expected in message
 

@@ -153,13 +153,12 @@ def test_the_styles_of_the_recipe(dataset, recipe):
     keys = dataset([question(regions=[BOX])])
     texts = {}
     for style in ("som", "som_image", "text", "none"):
-        made = recipe(keys, p4d={"preset": "none", "regions": {"style": style, "time_sentence": True}})
+        made = recipe(keys, p4d={"preset": "none", "regions": {"style": style}})
         (sample,) = load(made)
         texts[style] = host_parts(made).tokenizer.decode(sample["input_ids"])
         images = [decode_still(image).of_video for image in sample["images"] or []]
         assert images == ([True] if style == "som_image" else [])
         assert bool(decode_clip(sample["videos"][0]).regions) == (style == "som")
-    assert all("video of 5.0 seconds" in text for text in texts.values())
     assert "The first image is a set-of-mark annotation" in texts["som_image"]
     assert "the box from (89, 134) to (402, 536) at 0.50 seconds" in texts["text"]
     assert texts["som"] == texts["none"]

@@ -155,7 +155,7 @@ def shown(parts, videos=(), images=()):
     """Frames per clip and images, uint8, as they come out of the processor's tensors."""
     inputs = parts.template.mm_plugin._get_mm_inputs(list(images), list(videos), [], parts.processor)
     family = get_family(parts.config.model_type)
-    return family.frames(inputs, parts.processor), family.images(inputs, parts.processor)
+    return family.frames(inputs, parts.processor, ()), family.images(inputs, parts.processor, ())
 
 
 def clip(path, *regions, start=None, end=None, insert=False):
@@ -329,7 +329,7 @@ def test_the_teacher_sees_no_marks(parts, black):
     with template.mm_plugin.recording(seen.append):
         inputs = template.mm_plugin._get_mm_inputs([], entries, [], parts.processor)
     family = get_family(parts.config.model_type)
-    assert all(core(frames).any() for frames in family.frames(inputs, parts.processor))
+    assert all(core(frames).any() for frames in family.frames(inputs, parts.processor, ()))
     assert all(not np.asarray(frame).any() for found in seen for frame in found.frames)
     assert seen[0].marked == {0: ["<obj_1>"], 5: ["<obj_2>"]}
     assert [len(found.frames) for found in seen] == [6, 2]

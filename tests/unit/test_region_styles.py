@@ -7,7 +7,8 @@ from PIL import Image
 from rgpt4d_plugin.arguments import RegionArguments
 from rgpt4d_plugin.regions.media import Clip, decode_clip, decode_still
 from rgpt4d_plugin.regions.region import RegionError, parse_regions
-from rgpt4d_plugin.regions.styles import ask
+from rgpt4d_plugin.regions.styles import ask, with_time_sentences
+from rgpt4d_plugin.video import VideoError
 from tests.harness import DATA
 
 
@@ -91,16 +92,15 @@ def test_text_of_an_image_has_no_time(tmp_path):
 
 def test_the_time_sentence():
     sentence = "These images are uniformly sampled from a video of 5.0 seconds."
-    assert asked("som", time_sentence=True).messages[0]["content"] == (
-        f"<video>{sentence}\n\nIs <obj_1> left of <obj_2>?"
-    )
-    assert (
-        asked("none", regions=[], text="<video>?", videos=[Clip(VIDEO, 1.0, 3.5)], time_sentence=True)
-        .messages[0]["content"]
-        .startswith("<video>These images are uniformly sampled from a video of 2.5 seconds.")
-    )
-    two = asked("none", "<video><video>?", [], videos=[Clip(VIDEO), Clip(VIDEO)], time_sentence=True)
-    assert "The images of video 2 are uniformly sampled" in two.messages[0]["content"]
+    message, _ = with_time_sentences(user("<video>Is <obj_1> left of <obj_2>?"), [VIDEO])
+    assert message == {"role": "user", "content": f"<video>{sentence}\n\nIs <obj_1> left of <obj_2>?"}
+    message, _ = with_time_sentences(user("<video>?"), [Clip(VIDEO, 1.0, 3.5)])
+    assert message["content"].startswith("<video>These images are uniformly sampled from a video of 2.5 seconds.")
+    message, _ = with_time_sentences(user("<image><video><video>?"), [Clip(VIDEO), Clip(VIDEO).encode()])
+    assert message["content"].startswith("<image><video><video>The images of video 1 are uniformly sampled")
+    assert "The images of video 2 are uniformly sampled" in message["content"]
+    with pytest.raises(VideoError, match="which only a file has"):
+        with_time_sentences(user("<video>?"), [["a.png", "b.png"]])
 
 
 def test_regions_of_an_image_are_marked_on_it_in_both_som_styles(tmp_path):

@@ -18,7 +18,7 @@ TEXT, PAD, VIDEO = 1, 0, 9
 
 def locate(rows, clips_per_row, grids):
     """The clips as (flat positions, grid), None where a clip is cut."""
-    found = locate_clips(torch.tensor(rows), VIDEO, clips_per_row, grids)
+    found = locate_clips(torch.tensor(rows) == VIDEO, clips_per_row, grids)
     assert all(clip is None or (isinstance(clip, ClipTokens) and clip.index.dtype == torch.int64) for clip in found)
     return [clip and (clip.index.tolist(), clip.grid) for clip in found]
 
@@ -128,9 +128,9 @@ def test_frames_come_back(processor, family):
     """Clips of different shape and length in one batch; an odd number is filled up with the last frame."""
     clips = [noise(0, 4, 48, 80), noise(1, 3, 64, 32), noise(2, 1, 32, 32), noise(3, 4, 48, 80)]
     inputs = process_videos(processor, *clips)
-    found = family.frames(inputs, processor)
+    found = family.frames(inputs, processor, ())
     assert len(found) == 4
-    for clip, back, grid in zip(clips, found, family.video_grids(inputs, processor)):
+    for clip, back, grid in zip(clips, found, family.video_grids(inputs, processor, ())):
         filled = np.concatenate([clip, clip[-1:]]) if len(clip) % 2 else clip
         assert back.dtype == np.uint8 and np.array_equal(back, filled)
         assert grid == (len(filled) // 2, clip.shape[1] // 16, clip.shape[2] // 16)
@@ -138,7 +138,7 @@ def test_frames_come_back(processor, family):
 
 def test_resized_frames_come_back_as_resized(processor, family):
     clip = noise(0, 4, 50, 90)
-    (found,) = family.frames(process_videos(processor, clip), processor)
+    (found,) = family.frames(process_videos(processor, clip), processor, ())
     video = torch.from_numpy(clip).permute(0, 3, 1, 2)
     size = SizeDict(height=48, width=96)
     resized = processor.video_processor.resize(video, size, resample=processor.video_processor.resample)
@@ -149,7 +149,7 @@ def test_bfloat16_inputs_are_exact_to_one_level(processor, family):
     clip = noise(0, 4, 48, 80)
     inputs = dict(process_videos(processor, clip))
     inputs["pixel_values_videos"] = inputs["pixel_values_videos"].bfloat16()
-    (found,) = family.frames(inputs, processor)
+    (found,) = family.frames(inputs, processor, ())
     assert np.abs(found.astype(int) - clip).max() <= 1
 
 
@@ -159,18 +159,18 @@ def test_frames_of_a_processor_that_leaves_a_step_out(processor, family, switch,
     if switch == "do_rescale":  # mean and deviation are those of [0, 1]: levels of 255 would be scaled far out
         monkeypatch.setattr(processor.video_processor, "do_normalize", False)
     clip = noise(0, 2, 48, 80)
-    (found,) = family.frames(process_videos(processor, clip), processor)
+    (found,) = family.frames(process_videos(processor, clip), processor, ())
     assert np.array_equal(found, clip)
 
 
 def test_images_come_back(processor, family):
     images = [noise(0, 48, 80), noise(1, 64, 64), noise(2, 32, 48)]
     inputs = processor.image_processor([Image.fromarray(image) for image in images], return_tensors="pt")
-    found = family.images(inputs, processor)
+    found = family.images(inputs, processor, ())
     assert len(found) == 3 and all(np.array_equal(back, image) for back, image in zip(found, images))
-    assert family.image_grids(inputs, processor) == [(1, 3, 5), (1, 4, 4), (1, 2, 3)]
+    assert family.image_grids(inputs, processor, ()) == [(1, 3, 5), (1, 4, 4), (1, 2, 3)]
 
 
 def test_nothing_comes_back_from_nothing(processor, family):
-    assert family.frames({}, processor) == family.images({}, processor) == []
-    assert family.video_grids({}, processor) == family.image_grids({}, processor) == []
+    assert family.frames({}, processor, ()) == family.images({}, processor, ()) == []
+    assert family.video_grids({}, processor, ()) == family.image_grids({}, processor, ()) == []

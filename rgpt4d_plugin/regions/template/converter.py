@@ -63,7 +63,7 @@ class RegionRecords:
         regions = parse_regions(self._with_mask_paths(example.get(self.regions_column)), len(videos), len(images))
         idle = check_mentions([message["content"] for message in messages], regions)
         options: RegionArguments = getattr(self.data_args, "p4d_regions", RegionArguments())
-        if regions or options.time_sentence or any(isinstance(video, Clip) and video.is_part for video in videos):
+        if regions or any(isinstance(video, Clip) and video.is_part for video in videos):
             self._check_template()
         asked = ask(messages, images, videos, regions, options, IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER)
         turns = len(output["_prompt"])

@@ -22,6 +22,7 @@ from rgpt4d_plugin.regions.media import Clip, decode_clip, decode_still
 from rgpt4d_plugin.regions.placing import place, window
 from rgpt4d_plugin.regions.region import RegionError
 from rgpt4d_plugin.regions.stills import marks_on, open_still
+from rgpt4d_plugin.regions.styles import with_time_sentences
 from rgpt4d_plugin.regions.template.origin import where_used
 from rgpt4d_plugin.video import VideoError
 from rgpt4d_plugin.video.frames import VideoInfo, open_video, read_frames
@@ -77,22 +78,26 @@ class ClipReader:
     clips from the first, and the times of a clip from the place of its message."""
     _p4d_frames: int | None = None
     """`p4d.frames`."""
+    _p4d_sentences: bool = False
+    """`p4d.tpe: text`."""
     _p4d_reading: Reading | None = None
     _p4d_counting: bool = False
     """While tokens are counted, sizes are enough and nothing is decoded for a video's single frame."""
-    _p4d_asked: bool = False
-    """While the host's chat engine builds its inputs."""
+    _p4d_asked: list[list[float]] | None = None
+    """While the host's chat engine builds its inputs: the times of every clip's frames so far."""
 
     def __reduce__(self) -> tuple:
         # The class is made at run time: rebuild it in preprocessing workers. What a reading holds is left out, so that
         # the datasets library finds the same fingerprint, and its cache, in every run.
         state = {key: value for key, value in self.__dict__.items() if not key.startswith("_p4d_")}
-        return rebuild, (type(self).__mro__[1], self.host_class, state, self._p4d_frames)
+        return rebuild, (type(self).__mro__[1], self.host_class, state, self._p4d_frames, self._p4d_sentences)
 
     def process_messages(
         self, messages: list[Any], images: list[Any], videos: list[Any], audios: list[Any], processor: Any
     ) -> list[Any]:
         host = super().process_messages
+        if self._p4d_sentences:
+            messages = with_time_sentences(messages, videos, IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER)
         self._p4d_counting = True
         try:
             if not self.counts_each_clip or len(videos) + (VIDEO_PLACEHOLDER not in messages[0]["content"]) < 2:
@@ -113,19 +118,19 @@ class ClipReader:
 
     def get_mm_inputs(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         inputs = super().get_mm_inputs(*args, **kwargs)
-        if self._p4d_asked:
+        if self._p4d_asked is not None:
             # The host's Qwen3-VL plugin leaves its notes on the clips in, which its chat engine takes for numbers.
             inputs.pop("video_metadata", None)
         return inputs
 
     @contextmanager
-    def asked(self) -> Iterator[None]:
-        """Inside the block the inputs are those of the host's chat engine."""
-        self._p4d_asked = True
+    def asked(self) -> Iterator[list[list[float]]]:
+        """Inside the block the inputs are those of the host's chat engine; gives the frame times of its clips."""
+        self._p4d_asked = []
         try:
-            yield
+            yield self._p4d_asked
         finally:
-            self._p4d_asked = False
+            self._p4d_asked = None
 
     def _get_video_token_metadata(self, videos: list[Any], processor: Any) -> dict[str, Any] | None:
         # One at a time, so that the reading knows its clip; the host's results are then joined clip by clip.
@@ -139,6 +144,18 @@ class ClipReader:
             if results[-1] is None:  # the host wants the frames decoded to count tokens
                 return None
         return _joined(results)
+
+    def counted(self, videos: list[Any], processor: Any) -> tuple[list[int], dict[str, Any]]:
+        """Frames of each clip, and what the host's plugin knows of the clips' tokens, from the headers where it can.
+
+        Args:
+            videos: entries of a sample.
+            processor: of the student.
+        """
+        metadata = self._get_video_token_metadata(videos, processor)
+        if metadata is None:
+            metadata = self._get_mm_inputs([], videos, [], processor)
+        return [0] * len(videos), metadata
 
     def _get_video_sample_indices(self, video_stream: Any, **kwargs: Any) -> Any:
         reading = self._p4d_reading
@@ -174,6 +191,9 @@ class ClipReader:
         for video in videos:
             with self._p4d_read(video) as reading:
                 results.append(self._p4d_decode(reading, **kwargs))
+                if self._p4d_asked is not None:
+                    count = len(results[-1]["videos"][0]) if reading.count is None else reading.count
+                    self._p4d_asked.append(frame_times(reading, count, kwargs["video_fps"]))
         return _joined(results) if results else {}
 
     @contextmanager
@@ -250,6 +270,13 @@ class ClipReader:
         return result
 
 
+def frame_times(reading: Reading, count: int, video_fps: float) -> list[float]:
+    """Seconds of each of `count` frames, as the host's own Qwen3-VL plugin counts them: index over average rate."""
+    if reading.indices is None:  # a list of frames: the host takes them to be `video_fps` apart
+        return [index / video_fps for index in range(count)]
+    return reading.seconds[:count]
+
+
 @dataclass(frozen=True)
 class _StreamPart:
     """A part of a video stream, as far as the host's sampling rule looks at a stream."""
@@ -281,16 +308,24 @@ def reading_class(mixin: type, host_class: type) -> type:
     return type(f"{mixin.__name__}{host_class.__name__}", (mixin, host_class), {"host_class": host_class})
 
 
-def rebuild(mixin: type, host_class: type, state: dict[str, Any], frames: int | None) -> Any:
+def rebuild(mixin: type, host_class: type, state: dict[str, Any], frames: int | None, sentences: bool) -> Any:
     """A plugin of `reading_class` with the attributes of a host plugin."""
     cls = reading_class(mixin, host_class)
     plugin = cls.__new__(cls)
     plugin.__dict__.update(state)
     plugin._p4d_frames = frames
+    plugin._p4d_sentences = sentences
     return plugin
 
 
-def with_reader(plugin: Any, mixin: type = ClipReader, frames: int | None = None) -> Any:
-    """A copy of a template's plugin with `mixin` in front of its host class; the given object stays as it is."""
+def with_reader(plugin: Any, mixin: type = ClipReader, frames: int | None = None, sentences: bool = False) -> Any:
+    """A copy of a template's plugin with `mixin` in front of its host class; the given object stays as it is.
+
+    Args:
+        plugin: the host's or one of ours.
+        mixin: `ClipReader` or a subclass.
+        frames: `p4d.frames`.
+        sentences: `p4d.tpe: text`.
+    """
     state = {key: value for key, value in plugin.__dict__.items() if not key.startswith("_p4d_")}
-    return rebuild(mixin, getattr(plugin, "host_class", type(plugin)), state, frames)
+    return rebuild(mixin, getattr(plugin, "host_class", type(plugin)), state, frames, sentences)

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The strict reader: which option, or which number, a reply settles on; nothing where it settles on none.
+
+One reader serves all benchmarks. It reads as a careful person would who sees the options and the reply, but not the
+question: the choice that a reply ends on counts, and where it is not clear, none is read. Official scorers take the
+first capital letter, or a random one; their score is always reported next to this one.
+
+A reply becomes plain text (`reading.text`); candidates for the answer are looked for in the order of how plainly they
+state it; the first that says anything decides:
+
+1. the whole reply: a letter, an option's text, or both;
+2. the last announcement: "the final answer is ...", "option B is correct" (`reading.phrases`);
+3. the beginning: "B: right. The car ...";
+4. the last line, if it is a letter or an option's text;
+5. the conclusion: what the last sentence says, else the last one that starts with "therefore" or the like, else the
+   last of the few before.
+
+What a candidate says is a matter of letters, numbers and words (`reading.statement`). Options of equal value are one
+answer: the first of them is read, which is the one that the benchmarks count as right.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .reading.letters import joined, leading_mark, line_letters, marks, spell_out
+from .reading.numbers import Quantity, quantities
+from .reading.options import Options, prepare
+from .reading.outcome import (
+    AMBIGUOUS,
+    EMPTY,
+    FINAL,
+    LETTER,
+    NOT_READ,
+    OPTION,
+    READ,
+    REFUSED,
+    UNREAD,
+    VALUE,
+    How,
+    NumberReading,
+    Reading,
+)
+from .reading.phrases import announced, announcements, concludes
+from .reading.statement import LONGEST, by_words, choice, refuses, whole, with_text
+from .reading.text import REVISION, is_blank, is_cut, is_thought_only, plain, sentences
+
+
+__all__ = [
+    "AMBIGUOUS",
+    "EMPTY",
+    "FINAL",
+    "LETTER",
+    "NOT_READ",
+    "OPTION",
+    "READ",
+    "REFUSED",
+    "UNREAD",
+    "VALUE",
+    "How",
+    "NumberReading",
+    "Reading",
+    "match_value",
+    "read_choice",
+    "read_number",
+]
+
+_TOLERANCE = 1e-3
+_RANGE = re.compile(r"\s*(?:[a-z]{1,12}\s)?(?:[-~/]|to|or|and)\s*(?:about\s|maybe\s)?", re.IGNORECASE)
+_RECENT = 6
+"""Sentences from the end that may hold the conclusion where the last one does not."""
+
+
+def read_choice(reply: str, options: Mapping[str, Any]) -> Reading:
+    """Which option a reply settles on.
+
+    Args:
+        reply: any text, as a model wrote it. Of a very long one, head and tail are read (`reading.text`).
+        options: letter (A to Z) -> value (text, number or None), in their order.
+
+    Returns:
+        The letter and how it was read, or no letter and why not. Never raises for any reply.
+
+    Raises:
+        ValueError: an option's letter is not one of A to Z.
+    """
+    prepared = prepare(options)
+    text = plain(reply)
+    if is_blank(text):
+        return Reading(None, EMPTY)
+    text = spell_out(text, list(options), ordinals_only=prepared.numeric)
+    if is_thought_only(reply):
+        # An unfinished thought has settled on something only if its last sentence announces it.
+        read = announced(sentences(text)[-1], prepared)
+        return Reading(read.letter, FINAL) if read and read.letter else Reading(None, UNREAD)
+    changes = list(REVISION.finditer(text))
+    if changes:
+        after = _decide(text[changes[-1].end() :].strip(), prepared)
+        if after.letter:
+            return after
+    return _decide(text, prepared)
+
+
+def _decide(text: str, options: Options) -> Reading:
+    if is_blank(text):
+        return Reading(None, UNREAD)
+    if read := whole(text, options):
+        return read
+    if read := announced(text, options):
+        return Reading(read.letter, FINAL) if read.letter else read
+    return _begins(text, options) or _ends(text, options) or _concludes(text, options) or Reading(None, UNREAD)
+
+
+def _begins(text: str, options: Options) -> Reading | None:
+    """The letter that a reply begins with, unless it begins a list of options."""
+    lead = leading_mark(text)
+    if lead is None or lead.denied or len(set(line_letters(text))) > 1:
+        return None
+    group = {mark.letter for mark in joined(text, marks(text)) if not mark.denied}
+    if len(group) > 1:
+        return Reading(None, AMBIGUOUS)
+    return with_text(lead.letter, text[lead.end :], options)
+
+
+def _ends(text: str, options: Options) -> Reading | None:
+    """The letter or the text that the last line is. A reply that ends on a list of options chooses none of them."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(lines) < 2:
+        return None
+    if len(set(line_letters("\n".join(lines[-2:])))) > 1:
+        return Reading(None, AMBIGUOUS)
+    if read := whole(lines[-1], options):
+        return read
+    last = leading_mark(lines[-1])
+    return with_text(last.letter, lines[-1][last.end :], options) if last and not last.denied else None
+
+
+def _concludes(text: str, options: Options) -> Reading | None:
+    """What the reply's conclusion says."""
+    pieces = sentences(text)
+    *earlier, last = pieces
+    if is_cut(text) and not concludes(last):
+        return None
+    if read := choice(last, options):
+        if read.how == REFUSED:  # "There are no dogs. Therefore, the question is not applicable."
+            for piece in reversed(earlier[-_RECENT:]):
+                named = by_words(piece, options)
+                if named and named.letter in options.absent:
+                    return named
+        return read
+    if concludes(last):
+        return None
+    recent = [piece for piece in earlier[-_RECENT:] if concludes(piece)] or earlier[-_RECENT:]
+    return next(filter(None, (choice(piece, options) for piece in reversed(recent))), None)
+
+
+def read_number(reply: str) -> NumberReading:
+    """Which number a reply settles on.
+
+    The last announcement counts ("the answer is 2.5 meters", `\\boxed{2.5}`), else the last sentence with a number.
+    Units are not converted. A range, or several numbers of which no one is the result, is ambiguous.
+
+    Args:
+        reply: any text, as a model wrote it.
+
+    Returns:
+        The number and how it was read ("final" or "value"), or None and why not. Never raises.
+    """
+    text = plain(reply)
+    if is_blank(text):
+        return NumberReading(None, EMPTY)
+    announcing = sorted(announcements(text, ()), key=lambda each: each[0])
+    for _, said in reversed(announcing):
+        if given := quantities(said):
+            return _result(said, given, FINAL)
+    for piece in reversed(sentences(text)):
+        if given := quantities(piece):
+            return _result(piece, given, VALUE)
+    return NumberReading(None, REFUSED if refuses(text[-LONGEST:]) else UNREAD)
+
+
+def _result(said: str, given: list[Quantity], how: How) -> NumberReading:
+    """The one number that a statement comes to: the only one, that after the last "=", the only one outside
+    parentheses, or the only one with a unit. A range comes to none."""
+    after = said.rfind("=")
+    joints = [said[left.end : right.start] for left, right in zip(given, given[1:])]
+    is_range = after < 0 and any(map(_RANGE.fullmatch, joints))
+    candidates = [
+        given,
+        [quantity for quantity in given if 0 <= after < quantity.start],
+        []
+        if is_range
+        else [
+            quantity for quantity in given if said.count("(", 0, quantity.start) == said.count(")", 0, quantity.start)
+        ],
+        [] if is_range else [quantity for quantity in given if quantity.unit and quantity.unit != "frame"],
+    ]
+    for each in candidates:
+        if len({quantity.value for quantity in each}) == 1:
+            return NumberReading(each[0].value, how)
+    return NumberReading(None, AMBIGUOUS)
+
+
+def match_value(reply: str, options: Mapping[str, Any]) -> str | None:
+    """The one option whose number, or numbers in a row, a reply gives, to a relative tolerance of 1e-3.
+
+    For replies without a letter to questions about quantities (STI-Bench). No unit is converted, and no nearest option
+    is taken: 0.531 is not 0.53.
+
+    Args:
+        reply: any text.
+        options: letter -> value.
+
+    Returns:
+        Its letter; None if no option matches, or several.
+    """
+    given = [quantity.value for quantity in quantities(plain(reply), words=False)]
+    matching = [
+        letter
+        for letter, value in options.items()
+        if value is not None and _occurs([q.value for q in quantities(plain(str(value)), words=False)], given)
+    ]
+    return matching[0] if len(matching) == 1 else None
+
+
+def _occurs(wanted: list[float], given: list[float]) -> bool:
+    """Whether the wanted numbers stand in a row among the given ones."""
+    starts = range(len(given) - len(wanted) + 1) if wanted else ()
+    return any(
+        all(math.isclose(given[start + i], number, rel_tol=_TOLERANCE) for i, number in enumerate(wanted))
+        for start in starts
+    )

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""R4D-Bench: questions on marked regions of a video, four or five options (4D-RGPT, arXiv 2512.17012).
+
+Published as `test.json`, with videos under `videos/`, and under `clipped/` once the dataset's own script has cut them,
+and images with the marks under `images/`. Prompt, reader and columns are those of the 4D-RGPT release, which takes
+16 frames; older scripts of it took 32.
+"""
+
+import random
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from .base import LETTERS, Benchmark, BenchmarkDataError, Item, Medium, Problem, Score
+from .files import below, find, read_json
+
+
+CATEGORIES = {
+    "3D Video Grounding": "VG",
+    "Dimensional Measurement": "DM",
+    "Spatial Relation": "SR",
+    "Rotational": "R",
+    "Counting": "C",
+    "Translational": "T",
+    "False Positives": "FP",
+    "Speed & Acceleration": "SA",
+    "Displacement & Path Length": "DP",
+}
+"""Task -> column."""
+
+STATIC = ("VG", "DM", "SR")
+"""The split is by task, as in the release's reports; the dataset card's is by source benchmark."""
+
+MARKS = (
+    "The first image is a set-of-mark annotation of a key frame from the video, with bounding boxes labeled <obj_1>, "
+    "<obj_2>, etc. References to <obj_N> in the question correspond to those labeled regions."
+)
+PHRASES = (
+    "The best answer is",
+    "The correct answer is",
+    "The answer is",
+    "The best option is",
+    "The correct option is",
+    "Best answer:",
+    "Best option:",
+    "Answer:",
+)
+"""Deleted from a reply, in this order, wherever they stand."""
+
+
+def question_text(question: str, options: Sequence[str], marked: bool) -> str:
+    """The prompt of the 4D-RGPT release.
+
+    Args:
+        question: with `<obj_N>` for the objects.
+        options: their texts.
+        marked: an image with the marks comes first.
+    """
+    lines = "\n".join(f"({letter}) {option}" for letter, option in zip(LETTERS, options))
+    parts = [question, f"Options:\n{lines}", "Answer with only the letter of the correct option."]
+    return "\n\n".join([MARKS, *parts] if marked else parts)
+
+
+def read_official(reply: str, options: int, rng: random.Random | None = None) -> str | None:
+    """The letter that the published scorer reads: the first in parentheses, else the first that is a word.
+
+    Args:
+        reply: as the model wrote it.
+        options: their number; later letters are not valid.
+        rng: draws a letter where there is none, as upstream does; None: such a reply has no letter.
+    """
+    valid = LETTERS[:options]
+    text = reply.strip()
+    for phrase in PHRASES:
+        text = text.replace(phrase, "")
+    for pattern in (rf"\(([{valid}])\)", rf"\b([{valid}])\b") if valid else ():
+        if found := re.search(pattern, text):
+            return found[1]
+    return rng.choice(list(valid)) if rng and valid else None
+
+
+class R4DBench(Benchmark):
+    """See the module."""
+
+    name = "r4d_bench"
+    title = "R4D-Bench"
+    hub = "nvidia/R4D-Bench"
+    revisions = {1419: "re-curated test set (1,419 items)"}
+    # Options and answers are texts, whole numbers or nothing; 0 is an answer as good as any.
+    fields = {
+        "id": (str, int),
+        "task": str,
+        "video": str,
+        "source": str,
+        "options": list,
+        "answer": (str, int, float, type(None)),
+    }
+    columns = ("Avg", "Sta", "Dyn", *CATEGORIES.values())
+
+    def read(self, folder: Path) -> Sequence[Item]:
+        """`test.json`."""
+        return read_json(*find(folder, ("test.json",), self.title))
+
+    def problems(self, item: Item, folder: Path) -> Iterable[Problem]:
+        """What makes an item unusable."""
+        if not 2 <= len(item["options"]) <= len(LETTERS):
+            yield "wrong numbers of options", f"{len(item['options'])}"
+        if not (item.get("question") or item.get("question_raw")):
+            yield "empty questions", "neither `question` nor `question_raw`"
+        if item["task"] not in CATEGORIES:
+            yield "unknown tasks", f"{item['task']!r} (known: {', '.join(CATEGORIES)})"
+
+    def remarks(self, item: Item, folder: Path) -> Iterable[str]:
+        """What upstream tolerates."""
+        if self.gold(item) is None:
+            yield "the answer is empty or not among the options; counts, and scores 0"
+        if not below(folder, item["video"], "video").is_file():
+            yield "no clip, asked on the full video (run the dataset's own script to cut the clips)"
+        if item.get("som_image") and not below(folder, item["som_image"], "som_image").is_file():
+            yield "the image with the marks is missing; asked without it, in the same words, as upstream"
+
+    def key(self, item: Item) -> str:
+        """Source benchmark and id: the ids are of the source benchmarks."""
+        return f"{item.get('benchmark', '')}/{item['id']}"
+
+    def media(self, item: Item, folder: Path) -> list[Medium]:
+        """The image with the marks if there is one, then the clip, or the full video where no clip was cut."""
+        media = []
+        if item.get("som_image"):
+            marks = below(folder, item["som_image"], "som_image")
+            media += [Medium("image", marks)] if marks.is_file() else []
+        clip = below(folder, item["video"], "video")
+        return [*media, Medium("video", clip if clip.is_file() else below(folder, item["source"], "source"))]
+
+    def prompt(self, item: Item, style: str | None = None) -> str:
+        """The prompt speaks of a first image whenever the item names one, even if its file is missing, as upstream."""
+        self.style(style)
+        question = item.get("question") or item.get("question_raw") or ""
+        return question_text(question, list(self.options(item).values()), bool(item.get("som_image")))
+
+    def options(self, item: Item) -> dict[str, Any]:
+        """As texts; nothing is the empty text."""
+        return {letter: _text(option) for letter, option in zip(LETTERS, item["options"])}
+
+    def gold(self, item: Item) -> str | None:
+        """The letter of the first option that is the answer."""
+        answer = _text(item["answer"])
+        if not answer:
+            return None
+        return next((letter for letter, option in self.options(item).items() if option == answer), None)
+
+    def category(self, item: Item) -> str:
+        """The task's column; the task itself if it has none."""
+        return CATEGORIES.get(item["task"], item["task"])
+
+    def columns_of(self, item: Item) -> tuple[str, ...]:
+        """All, static or dynamic, and the task."""
+        category = self.category(item)
+        if category not in self.columns:
+            return ("Avg",)
+        return ("Avg", "Sta" if category in STATIC else "Dyn", category)
+
+    def group(self, item: Item) -> str:
+        """The source video."""
+        return item.get("source") or item["video"]
+
+    def score(self, item: Item, reply: str, style: str | None = None) -> Score:
+        """Both readings; a reply without a letter is officially worth what drawing one at random is on average."""
+        self.style(style)
+        gold, count = self.gold(item), len(item["options"])
+        letter = read_official(reply, count)
+        if letter is None and count:
+            return self._choice(item, reply, 1 / count if gold else 0.0, None, fallback=True)
+        return self._choice(item, reply, float(gold is not None and letter == gold), letter)
+
+    def drawn(self, item: Item, reply: str, rng: random.Random, style: str | None = None) -> float:
+        """Draws as upstream does, for items without a right answer too."""
+        self.style(style)
+        letter = read_official(reply, len(item["options"]), rng)
+        return float(letter is not None and letter == self.gold(item))
+
+
+def _text(value: Any) -> str:
+    """An option or the answer as upstream compares them."""
+    if not isinstance(value, str | int | float | None):
+        raise BenchmarkDataError(f"`options` and `answer`: expected texts, numbers or null, found {value!r}.")
+    return "" if value is None else str(value)

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `rgpt4d eval score` and `rgpt4d eval report` do."""
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from .benchmarks import get
+from .benchmarks.base import Benchmark, BenchmarkData
+from .foreign import Replies, read_replies
+from .report import write_report
+from .scoring import COUNTS, Result, ScoringError, score_replies
+
+
+def run_score(arguments: Namespace) -> None:
+    """Scores a file of replies and prints the columns."""
+    result = score_file(
+        arguments.benchmark,
+        arguments.data,
+        arguments.replies,
+        style=arguments.style,
+        limit=arguments.limit,
+        seed=arguments.seed,
+        model=arguments.model,
+        frames=arguments.frames,
+    )
+    folder = result.write(Path(arguments.out) / result.benchmark)
+    for line in summary(result):
+        print(line)
+    print(f"\n{folder}. For a page to look at: rgpt4d eval report {arguments.out} --out {arguments.out}")
+
+
+def run_report(arguments: Namespace) -> None:
+    """Writes the page of one run, or of several."""
+    for path in write_report(arguments.runs, arguments.out):
+        print(path)
+
+
+def score_file(
+    benchmark: str,
+    data: str | Path,
+    replies: str | Path,
+    *,
+    style: str | None = None,
+    limit: int | None = None,
+    seed: int | None = None,
+    model: str | None = None,
+    frames: int | None = None,
+) -> Result:
+    """Scores a file of replies, in any format of `foreign.FORMATS`.
+
+    A file that `rgpt4d eval run` wrote knows its sample, style, model and frames; what is given besides must agree,
+    but a smaller sample of the same seed may be asked for.
+
+    Args:
+        benchmark: name of the benchmark.
+        data: its folder, as published.
+        replies: the file.
+        style: prompt style that was asked with; None: the file's, or the benchmark's default.
+        limit: score the fixed sample of this size; None: the file's, or all items.
+        seed: of the sample; None: the file's, or 0.
+        model: what answered, for the report, where the file does not say.
+        frames: of each video, for the report, where the file does not say.
+
+    Raises:
+        ScoringError, ReplyFileError, BenchmarkDataError: what does not fit together.
+    """
+    chosen = get(benchmark)
+    loaded = chosen.load(data)
+    found = read_replies(replies, chosen, loaded, limit, seed or 0)
+    settings = _settings(found, chosen, loaded, style=style, model=model, frames=frames)
+    own_seed, own_limit = settings.get("seed"), settings.get("limit")
+    seed = (own_seed or 0) if seed is None else seed
+    limit = own_limit if limit is None else limit
+    if own_limit is not None and (seed != own_seed or limit > own_limit):
+        raise ScoringError(
+            f"{replies} answers the sample of {own_limit} items with seed {own_seed}, which does not hold that of "
+            f"{limit} with seed {seed}. Leave --limit and --seed out."
+        )
+    return score_replies(
+        chosen,
+        loaded,
+        found.replies,
+        style=style or settings.get("style"),
+        limit=limit,
+        seed=seed,
+        settings=settings,
+    )
+
+
+def summary(result: Result) -> list[str]:
+    """Columns under every reading, and what was counted, as lines of text."""
+    readings = list(result.columns)
+    width = max(len(name) for name in result.columns["official"])
+    lines = [f"{result.title}, {result.revision}", result.answered, ""]
+    lines.append(f"{'':{width}}  {'items':>6}" + "".join(f"  {reading:>22}" for reading in readings))
+    for name, estimate in result.columns["official"].items():
+        cells = (_cell(result.columns[reading][name]) for reading in readings)
+        lines.append(f"{name:{width}}  {estimate.items:>6,}" + "".join(f"  {cell:>22}" for cell in cells))
+    counted = ", ".join(f"{result.counts[name]:,} {name}" for name in COUNTS if result.counts[name])
+    return [*lines, "", f"Counted: {counted or 'nothing of note'}", *result.notes]
+
+
+def _cell(estimate: Any) -> str:
+    if estimate.value is None or not estimate.items:
+        return "-"
+    if estimate.low is None:
+        return f"{estimate.value:.1f}"
+    return f"{estimate.value:.1f} [{estimate.low:.1f}, {estimate.high:.1f}]"
+
+
+def _settings(
+    found: Replies,
+    benchmark: Benchmark,
+    data: BenchmarkData,
+    *,
+    style: str | None,
+    model: str | None,
+    frames: int | None,
+) -> dict[str, Any]:
+    settings = dict(found.settings)
+    told = settings.get("benchmark")
+    if told is not None and told != benchmark.name:
+        raise ScoringError(f"The replies are to {told}, not to {benchmark.name}.")
+    if settings.get("revision") not in (None, data.revision):
+        raise ScoringError(
+            f"The replies are to another revision of {benchmark.title}: {settings['revision']}. {data.folder} has "
+            f"{data.revision}."
+        )
+    for name, value in (("style", style), ("frames", frames)):
+        if value is not None and settings.setdefault(name, value) != value:
+            raise ScoringError(f"The replies were made with {name} {settings[name]!r}, not {value!r}.")
+    if model is not None:
+        engine = dict(settings.get("engine") or {})
+        if engine.setdefault("model", model) != model:
+            raise ScoringError(f"The replies are those of {engine['model']!r}, not of {model!r}.")
+        settings["engine"] = engine
+    return settings

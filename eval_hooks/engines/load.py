@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loads the host's model of a recipe for answering only, in this process, on all its devices."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from llamafactory.data import get_template_and_fix_tokenizer
+from llamafactory.hparams import get_infer_args
+from llamafactory.model import load_model, load_tokenizer
+
+from rgpt4d_plugin.patches.evaluation import KEY
+
+from .describe import describe_model
+from .host import HostEngine
+
+
+def load_host_engine(recipe: Mapping[str, Any], batch_size: int = 1, workers: int = 2) -> HostEngine:
+    """The engine of a recipe for training, chatting or evaluating; keys of training are not used.
+
+    Args:
+        recipe: `model_name_or_path`, `template`, and whatever else the host takes for inference: adapters,
+            quantisation, `infer_dtype`, pixel limits.
+        batch_size: questions answered at once.
+        workers: processes that decode.
+    """
+    # The block, whatever is in it, has the parser leave out the keys of training.
+    model_args, data_args, finetuning_args, _ = get_infer_args({**recipe, KEY: None})
+    parts = load_tokenizer(model_args)
+    template = get_template_and_fix_tokenizer(parts["tokenizer"], data_args)
+    model = load_model(parts["tokenizer"], model_args, finetuning_args, is_trainable=False)
+    return HostEngine(
+        model.eval(),
+        **parts,
+        template=template,
+        dtype=model_args.compute_dtype,
+        description=describe_model(model_args, data_args),
+        batch_size=batch_size,
+        workers=workers,
+    )

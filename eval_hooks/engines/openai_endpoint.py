@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Asks a server that speaks the OpenAI chat protocol: vLLM, SGLang, LLaMA-Factory's own, or OpenAI's."""
+
+import json
+import logging
+import os
+import queue
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal
+
+import anyio
+import httpx
+from anyio.from_thread import start_blocking_portal
+
+from ..questions import Question
+from ..replies import Reply
+from .message import MEDIA_ERRORS, MediaOptions, content
+
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_PAUSE = 60.0  # seconds, of this side's own choosing
+_LONGEST_ASKED_PAUSE = 600.0  # seconds, of the server's
+_CONNECT = 10.0  # seconds
+
+
+class EndpointError(RuntimeError):
+    """The server cannot be used: no question would be answered."""
+
+
+@dataclass(frozen=True)
+class OpenAIEndpoint:
+    """An engine that asks over HTTP; media are encoded here.
+
+    Example:
+        >>> engine = OpenAIEndpoint("http://localhost:8000/v1", "Qwen/Qwen2.5-VL-7B-Instruct")
+        >>> for key, reply in engine.ask(questions):
+        ...     print(key, reply.text)
+
+    Attributes:
+        base_url: up to and with `/v1`.
+        model: name under which the server knows it.
+        media: how videos and images are sent.
+        concurrency: requests under way at once.
+        timeout: seconds for one try, from connecting to the last byte.
+        tries: of a question, before its reply is a failure.
+        first_pause: seconds before the second try; doubled for every further one, and varied by half.
+        encoders: threads that decode videos and encode pictures.
+        temperature: 0 is greedy; None leaves it to the server.
+        token_limit: name of the field; OpenAI's newer models want `max_completion_tokens`.
+        extra_body: further fields of every request, e.g. {"chat_template_kwargs": {"enable_thinking": False}}.
+        api_key_variable: environment variable that holds the key. It may be unset for servers that want none.
+
+    Raises:
+        ValueError: on construction, with all that is wrong with the values.
+    """
+
+    base_url: str
+    model: str
+    media: MediaOptions = MediaOptions()
+    concurrency: int = 16
+    timeout: float = 300.0
+    tries: int = 6
+    first_pause: float = 1.0
+    encoders: int = 2
+    temperature: float | None = 0.0
+    token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+    api_key_variable: str = "OPENAI_API_KEY"
+
+    def __post_init__(self) -> None:
+        problems = self.media.problems()
+        url = httpx.URL(self.base_url)
+        if url.scheme not in ("http", "https") or not url.host:
+            problems.append(f"base_url: expected something like http://localhost:8000/v1, got {self.base_url!r}")
+        elif url.query or url.fragment:
+            problems.append(f"base_url: expected no query, got {self.base_url!r}")
+        if not self.model:
+            problems.append("model: missing; a server's models are listed at /v1/models")
+        for name in ("concurrency", "timeout", "tries", "encoders"):
+            # Not `value <= 0`: NaN is refused too.
+            if not getattr(self, name) > 0:
+                problems.append(f"{name}: expected more than 0, got {getattr(self, name)!r}")
+        if not self.first_pause >= 0:
+            problems.append(f"first_pause: expected at least 0, got {self.first_pause!r}")
+        if taken := sorted({"model", "messages", "stream", self.token_limit} & set(self.extra_body)):
+            problems.append(f"extra_body: {', '.join(taken)} is set by the engine itself")
+        if problems:
+            raise ValueError("\n".join(problems))
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What the replies depend on; nothing secret, and not how fast they are asked for."""
+        url = httpx.URL(self.base_url)
+        return {
+            "engine": "openai",
+            "base_url": str(url.copy_with(username=None, password=None)),
+            "model": self.model,
+            **self.media.description(),
+            "temperature": self.temperature,
+            **({"extra_body": dict(self.extra_body)} if self.extra_body else {}),
+        }
+
+    def ask(self, questions: Sequence[Question]) -> Iterator[tuple[str, Reply]]:
+        """Replies as they come, in any order. Closing the iterator drops the requests under way.
+
+        Raises:
+            EndpointError: as many questions in a row as there are requests at once could not reach the server or
+                were refused by it.
+        """
+        # Requests go on while the caller deals with a reply: they run in an event loop of another thread.
+        replies: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
+        with start_blocking_portal() as portal:
+            run = portal.start_task_soon(_Run(self, replies).answer_all, questions)
+            try:
+                while (reply := replies.get()) is not None:
+                    yield reply.key, reply
+                run.result()
+            finally:
+                run.cancel()
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """Why a try failed.
+
+    Attributes:
+        reason: for the reply's `error`.
+        passing: another try may succeed.
+        pause: seconds that the server asks to wait.
+        of_server: every other question would fail like this.
+    """
+
+    reason: str
+    passing: bool
+    pause: float = 0.0
+    of_server: bool = False
+
+
+class _Run:
+    """One call of `ask`: its limits, and how many questions have failed in a row."""
+
+    def __init__(self, endpoint: OpenAIEndpoint, replies: "queue.SimpleQueue[Reply | None]") -> None:
+        self.endpoint = endpoint
+        self.replies = replies
+        self.key = os.environ.get(endpoint.api_key_variable, "").strip()
+        self.failed_in_a_row = 0
+        # Encoded media are large, so only a few questions are between their beginning and their reply.
+        self.begun = anyio.Semaphore(endpoint.concurrency + endpoint.encoders)
+        self.encoding = anyio.CapacityLimiter(endpoint.encoders)
+        self.sending = anyio.Semaphore(endpoint.concurrency)
+
+    async def answer_all(self, questions: Sequence[Question]) -> None:
+        """Puts a reply per question, then None; also when it raises."""
+        client = httpx.AsyncClient(
+            base_url=self.endpoint.base_url,
+            headers={"Authorization": f"Bearer {self.key}"} if self.key else {},
+            limits=httpx.Limits(max_connections=self.endpoint.concurrency),
+            timeout=httpx.Timeout(None, connect=_CONNECT),
+        )
+        try:
+            async with client, anyio.create_task_group() as tasks:
+                for question in questions:
+                    await self.begun.acquire()
+                    tasks.start_soon(self._answer, client, question)
+        except BaseExceptionGroup as group:
+            # The first error ends the run. Whatever failed in the same moment would have been next.
+            raise group.exceptions[0] from None
+        finally:
+            self.replies.put(None)
+
+    async def _answer(self, client: httpx.AsyncClient, question: Question) -> None:
+        try:
+            body = await anyio.to_thread.run_sync(self._body, question, limiter=self.encoding)
+            if isinstance(body, Reply):
+                self.replies.put(body)
+                return
+            async with self.sending:
+                self.replies.put(await self._reply(client, question.key, body))
+        finally:
+            self.begun.release()
+
+    def _body(self, question: Question) -> bytes | Reply:
+        """The request, or the reply of a question whose media cannot be read."""
+        endpoint = self.endpoint
+        try:
+            parts = content(question, endpoint.media)
+        except MEDIA_ERRORS as err:
+            return Reply(question.key, "", error=f"{type(err).__name__}: {err}")
+        body = {
+            "model": endpoint.model,
+            "messages": [{"role": "user", "content": parts}],
+            endpoint.token_limit: question.max_new_tokens,
+            **({} if endpoint.temperature is None else {"temperature": endpoint.temperature}),
+            **endpoint.extra_body,
+        }
+        return json.dumps(body).encode()
+
+    async def _reply(self, client: httpx.AsyncClient, key: str, body: bytes) -> Reply:
+        """Tries until there is a reply, or no further try makes sense."""
+        pause = self.endpoint.first_pause
+        for number in range(1, self.endpoint.tries + 1):
+            outcome = await self._try(client, body)
+            if not isinstance(outcome, _Failure):
+                self.failed_in_a_row = 0
+                text, cut = outcome
+                return Reply(key, text, cut=cut)
+            if not outcome.passing or number == self.endpoint.tries:
+                break
+            wait = max(pause * random.uniform(0.5, 1.5), outcome.pause)
+            logger.info("%s: %s; try %d of %d in %.1f s", key, outcome.reason, number + 1, self.endpoint.tries, wait)
+            await anyio.sleep(wait)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        self._count(outcome)
+        tries = f" ({number} tries)" if number > 1 else ""
+        return Reply(key, "", error=self._without_key(outcome.reason) + tries)
+
+    def _count(self, failure: _Failure) -> None:
+        self.failed_in_a_row = self.failed_in_a_row + 1 if failure.of_server else 0
+        if self.failed_in_a_row >= self.endpoint.concurrency:
+            raise EndpointError(
+                f"{self.endpoint.description['base_url']}: {self.failed_in_a_row} questions in a row failed, the last "
+                f"with: {self._without_key(failure.reason)}. Check that the server runs, its address (up to and with "
+                f"/v1), the model's name, and the key in {self.endpoint.api_key_variable}."
+            )
+
+    async def _try(self, client: httpx.AsyncClient, body: bytes) -> tuple[str, bool] | _Failure:
+        """Text and whether it was cut off by the token limit, or the failure."""
+        try:
+            with anyio.fail_after(self.endpoint.timeout):
+                response = await client.post(
+                    "chat/completions", content=body, headers={"Content-Type": "application/json"}
+                )
+        except TimeoutError:
+            return _Failure(f"no reply within {self.endpoint.timeout:g} s", passing=True)
+        except httpx.ConnectError as err:
+            return _Failure(f"no connection: {err}", passing=True, of_server=True)
+        except httpx.ConnectTimeout:
+            return _Failure(f"no connection within {_CONNECT:g} s", passing=True, of_server=True)
+        except httpx.TransportError as err:
+            return _Failure(f"the connection broke: {err or type(err).__name__}", passing=True)
+        if response.status_code != httpx.codes.OK:
+            return _refusal(response)
+        return _read(response)
+
+    def _without_key(self, text: str) -> str:
+        """Servers like to repeat a key that they refuse."""
+        return text.replace(self.key, "***") if self.key else text
+
+
+def _refusal(response: httpx.Response) -> _Failure:
+    """The failure that a status other than 200 stands for."""
+    status = response.status_code
+    reason = f"{status} {response.reason_phrase}".strip()
+    if message := _message(response):
+        reason += f": {message}"
+    passing = status in (httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS) or status >= 500
+    pause = _asked_pause(response.headers.get("Retry-After", "")) if passing else 0.0
+    if pause > _LONGEST_ASKED_PAUSE:
+        return _Failure(f"{reason} (asks to wait for {pause:.0f} s)", passing=False)
+    return _Failure(reason, passing, pause, of_server=status in (401, 403, 404))
+
+
+def _message(response: httpx.Response) -> str:
+    """What the server says is wrong, in whichever of the common forms."""
+    try:
+        found = response.json()
+    except ValueError:
+        found = response.text
+    while isinstance(found, dict) and (inner := next((k for k in ("error", "message", "detail") if k in found), None)):
+        found = found[inner]
+    return (found if isinstance(found, str) else json.dumps(found)).strip()[:500]
+
+
+def _asked_pause(value: str) -> float:
+    """Seconds of a Retry-After header: a number, or a date."""
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        return max(parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
+    except ValueError:
+        return 0.0
+
+
+def _read(response: httpx.Response) -> tuple[str, bool] | _Failure:
+    try:
+        choice = response.json()["choices"][0]
+        message, finish = choice["message"], choice.get("finish_reason")
+        text = message["content"]
+        if text is None:  # a refusal, or a token limit that was reached while thinking
+            text = message.get("refusal") or ""
+        if not isinstance(text, str):
+            raise TypeError("content is no text")
+    except (ValueError, LookupError, TypeError, AttributeError) as err:
+        # A server that is shutting down or a proxy between: worth another try.
+        found = response.text.strip()[:200]
+        return _Failure(f"not a chat completion ({type(err).__name__}: {err}): {found!r}", passing=True)
+    return text, finish == "length"

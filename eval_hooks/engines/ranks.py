@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The processes of a distributed run, as far as asking questions needs them; a single process is a run of one."""
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among `size`. Every method but `first` is a collective: all processes call it, in the same order.
+
+    Attributes:
+        rank: number of this process.
+        size: how many there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @classmethod
+    def of_process_group(cls) -> "Ranks":
+        """Those of torch's process group, if there is one."""
+        import torch.distributed as dist
+
+        if not (dist.is_available() and dist.is_initialized()):
+            return cls()
+        return cls(dist.get_rank(), dist.get_world_size())
+
+    @property
+    def first(self) -> bool:
+        """Whether this process keeps the files and shows the progress."""
+        return self.rank == 0
+
+    def from_first(self, value: T, source: int = 0) -> T:
+        """The `value` of the first process, or of `source`, on every process."""
+        if self.size == 1:
+            return value
+        import torch.distributed as dist
+
+        box = [value]
+        dist.broadcast_object_list(box, src=source)
+        return box[0]
+
+    def all_of(self, value: T) -> list[T]:
+        """The values of all processes, by rank."""
+        if self.size == 1:
+            return [value]
+        import torch.distributed as dist
+
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+
+ALONE = Ranks()
+"""A single process."""

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Letters that stand for options: in marks such as `(B)`, `B:` or `option B`, or alone where only an answer can stand.
+
+`A` and `I` are words too. They are the only letters that any rule treats in a way of its own.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A letter of a text that can only stand for an option.
+
+    Attributes:
+        letter: upper case; not always one of the item's options.
+        start: where the mark starts, its brackets, quotes and label included.
+        end: where it ends.
+        denied: the text says that this option is wrong.
+    """
+
+    letter: str
+    start: int
+    end: int
+    denied: bool = False
+
+
+_LABEL = re.compile(
+    r"(?:\b(?:option|choice|answer|letter|alternative)|选项|选择|选|答案)\s{0,3}[:#]?\s{0,3}\Z", re.IGNORECASE
+)
+_LETTER = re.compile(
+    r"""(?<![A-Za-z0-9_'&.])(?<![A-Za-z0-9]-)
+    (?P<open>[(\[<"']{0,3})(?P<letter>[A-Za-z])(?P<close>[)\]>"']{0,3})
+    (?![A-Za-z0-9_]|'[A-Za-z]|-[A-Za-z0-9]|&\w|\.[A-Za-z])""",
+    re.VERBOSE,
+)
+# What stands before a letter in prose where it answers; before "player B" or "vitamin C" it does not.
+_INTRODUCED = re.compile(
+    r"(?:\A|[\n:;=,/.!?]|[^\x00-\x7f]|(?:\A|\W)(?:is|are|be|was|as|with|to|so|thus|therefore|hence|and|or|nor|not|than|of"
+    r"|options|choices|answers|between|both|either|neither|over|versus|answer|choose|select|pick|chose|selected|picked|say|conclude|for|only|but|that|likely|probably|clearly|definitely|simply|still"
+    r"|just|actually|indeed|leaving|leaves|remains)"
+    r"|(?:\A|\s)-)\s{0,3}\Z",
+    re.IGNORECASE,
+)
+# How a sentence goes on after the letter "A"; after the article, something else follows.
+_GOES_ON = re.compile(
+    r"\s+(?:is|was|are|would|must|should|could|can|cannot|does|seems?|appears?|because|since|as|and|or|nor|but|not|with|due|based"
+    r"|given|represents|corresponds|matches|describes|states|indicates|which|that|therefore|so|rather|instead|over|than)\b"
+)
+_PLACES = {
+    word: place
+    for place, words in enumerate(
+        ("first 1st one 1", "second 2nd two 2", "third 3rd three 3", "fourth 4th four 4", "fifth 5th five 5", "sixth 6th six 6"),
+        start=1,
+    )
+    for word in words.split()
+}  # fmt: skip
+_COUNTED = re.compile(
+    r"\b(?P<ordinal>first|second|third|fourth|fifth|sixth|last|1st|2nd|3rd|[4-6]th) (?:option|choice|alternative)\b"
+    r"|\b(?:option|choice|alternative) (?:number |no\. ?)?#?(?P<cardinal>one|two|three|four|five|six|[1-6])\b(?![.,]\d)",
+    re.IGNORECASE,
+)
+_LIST_MARK = re.compile(r"\s?[:.)\]\-](?:\s|\Z)|\s?[:)]|\s*(?:\n|\Z)")
+_ENDS = re.compile(r"\s*(?:[.,;:!?)\]/\n\"']|\Z|[^\x00-\x7f])")
+
+_CLAUSE_START = re.compile(
+    r"[.;:!?\n]|,(?!\s*(?:or|nor|and)?\s*[(\"']?[A-Z]\b)|\b(?:but|so|therefore|thus|hence|because)\b", re.IGNORECASE
+)
+_DENIED_BEFORE = re.compile(
+    r"\b(?:not|never|neither|nor|cannot|rather than|instead of|unlike|over|versus|vs|than|except"
+    r"|exclud(?:e|es|ed|ing)|eliminat(?:e|es|ed|ing)|rul(?:e|es|ed|ing) out|reject(?:s|ed|ing)?|incorrect|wrong)\b|n't\b",
+    re.IGNORECASE,
+)
+_WRONG = (
+    r"(?:not\b(?! only)|incorrect\b|wrong\b|false\b|ruled out|eliminated|excluded|unlikely|less likely|impossible|invalid"
+    r"|inaccurate|irrelevant|inconsistent|contradict)"
+)
+_DENIED_AFTER = re.compile(
+    rf"[^.;:!?\n]{{0,60}}?(?:\b(?:is|are|was|can|could|would|must|should|does|do|did|seems?|appears?|be)(?:n't\b|\s+(?:be\s+|clearly\s+"
+    rf"|also\s+|therefore\s+|to be\s+|definitely\s+|likely\s+)?{_WRONG})|\bcannot\b)",
+    re.IGNORECASE,
+)
+_LISTED = re.compile(r"(?:^|(?<=[.;!?]))[ \t]*(?:[(\[]([A-Z])[)\]]|([A-Z])\s?[:.)])(?=\s|$)", re.MULTILINE)
+# A line of a list that judges its option: "A: left - this does not match."
+_DENIED_LINE = re.compile(
+    r"[^\n]{0,300}?\b(?:incorrect|not correct|wrong|ruled out|eliminated|not applicable|not (?:the )?(?:correct|right|best|accurate"
+    r"|supported|valid|possible|consistent|plausible|likely|true)|unlikely|(?:does|do|did)(?:n't| not) (?:match|apply|fit|align|correspond))\b",
+    re.IGNORECASE,
+)
+_JOINT = re.compile(
+    r"\s*(?:[,/&+|]|,?\s*\b(?:and|or|nor|as well as|and/or)\b)?\s*(?:both|either|options?|choices?)?\s*", re.IGNORECASE
+)
+_CLAUSE_OF_REASON = re.compile(r"\b(?:because|since|as|where|which|that|while|and|but|so)\b", re.IGNORECASE)
+
+
+def spell_out(text: str, letters: Sequence[str], ordinals_only: bool) -> str:
+    """The text with "the second option" and "option two" replaced by "option B".
+
+    Args:
+        text: plain text.
+        letters: the item's, in order.
+        ordinals_only: leave "option 2" alone, where options are numbers.
+    """
+
+    def named(match: re.Match[str]) -> str:
+        word = match["ordinal"] or match["cardinal"]
+        place = len(letters) if word.lower() == "last" else _PLACES.get(word.lower(), 0)
+        if not 1 <= place <= len(letters) or (ordinals_only and match["cardinal"]):
+            return match.group()
+        return f"option {letters[place - 1]}"
+
+    return _COUNTED.sub(named, text)
+
+
+def marks(text: str) -> list[Mark]:
+    """All marks of a text, in order."""
+    found = [match for match in _LETTER.finditer(text)]
+    result = []
+    for i, match in enumerate(found):
+        start = _mark_start(text, match)
+        if start is None:
+            continue
+        limit = found[i + 1].start() if i + 1 < len(found) else len(text)
+        denied = _is_denied(text, start, match.end(), limit)
+        result.append(Mark(match["letter"].upper(), start, match.end(), denied))
+    return _share_denial(text, result)
+
+
+def _share_denial(text: str, found: list[Mark]) -> list[Mark]:
+    """In "A, B and D are wrong" what is said of D is said of all."""
+    for i in range(len(found) - 2, -1, -1):
+        mark, after = found[i], found[i + 1]
+        if after.denied and not mark.denied and _JOINT.fullmatch(text, mark.end, after.start):
+            found[i] = replace(mark, denied=True)
+    return found
+
+
+def joined(text: str, found: Sequence[Mark]) -> list[Mark]:
+    """The marks that are joined to the first one: three of "A, B or C", one of "A. The car ..."."""
+    group = list(found[:1])
+    for mark in found[1:]:
+        if not _JOINT.fullmatch(text, group[-1].end, mark.start):
+            break
+        group.append(mark)
+    return group
+
+
+def leading_mark(text: str) -> Mark | None:
+    """The mark that a text begins with."""
+    first = next(iter(marks(text[:400])), None)
+    return first if first and not text[: first.start].strip(" \"'([") else None
+
+
+def line_letters(text: str) -> list[str]:
+    """The letters that begin lines or sentences like the marks of a list."""
+    return [match[1] or match[2] for match in _LISTED.finditer(text)]
+
+
+def _mark_start(text: str, match: re.Match[str]) -> int | None:
+    """Where the mark around a letter starts; None if the letter is just a letter."""
+    before, letter = text[max(0, match.start() - 16) : match.start()], match["letter"]
+    bracketed = match["open"].strip("\"'") and match["close"].strip("\"'")
+    labelled = _LABEL.search(before)
+    start = match.start() - len(labelled.group()) if labelled else match.start()
+    end = match.end("letter")
+    if bracketed or (labelled and (letter.isupper() or _ENDS.match(text, end))):
+        return start
+    introduced = match.start() == 0 or match["open"] or _INTRODUCED.search(before)
+    if not introduced:
+        return None
+    if letter.islower():  # "b" alone, "b)", "the answer is b."
+        alone = _ENDS.match(text, end) and (letter not in "ai" or _LIST_MARK.match(text, end) or match["close"])
+        return start if alone else None
+    if letter == "I" and not _ENDS.match(text, end):
+        return None
+    if letter == "A" and not (_ENDS.match(text, end) or _GOES_ON.match(text, end)):
+        return None
+    return start
+
+
+def _is_denied(text: str, start: int, end: int, limit: int) -> bool:
+    """Whether the clause before a mark, or what is said of it after, says that it is wrong."""
+    before = text[max(0, start - 80) : start]
+    clause = _CLAUSE_START.split(before)[-1]
+    if _DENIED_BEFORE.search(clause or ""):
+        return True
+    after = text[end:limit]
+    reason = _CLAUSE_OF_REASON.search(after)
+    if _DENIED_AFTER.match(after[: reason.start()] if reason else after):
+        return True
+    at_line_start = not text[:start].rpartition("\n")[2].strip()
+    return bool(at_line_start and _DENIED_LINE.match(text, end, limit))

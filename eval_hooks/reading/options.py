@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The options of an item, prepared once for all replies to it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from .numbers import Quantity, quantity_of
+from .text import plain
+from .words import NEGATORS, key_words, words_of
+
+
+_YES_NO = (("yes",), ("no",))
+_UNDETERMINED = re.compile(
+    r"not (?:enough|sufficient)|insufficient|not sure|unsure|unclear|unknown|undetermined|can(?:no|')?t (?:be )?"
+    r"(?:determined?|tell|say|told|answer)|cannot (?:be )?(?:determined?|tell|answer|say)|impossible to|not possible to",
+    re.IGNORECASE,
+)
+_NONE = re.compile(r"\W*(?:none|neither|nothing)(?: of (?:the )?[a-z]+(?: [a-z]+)?)?\W*\Z", re.IGNORECASE)
+_ABSENT = re.compile(r"\W*(?:there (?:is|are|was|were) )?(?:no|not any)\b", re.IGNORECASE)
+_LONGEST_TEXT = 1_000
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option.
+
+    Attributes:
+        letter: its letter.
+        text: its text as `key` gives it.
+        exact: its words.
+        keys: those that tell it from others; none for a number, and for "yes" and "no", which are also words of prose.
+        merged_keys: the same, with one word for each motion.
+        own: of these, those that no other option has.
+        quantity: the number that it is.
+    """
+
+    letter: str
+    text: str
+    exact: tuple[str, ...]
+    keys: tuple[str, ...]
+    merged_keys: tuple[str, ...]
+    own: frozenset[str]
+    quantity: Quantity | None
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of one item.
+
+    Attributes:
+        first: letter -> the first letter with the very same value. Options of equal value are one answer, and the
+            benchmarks count the first as right.
+        distinct: one option for each value, in order.
+        undetermined: letters of options such as "not enough information".
+        none: letters of options such as "none of the above".
+        absent: letters of options such as "no dog there".
+    """
+
+    first: Mapping[str, str]
+    distinct: tuple[Option, ...]
+    undetermined: tuple[str, ...]
+    none: tuple[str, ...]
+    absent: tuple[str, ...]
+
+    @property
+    def numeric(self) -> bool:
+        """Whether any option is a number."""
+        return any(option.quantity for option in self.distinct)
+
+
+def key(text: str) -> str:
+    """A text without case, markup and surrounding marks."""
+    return " ".join(plain(text).lower().strip(" \n.,;:!?\"'()[]-").split())
+
+
+def prepare(options: Mapping[str, Any]) -> Options:
+    """The options of an item, from its mapping of letters to values.
+
+    Raises:
+        ValueError: a letter is not one of A to Z.
+    """
+    return _prepare(tuple((letter, "" if value is None else str(value)) for letter, value in options.items()))
+
+
+@lru_cache(maxsize=4096)
+def _prepare(items: tuple[tuple[str, str], ...]) -> Options:
+    wrong = [letter for letter, _ in items if not (len(letter) == 1 and "A" <= letter <= "Z")]
+    if wrong:
+        raise ValueError(f"Options have the letters A to Z, but here are {wrong}.")
+    first: dict[str, str] = {}
+    seen: dict[str, str] = {}
+    for letter, text in items:
+        first[letter] = seen.setdefault(text, letter)
+    texts = {letter: text for letter, text in items if first[letter] == letter}
+    read = {letter: plain(text)[:_LONGEST_TEXT] for letter, text in texts.items()}
+    words = {letter: words_of(text) for letter, text in read.items()}
+    merged = {letter: words_of(text, merge_synonyms=True) for letter, text in read.items()}
+    exact = {letter: tuple(word.text for word in words[letter]) for letter in texts}
+    quantity = {letter: quantity_of(text) for letter, text in texts.items()}
+    worded = [letter for letter in texts if quantity[letter] is None and exact[letter] not in _YES_NO]
+    keys = {letter: key_words(words[letter]) if letter in worded else () for letter in texts}
+    merged_keys = {letter: key_words(merged[letter]) if letter in worded else () for letter in texts}
+    distinct = []
+    for letter, text in texts.items():
+        others = {word for other in texts if other != letter for word in merged_keys[other]}
+        own = frozenset() if NEGATORS.intersection(exact[letter]) else frozenset(merged_keys[letter]) - others
+        distinct.append(
+            Option(letter, key(text), exact[letter], keys[letter], merged_keys[letter], own, quantity[letter])
+        )
+    return Options(
+        first=first,
+        distinct=tuple(distinct),
+        undetermined=tuple(letter for letter, text in texts.items() if _UNDETERMINED.search(text)),
+        none=tuple(letter for letter, text in texts.items() if _NONE.match(text)),
+        absent=tuple(letter for letter, text in texts.items() if _ABSENT.match(text)),
+    )

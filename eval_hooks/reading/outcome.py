@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a reading is, and the closed set of ways in which it can end."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+LETTER, FINAL, OPTION, VALUE = "letter", "final", "option", "value"
+EMPTY, UNREAD, AMBIGUOUS, REFUSED = "empty", "unread", "ambiguous", "refused"
+
+READ = (LETTER, FINAL, OPTION, VALUE)
+"""How an answer was read.
+
+letter: the reply is a letter, begins with one, or ends on one.
+final: a phrase announces the answer ("the final answer is ...", "option B is correct", `\\boxed{B}`).
+option: the reply, or its conclusion, names one option in words.
+value: it gives the number that one option is.
+"""
+NOT_READ = (EMPTY, UNREAD, AMBIGUOUS, REFUSED)
+"""Why nothing was read.
+
+empty: there is no text.
+unread: nothing in it names an option; so too if it is cut off before it does, or names a letter that no option has.
+ambiguous: it settles on several options.
+refused: it says that it cannot answer, or that no option is right, and no option says so.
+"""
+How = Literal["letter", "final", "option", "value", "empty", "unread", "ambiguous", "refused"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a reply chooses.
+
+    Attributes:
+        letter: the chosen option's; None: none was read.
+        how: how it was read (one of `READ`), or why not (one of `NOT_READ`).
+    """
+
+    letter: str | None
+    how: How
+
+
+@dataclass(frozen=True)
+class NumberReading:
+    """The number that a reply gives.
+
+    Attributes:
+        value: without its unit; None: none was read.
+        how: as in `Reading`; "value" or "final" where a number was read.
+    """
+
+    value: float | None
+    how: How

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A reply as plain text: bounded, folded to simple characters, without markup, and cut into sentences."""
+
+import re
+import unicodedata
+
+
+HEAD, TAIL = 4_000, 8_000
+"""Characters read of a reply that is longer than both together. Answers stand at the ends of a reply."""
+
+REVISION = re.compile(
+    r"\b(?:wait\b|hold on|on second thought|scratch that|let me (?:re-?)(?:check|consider|think|evaluate|examine)"
+    r"|i made (?:a mistake|an error)|i was wrong|correction\b|upon (?:re-?examination|further reflection))",
+    re.IGNORECASE,
+)
+"""Where a writer changes its mind."""
+
+# What a tag closes, everything before it is thought. `◁think▷` is how some templates write it.
+_THOUGHT_ENDS = ("</think>", "</thinking>", "</thought>", "</reasoning>", "◁/think▷", "<|channel|>final<|message|>")
+_THOUGHT_STARTS = ("<think>", "<thinking>", "<thought>", "<reasoning>", "◁think▷")
+_ANSWER_TAG = re.compile(r"<(?:final_?)?answer>(.*?)(?:</|\Z)", re.IGNORECASE | re.DOTALL)
+
+# `<|im_end|>`, `</s>`, `<final>`: names of tags. `<obj_1>` is a word of the benchmarks, `<B>` may be an answer.
+_TAG = re.compile(r"<\|[^<>|]{1,40}\|>|</?(?:[bisupq]|[a-z][a-z_]{1,20}) ?/?>")
+_NOT_APPLICABLE = re.compile(r"\bN\s?/\s?A\b")
+_BOXED = re.compile(r"\\(?:f|frame)?box(?:ed)?\b")
+_LATEX_COMMAND = re.compile(
+    r"\\(?:text|math|operator)[a-z]{0,12}\b|\\[,;:!()\[\]]|\\(?:quad|left|right)\b(?=\s*[({\[|.\\])"
+)
+_TEMPLATE = re.compile(r"\$\{?LETTER\}?\$?(?:\s*[=:])?|\bLETTER\s*[=:]")
+_LINE_PREFIX = re.compile(r"^[ \t]*(?:[#>•·▪●◦+-]+[ \t]+)+", re.MULTILINE)
+_EMPHASIS = re.compile(r"(?<![A-Za-z0-9])_{1,3}(?=\S)|(?<=\S)_{1,3}(?![A-Za-z0-9])")
+_DROPPED = str.maketrans({"*": "", "`": "", "$": "", "\\": " ", "{": " ", "}": " "})
+# The full stop of a list mark ("A. left" at the start of a line or after a colon) ends no sentence, nor does a decimal's.
+_SENTENCE_END = re.compile(
+    r"(?<!\A[A-Za-z])(?<!\n[A-Za-z])(?<![:;,(][A-Za-z])(?<![:;,(] [A-Za-z])[.!?]+[\"')\]]*(?=\s|\Z)|\n+"
+)
+
+
+class _Fold(dict[int, str]):
+    """Character -> its plain form, found when first met. One character at a time: normalising a whole string
+    takes quadratic time on long runs of combining marks."""
+
+    _SIMPLE = {
+        **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u00b4", "'"),
+        **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb\u300c\u300d\u300e\u300f\u300a\u300b", '"'),
+        **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2192\u21d2", "-"),
+        **dict.fromkeys("\u3010\u3014\u27e8", "("),
+        **dict.fromkeys("\u3011\u3015\u27e9", ")"),
+        "\u3002": ". ", "\u3001": ",", "\n": "\n", "\t": " ", "\r": "\n", "\u2028": "\n", "\u2029": "\n",
+        "\u25c1": "<", "\u25b7": ">",
+    }  # fmt: skip
+
+    def __missing__(self, code: int) -> str:
+        char = chr(code)
+        plain = self._SIMPLE.get(char)
+        if plain is None and unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Mn", "Me"):
+            plain = ""  # controls, direction marks, lone surrogates, combining marks
+        if plain is None and 0x1F170 <= code <= 0x1F189:
+            plain = chr(ord("A") + code - 0x1F170)
+        if plain is None:
+            plain = unicodedata.normalize("NFKC", char)
+            plain = plain if len(plain) <= 3 else char
+            plain = "".join(self._SIMPLE.get(c, c) for c in plain)
+        self[code] = plain
+        return plain
+
+
+_FOLD = _Fold()
+
+
+def plain(reply: str) -> str:
+    """The part of a reply that answers, as plain text.
+
+    What a closing tag marks as thought is dropped, unless nothing follows it. Of a very long reply, its head and
+    tail are kept. Full-width, circled and styled characters become simple ones, marks of direction, control characters
+    and lone surrogates vanish, and so does the markup of Markdown, HTML and LaTeX; `\\boxed{}` becomes `Answer:`.
+
+    Args:
+        reply: any text.
+
+    Returns:
+        At most about `HEAD + TAIL` characters.
+    """
+    text = _bounded(_without_thought(reply)).translate(_FOLD)
+    text = _bounded(text)
+    tagged = _ANSWER_TAG.findall(text)
+    if tagged and tagged[-1].strip():
+        text = tagged[-1]
+    text = _TAG.sub(" ", text)
+    text = _BOXED.sub("\nAnswer: ", text)
+    text = _LATEX_COMMAND.sub(" ", text)
+    text = _TEMPLATE.sub("", text)
+    text = _NOT_APPLICABLE.sub("not applicable", text)
+    text = text.translate(_DROPPED)
+    text = _EMPHASIS.sub("", text)
+    return _LINE_PREFIX.sub("", text).strip()
+
+
+def _without_thought(reply: str) -> str:
+    for end in _THOUGHT_ENDS:
+        thought, found, answer = reply.rpartition(end)
+        if found and answer.strip():
+            return answer
+    return reply
+
+
+def is_thought_only(reply: str) -> bool:
+    """Whether a reply opens a thought that it never closes."""
+    start = reply.lstrip()[:16].lower()
+    return start.startswith(_THOUGHT_STARTS) and not any(end in reply for end in _THOUGHT_ENDS)
+
+
+def _bounded(text: str) -> str:
+    return text if len(text) <= HEAD + TAIL else f"{text[:HEAD]}\n{text[-TAIL:]}"
+
+
+def is_blank(text: str) -> bool:
+    """Whether a plain text has no letter and no digit."""
+    return not any(map(str.isalnum, text))
+
+
+def end_of_sentence(text: str, start: int) -> int:
+    """Where the sentence that covers `start` ends."""
+    found = _SENTENCE_END.search(text, start)
+    return found.start() if found else len(text)
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences and lines of a plain text, in order, without their final marks."""
+    return [piece for piece in map(str.strip, _SENTENCE_END.split(text)) if piece]
+
+
+def is_cut(text: str) -> bool:
+    """Whether a long text stops in the middle of a sentence, as at a token limit."""
+    return len(text) > 300 and text[-1] not in ".!?)]\"':"

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The words of options and sentences: which options a sentence names, and which of them it denies."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+
+NUMBER_WORDS = {
+    word: str(number)
+    for number, words in enumerate(
+        ("zero", "one once", "two twice", "three thrice", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
+         "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty")
+    )
+    for word in words.split()
+}  # fmt: skip
+"""Words for small numbers -> digits."""
+
+# Spellings of one and the same word.
+_SPELLINGS = {
+    **NUMBER_WORDS,
+    **{f"{way}ward{s}": way for way in ("up", "down", "left", "right") for s in ("", "s")},
+    **{f"{way}wards": f"{way}ward" for way in ("to", "for", "back", "in", "out", "side")},
+    "farther": "further", "never": "not", "cannot": "not",
+}  # fmt: skip
+# Different words for one motion. They count only where a sentence names no option by its own words.
+_SYNONYMS = (
+    (
+        re.compile(
+            r"\b(?:not (?:\w+ )?mov(?:e|es|ed|ing)(?! (?:closer|further|farther|away|towards?|to)\b)|no (?:\w+ )?movement|stationary|motionless|still"
+            r"|(?:stay|remain|stand)(?:s|ed|ing)? (?:in (?:the same |its )?(?:place|position|spot|location)|still))\b"
+        ),
+        "unmoving",
+    ),
+    (re.compile(r"\b(?:clos(?:e|er)|near(?:er)?|approach(?:es|ed|ing)?)\b"), "toward"),
+    (re.compile(r"\b(?:further|farther|reced(?:e|es|ed|ing))\b"), "away"),
+)
+# Words that do not tell options apart: an option is still named where they differ or are missing.
+_FUNCTION_WORDS = frozenset(
+    "a an the of to in on at by with into onto for is are was were be been being am it its he she they them his her "
+    "their there this that these those do does did doing has have had having will would can could may might shall "
+    "video image scene frame picture visible present shown side direction way time times as and".split()
+)
+_LIGHT_VERBS = frozenset("mov go com get head travel becom".split())  # as stems
+NEGATORS = frozenset("not no neither nor without".split())
+_CLAUSE_WORDS = frozenset(
+    "but however although though while whereas instead because since which so thus hence".split()
+)
+_ARTICLES = frozenset("a an the".split())
+_GAP = 2
+"""Words that may stand between two words of an option."""
+
+_WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+|[,;:()\"]|-(?=\s)")
+_REWRITES = (
+    (re.compile(r"\b(?:counter|anti)[ -]?clock-?wise\b"), "counterclockwise"),
+    (re.compile(r"\bu-turn"), "uturn"),
+    (re.compile(r"\b(?:ca|wo|do|does|did|is|are|was|were|has|have|had|could|would|should)n'?t\b"), "not"),
+    (re.compile(r"'(?:s|re|ve|ll|d|m)?\b"), " "),
+    (re.compile(r"\b(?:rather than|instead of|as opposed to|other than|unlike)\b"), "not"),
+    (re.compile(r"\b(?:no doubt|no question|not only|not just|not merely)\b"), " "),
+)
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word of a sentence.
+
+    Attributes:
+        text: lower case, in its canonical spelling; numbers in digits.
+        stem: without inflection.
+        clause: number of the clause it stands in.
+    """
+
+    text: str
+    stem: str
+    clause: int
+
+
+@dataclass(frozen=True)
+class Mention:
+    """Words of a sentence that name an option.
+
+    Attributes:
+        option: position of the option.
+        words: positions of the words.
+        denied: the sentence says that it is not so.
+    """
+
+    option: int
+    words: frozenset[int]
+    denied: bool
+
+
+def words_of(text: str, merge_synonyms: bool = False) -> list[Word]:
+    """The words of a text, articles left out.
+
+    Args:
+        text: any.
+        merge_synonyms: one word for each motion: "moves closer to" and "approaches" become "toward".
+    """
+    text = text.lower()
+    for pattern, replacement in _REWRITES + (_SYNONYMS if merge_synonyms else ()):
+        text = pattern.sub(replacement, text)
+    found: list[Word] = []
+    clause = 0
+    for token in _WORD.findall(text):
+        if not token[0].isalnum():
+            clause += 1
+        elif token not in _ARTICLES:
+            clause += token in _CLAUSE_WORDS
+            spelled = _SPELLINGS.get(token, token)
+            if not (merge_synonyms and found and found[-1].text == spelled):  # "closer towards"
+                found.append(Word(spelled, stem(spelled), clause))
+    return found
+
+
+@lru_cache(maxsize=4096)
+def stem(word: str) -> str:
+    """A word without its English inflection; only good for comparing two words."""
+    if len(word) <= 3 or not word.isalpha():
+        return word
+    for ending in ("ing", "ed", "es", "s", "e"):
+        if word.endswith(ending) and len(word) - len(ending) >= 2 and not word.endswith("ss"):
+            word = word[: -len(ending)]
+            break
+    return word[:-1] if len(word) > 3 and word[-1] == word[-2] else word
+
+
+def key_words(words: Sequence[Word]) -> tuple[str, ...]:
+    """The stems that tell an option from others; all of its words where nothing would be left."""
+    kept = [word.stem for word in words if word.text not in _FUNCTION_WORDS]
+    if not any(word.text in NEGATORS for word in words):
+        kept = [stem for stem in kept if stem not in _LIGHT_VERBS] or kept
+    if not kept or all(stem in NEGATORS for stem in kept):
+        kept = [word.stem for word in words]
+    return tuple(kept)
+
+
+def mentions(sentence: Sequence[Word], options: Sequence[tuple[str, ...]]) -> list[Mention]:
+    """The options that a sentence names, in the order of their last words.
+
+    A name inside a longer one is none: "left" in "left and up" does not name the option "left".
+
+    Args:
+        sentence: its words.
+        options: key words of each option; empty: such an option is never named.
+    """
+    content = [(i, word.stem) for i, word in enumerate(sentence) if word.text not in _FUNCTION_WORDS]
+    stems = [stem for _, stem in content]
+    known = frozenset(stems)
+    spans = []
+    for number, keys in enumerate(options):
+        if not keys or not known.issuperset(keys):
+            continue
+        for start, first in enumerate(stems):
+            if first == keys[0] and (positions := _follow(stems, start, keys)):
+                spans.append((number, frozenset(content[i][0] for i in positions)))
+    longest = [(number, span) for number, span in spans if not any(span < other for _, other in spans)]
+    found = [Mention(number, span, is_denied(sentence, span)) for number, span in longest]
+    return sorted(found, key=lambda mention: max(mention.words))
+
+
+def _follow(stems: Sequence[str], start: int, keys: Sequence[str]) -> list[int] | None:
+    """Positions of the key words in order from `start`, with at most `_GAP` others between two of them."""
+    positions = [start]
+    for key in keys[1:]:
+        window = range(positions[-1] + 1, min(positions[-1] + 2 + _GAP, len(stems)))
+        position = next((i for i in window if stems[i] == key), None)
+        if position is None:
+            return None
+        positions.append(position)
+    return positions
+
+
+def is_denied(sentence: Sequence[Word], span: frozenset[int]) -> bool:
+    """Whether a negation that is no part of the name precedes it in its clause."""
+    first = min(span)
+    clause = sentence[first].clause
+    for i in range(first - 1, -1, -1):
+        if sentence[i].clause != clause:
+            return False
+        if sentence[i].text in NEGATORS and i not in span:
+            return True
+    return False

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Benchmarks through an engine: `OUT/<benchmark>/replies.jsonl` grows as replies come, then the scores are written.
+
+A run that was killed and is started again asks only what is missing.
+"""
+
+import contextlib
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from .arguments import EvalConfigError, Evaluation, metric_keys, parse_p4d_eval
+from .engines import Engine
+from .engines.ranks import ALONE, Ranks
+from .questions import Questionnaire
+from .replies import Reply, ReplyFile
+from .scoring import Result, score_replies
+
+
+logger = logging.getLogger(__name__)
+
+REPLIES = "replies.jsonl"
+
+
+def run_benchmarks(
+    questionnaires: Sequence[Questionnaire],
+    engine: Engine,
+    out: str | Path,
+    *,
+    ranks: Ranks = ALONE,
+    fresh: bool = False,
+    progress: bool = True,
+) -> list[Result]:
+    """Asks, scores and writes benchmark after benchmark. All processes of a distributed run call it.
+
+    Args:
+        questionnaires: what is asked.
+        engine: answers.
+        out: a folder for each benchmark is made in it.
+        ranks: processes that ask; the first one writes.
+        fresh: remove replies that are there, because they are another model's, instead of going on with them.
+        progress: show a bar with the time that is left.
+
+    Returns:
+        The results, in the order of the questionnaires; none on processes that do not write.
+
+    Raises:
+        ReplyFileError: replies that are there were made with other settings.
+    """
+    results = []
+    for questionnaire in questionnaires:
+        folder = Path(out) / questionnaire.benchmark.name
+        if fresh and ranks.first:
+            (folder / REPLIES).unlink(missing_ok=True)
+        replies = ask(questionnaire, engine, folder, ranks=ranks, progress=progress)
+        if ranks.first:
+            result = score(questionnaire, replies, settings_of(questionnaire, engine))
+            result.write(folder)
+            logger.info("%s: %s", result.title, result.answered)
+            results.append(result)
+    return results
+
+
+def ask(
+    questionnaire: Questionnaire, engine: Engine, folder: Path, *, ranks: Ranks = ALONE, progress: bool = True
+) -> Mapping[str, Reply]:
+    """Asks what `folder` has no reply to yet, and keeps each reply as it comes; returns all replies so far.
+
+    On processes that do not write, the result is empty.
+    """
+    file = ReplyFile.open(folder / REPLIES, settings_of(questionnaire, engine)) if ranks.first else None
+    done = ranks.from_first(set(file.done) if file else None)
+    questions = [question for question in questionnaire.questions if question.key not in done]
+    bar = tqdm(
+        desc=questionnaire.benchmark.title,
+        total=len(questionnaire.questions),
+        initial=len(questionnaire.questions) - len(questions),
+        unit="question",
+        disable=not (progress and ranks.first),
+    )
+    with bar, contextlib.closing(engine.ask(questions)) as replies:
+        for _, reply in replies:
+            if file is not None:
+                file.append(reply)
+            bar.update()
+    return {} if file is None else file.replies
+
+
+def score(questionnaire: Questionnaire, replies: Mapping[str, Reply], settings: Mapping[str, Any]) -> Result:
+    """Both readings of all questions."""
+    return score_replies(
+        questionnaire.benchmark,
+        questionnaire.data,
+        replies,
+        style=questionnaire.style,
+        limit=questionnaire.limit,
+        seed=questionnaire.seed,
+        settings=settings,
+    )
+
+
+def settings_of(questionnaire: Questionnaire, engine: Engine) -> dict[str, Any]:
+    """What replies depend on: the first line of their file."""
+    return {**questionnaire.settings, "engine": dict(engine.description)}
+
+
+def metrics_of(questionnaires: Sequence[Questionnaire], results: Sequence[Result]) -> dict[str, float]:
+    """The columns of results under the keys that the host logs; those that no question counts for are left out."""
+    return {
+        key: result.columns[reading][column].value
+        for questionnaire, result in zip(questionnaires, results, strict=True)
+        for (reading, column), key in metric_keys(questionnaire).items()
+    }
+
+
+def run_with_host(recipe: Mapping[str, Any], out: str | Path | None = None, progress: bool = True) -> list[Result]:
+    """Evaluates the model of a recipe in this process; several share the work with `llamafactory-cli train` instead.
+
+    Args:
+        recipe: with a `p4d_eval:` block, and the keys that the host loads a model by. Keys of training are not used.
+        out: folder; None: the block's `out`.
+        progress: show a bar.
+
+    Raises:
+        EvalConfigError: everything that is wrong with the block, before a model is loaded.
+        ReplyFileError: replies that are there were made with other settings.
+    """
+    evaluation = parse_p4d_eval(recipe.get("p4d_eval"), recipe)
+    folder = _out(evaluation, out)
+    from .engines.load import load_host_engine  # the host is imported only now that the data is known to be fine
+
+    engine = load_host_engine(recipe, evaluation.options.batch_size, evaluation.options.workers)
+    return run_benchmarks(evaluation.questionnaires, engine, folder, progress=progress)
+
+
+def run_with_engine(
+    block: Mapping[str, Any], engine: Engine, out: str | Path | None = None, progress: bool = True
+) -> list[Result]:
+    """The same with an engine that is there already, such as a server's.
+
+    Args:
+        block: as under `p4d_eval:`; `batch_size` and `workers` are the engine's own business here.
+        engine: answers.
+        out: folder; None: the block's `out`.
+        progress: show a bar.
+    """
+    evaluation = parse_p4d_eval(block, {})
+    return run_benchmarks(evaluation.questionnaires, engine, _out(evaluation, out), progress=progress)
+
+
+def _out(evaluation: Evaluation, out: str | Path | None) -> Path:
+    chosen = evaluation.options.out if out is None else out
+    if chosen is None:
+        raise EvalConfigError.from_problems(["p4d_eval.out: missing: where replies and scores are written"])
+    return Path(chosen)

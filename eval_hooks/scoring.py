@@ -1,0 +1,364 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From replies to results: both readings of every item, official columns with intervals, and what was counted."""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rgpt4d_plugin._version import __version__
+
+from .benchmarks.base import READINGS, Benchmark, BenchmarkData, Item, Score
+from .replies import Reply
+from .stats import REPLICATES, Bootstrap, Column, interval, learn_columns
+
+
+SCORES = "scores.jsonl"
+RESULT = "result.json"
+
+COUNTS = ("missing", "error", "cut", "empty", "unread", "ambiguous", "refused", "fallback", "no_gold")
+"""What is always counted; an item may count in several. missing: no reply. error: the engine failed. cut: ended by the
+token limit. empty, unread, ambiguous, refused: why the strict reader read nothing. fallback: the published scorer drew
+a random letter, or took a default. no_gold: the item has no right answer."""
+
+
+class ScoringError(ValueError):
+    """Replies do not belong to the benchmark's items. Names them."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One item of the denominator: a line of `scores.jsonl`.
+
+    Attributes:
+        key: `Benchmark.key`.
+        category: `Benchmark.category`.
+        group: `Benchmark.group`.
+        counts_for: official columns in whose denominator it is.
+        question: the prompt, as asked.
+        options: letter -> text; None for a numeric question.
+        gold: the right letter or number; None if the item has none.
+        reply: as the model wrote it; None if there is none.
+        official: in [0, 1].
+        strict: in [0, 1].
+        parsed: what the strict reader read.
+        how: how, or why nothing: `answers.Reading.how`, or "missing", or "error".
+        official_parsed: what the published scorer read.
+        fallback: the published scorer drew a random letter, or took a default.
+        columns: scores of further readings of the benchmark's own.
+        cut: the reply was ended by the token limit.
+        error: why the engine failed.
+    """
+
+    key: str
+    category: str
+    group: str
+    counts_for: tuple[str, ...]
+    question: str
+    options: Mapping[str, str] | None
+    gold: str | None
+    reply: str | None
+    official: float
+    strict: float
+    parsed: str | None
+    how: str
+    official_parsed: str | None = None
+    fallback: bool = False
+    columns: Mapping[str, float] = field(default_factory=dict)
+    cut: bool = False
+    error: str | None = None
+
+    def score(self, reading: str) -> float:
+        """The score under "official", "strict" or a further reading, in [0, 1]."""
+        if reading in READINGS:
+            return getattr(self, reading)
+        return self.columns.get(reading, 0.0)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One official column under one reading, in percent.
+
+    Attributes:
+        value: None where the official scorer gives no number.
+        low: end of the 95 % interval; None where there is none.
+        high: the other end.
+        items: how many items count for it.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    items: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """All that is known of one run on one benchmark: `result.json`, and `scores.jsonl` for the rows.
+
+    Attributes:
+        benchmark: its name.
+        title: its name in papers.
+        revision: of the data.
+        folder: where the data was.
+        notes: of the loader, for a reader of the report.
+        style: prompt style.
+        available: items in the folder.
+        limit: size of the sample; None: all items.
+        seed: of the sample.
+        items: the denominator.
+        fingerprint: of the denominator's keys; equal exactly for the same items.
+        counts: see `COUNTS`.
+        rules: how each column follows from its items: see `stats.Rule`.
+        columns: reading -> column -> estimate; readings are official, strict, and further ones of the benchmark.
+        settings: what the replies were made with.
+        scored_with: version of this package.
+        rows: one an item, in the published order.
+    """
+
+    benchmark: str
+    title: str
+    revision: str
+    folder: str
+    notes: tuple[str, ...]
+    style: str
+    available: int
+    limit: int | None
+    seed: int
+    items: int
+    fingerprint: str
+    counts: Mapping[str, int]
+    rules: Mapping[str, str | None]
+    columns: Mapping[str, Mapping[str, Estimate]]
+    settings: Mapping[str, Any]
+    scored_with: str
+    rows: Sequence[Row] = field(repr=False)
+
+    @property
+    def answered(self) -> str:
+        """The denominator in a sentence: "1,416 of 1,419 answered; 3 missing count as wrong"."""
+        missing, failed = self.counts["missing"], self.counts["error"]
+        wrong = [f"{n:,} {what}" for n, what in ((missing, "missing"), (failed, "failed")) if n]
+        sentence = f"{self.items - missing - failed:,} of {self.items:,} answered"
+        if not wrong:
+            return sentence
+        return f"{sentence}; {' and '.join(wrong)} count{'s' if missing + failed == 1 else ''} as wrong"
+
+    def scores(self, reading: str) -> list[float]:
+        """Of all rows, in [0, 1]."""
+        return [row.score(reading) for row in self.rows]
+
+    def bootstrap(self) -> Bootstrap:
+        """Resamples these rows."""
+        columns = [
+            Column(name, np.array([name in row.counts_for for row in self.rows], dtype=bool), rule)
+            for name, rule in self.rules.items()
+        ]
+        return Bootstrap(columns, [row.category for row in self.rows], [row.group for row in self.rows])
+
+    def write(self, folder: str | Path) -> Path:
+        """Writes both files into a folder, each at once, and returns the folder."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        # A row is flat, so that `vars` does what `dataclasses.asdict` does in ten times the time.
+        _replace(folder / SCORES, "".join(json.dumps(vars(row)) + "\n" for row in self.rows))
+        head = {name: value for name, value in vars(self).items() if name not in ("rows", "columns")}
+        head["columns"] = {r: {c: asdict(e) for c, e in columns.items()} for r, columns in self.columns.items()}
+        _replace(folder / RESULT, json.dumps(head, indent=1) + "\n")
+        return folder
+
+    @classmethod
+    def read(cls, folder: str | Path) -> "Result":
+        """Reads what `write` wrote.
+
+        Raises:
+            ScoringError: a file is missing or is not what `write` writes.
+        """
+        folder = Path(folder)
+        try:
+            head = json.loads((folder / RESULT).read_bytes())
+            rows = [_row(line) for line in (folder / SCORES).read_bytes().splitlines()]
+            head["columns"] = {
+                reading: {name: Estimate(**estimate) for name, estimate in columns.items()}
+                for reading, columns in head["columns"].items()
+            }
+            head["notes"] = tuple(head["notes"])
+            result = cls(**head, rows=rows)
+        except FileNotFoundError as err:
+            raise ScoringError(f"{err.filename} is missing. Write it with `rgpt4d eval score`.") from err
+        except (ValueError, KeyError, TypeError, AttributeError) as err:
+            raise ScoringError(f"{folder}: {RESULT} or {SCORES} is broken ({err}). Score again.") from err
+        if len(rows) != result.items:
+            raise ScoringError(f"{folder}: {len(rows)} rows in {SCORES}, but {result.items} items in {RESULT}.")
+        return result
+
+
+def sample(benchmark: Benchmark, items: Sequence[Item], limit: int | None = None, seed: int = 0) -> list[Item]:
+    """The same `limit` items everywhere: those whose SHA-256 of "seed:key" is smallest, in the published order.
+
+    The choice depends on nothing but seed and keys: not on the order of the items, and a sample of 100 lies within
+    that of 200.
+
+    Args:
+        benchmark: gives the keys.
+        items: all items.
+        limit: how many; None: all of them.
+        seed: another seed, another sample.
+
+    Raises:
+        ScoringError: there are not as many items.
+    """
+    if limit is None:
+        return list(items)
+    if not 1 <= limit <= len(items):
+        raise ScoringError(f"limit is {limit}, but {benchmark.title} has {len(items):,} items here.")
+    digests = [hashlib.sha256(f"{seed}:{benchmark.key(item)}".encode()).digest() for item in items]
+    chosen = set(sorted(range(len(items)), key=digests.__getitem__)[:limit])
+    return [item for index, item in enumerate(items) if index in chosen]
+
+
+def fingerprint(keys: Iterable[str]) -> str:
+    """Sixteen hex digits that are equal for the same set of keys."""
+    return hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()[:16]
+
+
+def score_replies(
+    benchmark: Benchmark,
+    data: BenchmarkData,
+    replies: Mapping[str, Reply],
+    *,
+    style: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    replicates: int = REPLICATES,
+) -> Result:
+    """Scores what was answered; what was not counts as wrong.
+
+    Args:
+        benchmark: reads and aggregates.
+        data: its checked folder.
+        replies: key -> reply; those to items outside the sample are left out.
+        style: prompt style; None: the benchmark's default.
+        limit: score the fixed sample of this size; None: all items.
+        seed: of the sample.
+        settings: what the replies were made with, for the report.
+        replicates: of the bootstrap.
+
+    Raises:
+        ScoringError: replies to items which the benchmark does not have, or a limit beyond its items.
+        ValueError: unknown style.
+    """
+    style = benchmark.style(style)
+    known = {benchmark.key(item) for item in data.items}
+    if foreign := [key for key in replies if key not in known]:
+        raise ScoringError(
+            f"{len(foreign):,} of {len(replies):,} replies are to items that {benchmark.title} in {data.folder} does "
+            f"not have, e.g. {some(foreign)}. Its keys look like {some(known)}."
+        )
+    items = sample(benchmark, data.items, limit, seed)
+    columns = learn_columns(benchmark, items)
+    rows = [
+        _score(benchmark, item, replies.get(benchmark.key(item)), style, [c.name for c in columns if c.members[index]])
+        for index, item in enumerate(items)
+    ]
+    readings = [*READINGS, *dict.fromkeys(name for row in rows for name in row.columns)]
+    scores = np.array([[row.score(reading) for reading in readings] for row in rows])
+    bootstrap = Bootstrap(columns, [row.category for row in rows], [row.group for row in rows])
+    drawn = bootstrap.replicates(scores, replicates)
+    estimates = {}
+    for r, reading in enumerate(readings):
+        values = benchmark.aggregate(items, scores[:, r].tolist())
+        estimates[reading] = {
+            column.name: _estimate(values[column.name], drawn[:, r, c], int(column.members.sum()))
+            for c, column in enumerate(columns)
+        }
+    return Result(
+        benchmark=benchmark.name,
+        title=benchmark.title,
+        revision=data.revision,
+        folder=str(Path(data.folder).absolute()),
+        notes=tuple(data.notes),
+        style=style,
+        available=len(data.items),
+        limit=limit,
+        seed=seed,
+        items=len(items),
+        fingerprint=fingerprint(row.key for row in rows),
+        counts=_counts(rows),
+        rules={column.name: column.rule for column in columns},
+        columns=estimates,
+        settings=json.loads(json.dumps(dict(settings or {}))),
+        scored_with=__version__,
+        rows=rows,
+    )
+
+
+def some(keys: Iterable[str], n: int = 3) -> str:
+    """A few keys for a message, the smallest first."""
+    keys = sorted(keys)
+    return ", ".join(map(repr, keys[:n])) + (", ..." if len(keys) > n else "")
+
+
+def _score(benchmark: Benchmark, item: Item, reply: Reply | None, style: str, counts_for: Sequence[str]) -> Row:
+    if reply is None:
+        score = Score(0.0, 0.0, None, "missing")
+    elif reply.error is not None:
+        score = Score(0.0, 0.0, None, "error")
+    else:
+        score = benchmark.score(item, reply.text, style)
+    options = benchmark.options(item)
+    return Row(
+        key=benchmark.key(item),
+        category=benchmark.category(item),
+        group=benchmark.group(item),
+        counts_for=tuple(counts_for),
+        question=benchmark.prompt(item, style),
+        options=None if options is None else {letter: str(value) for letter, value in options.items()},
+        gold=benchmark.gold(item),
+        reply=None if reply is None else reply.text,
+        official=float(score.official),
+        strict=float(score.strict),
+        parsed=score.parsed,
+        how=score.how,
+        official_parsed=score.official_parsed,
+        fallback=score.fallback,
+        columns={name: float(value) for name, value in score.columns.items()},
+        cut=reply is not None and reply.cut,
+        error=None if reply is None else reply.error,
+    )
+
+
+def _counts(rows: Sequence[Row]) -> dict[str, int]:
+    counts = dict.fromkeys(COUNTS, 0)
+    for row in rows:
+        if row.how in counts:
+            counts[row.how] += 1
+        counts["cut"] += row.cut
+        counts["fallback"] += row.fallback
+        counts["no_gold"] += row.gold is None
+    return counts
+
+
+def _estimate(value: float, drawn: np.ndarray, items: int) -> Estimate:
+    ends = interval(drawn)
+    value = float(value)
+    return Estimate(None if math.isnan(value) else value, ends.low, ends.high, items)
+
+
+def _row(line: bytes) -> Row:
+    record = json.loads(line)
+    record["counts_for"] = tuple(record["counts_for"])
+    return Row(**record)
+
+
+def _replace(path: Path, text: str) -> None:
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How sure a number is: bootstrap intervals, and paired comparison of two runs on the same items.
+
+Questions about one video are not independent, so what is drawn anew is whole groups (`Benchmark.group`), with
+replacement and as many as there are. Every replicate computes all columns, of both readings and of all runs, from the
+same draw; a difference is taken within a replicate. Intervals are percentile intervals.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from .benchmarks.base import Benchmark, Item
+
+
+REPLICATES = 10_000
+LEVEL = 0.95
+
+Rule = Literal["items", "categories"]
+"""How a column follows from the scores of its items: their mean, or the mean of the means of their categories."""
+
+_CHUNK = 1_000  # replicates at a time, which bounds memory
+_ROUNDING = 0.006  # percent: some official scorers round to two decimals, or divide by N + 1e-6
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a column is the mean of.
+
+    Attributes:
+        name: as in `Benchmark.columns`.
+        members: (N,) bool, the items that count.
+        rule: None if the column follows neither rule; it then has no interval.
+    """
+
+    name: str
+    members: np.ndarray
+    rule: Rule | None
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Percentile interval, in percent (or percentage points); both None where there is nothing to resample."""
+
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A paired comparison.
+
+    Attributes:
+        value: B - A, percentage points, on the items themselves.
+        interval: of B - A.
+        p: two-sided: twice the share of replicates on the smaller side of zero, zero counted on both sides and one
+            replicate added to each, so never 0. None without an interval.
+    """
+
+    value: float
+    interval: Interval
+    p: float | None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """McNemar's four counts; an item is right when it scores more than half."""
+
+    both: int
+    only_a: int
+    only_b: int
+    neither: int
+
+
+def learn_columns(benchmark: Benchmark, items: Sequence[Item]) -> list[Column]:
+    """What the columns of `benchmark.aggregate` are means of.
+
+    The bootstrap needs the columns of ten thousand resamples. Instead of calling the official function as often, this
+    finds the rule of every column, on resamples with random scores.
+
+    Args:
+        benchmark: says which columns an item counts in.
+        items: not empty.
+
+    Returns:
+        Every column that `aggregate` gives for these items, in its order.
+    """
+    counts_for = [benchmark.columns_of(item) for item in items]
+    categories = np.unique([benchmark.category(item) for item in items], return_inverse=True)[1]
+    names = list(benchmark.aggregate(items, [0.0] * len(items)))
+    members = {name: np.array([name in own for own in counts_for], dtype=bool) for name in names}
+    fits: dict[str, list[Rule]] = {name: ["items", "categories"] for name in names}
+
+    generator = np.random.default_rng(0)
+    for trial in range(4):
+        drawn = np.arange(len(items)) if trial == 0 else generator.integers(0, len(items), len(items))
+        scores = generator.integers(0, 2, len(items)).astype(float)
+        official = benchmark.aggregate([items[i] for i in drawn], scores.tolist())
+        for name in names:
+            mask = members[name][drawn]
+            if mask.any():
+                means = {
+                    "items": scores[mask].mean(),
+                    "categories": _mean_of_means(scores[mask], categories[drawn][mask]),
+                }
+                fits[name] = [rule for rule in fits[name] if abs(100 * means[rule] - official[name]) < _ROUNDING]
+    return [Column(name, members[name], next(iter(fits[name]), None)) for name in names]
+
+
+def _mean_of_means(scores: np.ndarray, categories: np.ndarray) -> float:
+    return float(np.mean([scores[categories == category].mean() for category in np.unique(categories)]))
+
+
+class Bootstrap:
+    """Replicates of the columns of one list of items.
+
+    Args:
+        columns: of these items.
+        categories: of each item.
+        groups: of each item, what is resampled.
+    """
+
+    def __init__(self, columns: Sequence[Column], categories: Sequence[str], groups: Sequence[str]) -> None:
+        self.names = [column.name for column in columns]
+        names, self._group = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+        self._groups = len(names)
+        # A cell is a set of items whose scores are averaged; a column is the mean of its cells.
+        categories = np.asarray(categories, dtype=str)
+        cells, self._cells = [], []
+        for column in columns:
+            if column.rule == "items":
+                masks = [column.members]
+            elif column.rule == "categories":
+                masks = [column.members & (categories == name) for name in np.unique(categories[column.members])]
+            else:
+                masks = []
+            self._cells.append(range(len(cells), len(cells) + len(masks)))
+            cells += masks
+        self._masks = np.array(cells, dtype=float).reshape(len(cells), len(self._group)).T
+
+    def replicates(self, scores: np.ndarray, n: int = REPLICATES, seed: int = 0) -> np.ndarray:
+        """Columns of `n` resamples, in percent, nan where a resample holds no item of a column.
+
+        Args:
+            scores: (N items, R readings), in [0, 1]; all readings see the same resamples.
+            n: number of replicates.
+            seed: same seed, same replicates.
+
+        Returns:
+            (n, R, columns).
+        """
+        items, readings = scores.shape
+        cells = self._masks.shape[1]
+        sums = np.zeros((self._groups, readings, cells))
+        np.add.at(sums, self._group, scores[:, :, None] * self._masks[:, None, :])
+        counts = np.zeros((self._groups, cells))
+        np.add.at(counts, self._group, self._masks)
+
+        generator = np.random.default_rng(seed)
+        result = np.full((n, readings, len(self.names)), np.nan)
+        for start in range(0, n, _CHUNK):
+            rows = min(_CHUNK, n - start)
+            drawn = generator.integers(0, self._groups, (rows, self._groups))
+            drawn += np.arange(rows)[:, None] * self._groups
+            weights = (
+                np.bincount(drawn.ravel(), minlength=rows * self._groups).reshape(rows, self._groups).astype(float)
+            )
+            total = (weights @ sums.reshape(self._groups, -1)).reshape(rows, readings, cells)
+            number = (weights @ counts)[:, None, :]
+            with np.errstate(invalid="ignore"):
+                means = 100 * total / number
+            for column, own in enumerate(self._cells):
+                present = np.isfinite(means[:, :, own])
+                with np.errstate(invalid="ignore"):
+                    result[start : start + rows, :, column] = np.where(present, means[:, :, own], 0.0).sum(-1) / (
+                        present.sum(-1)
+                    )
+        return result
+
+
+def interval(values: np.ndarray, level: float = LEVEL) -> Interval:
+    """Percentile interval of the replicates of one column; those without an item of the column do not count."""
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return Interval(None, None)
+    low, high = np.quantile(values, ((1 - level) / 2, (1 + level) / 2))
+    return Interval(float(low), float(high))
+
+
+def difference(value: float, a: np.ndarray, b: np.ndarray) -> Difference:
+    """Compares two runs in one column.
+
+    Args:
+        value: B - A on the items themselves.
+        a: replicates of run A.
+        b: replicates of run B, from the same draws.
+    """
+    # Sums of the same scores in another order differ in the last bits, which must not count as a difference.
+    differences = np.round(b - a, 9)
+    differences = differences[np.isfinite(differences)]
+    if not differences.size:
+        return Difference(value, Interval(None, None), None)
+    smaller = min((differences <= 0).sum(), (differences >= 0).sum())
+    p = min(1.0, 2 * (1 + int(smaller)) / (1 + differences.size))
+    return Difference(value, interval(differences), p)
+
+
+def agreement(a: Sequence[float], b: Sequence[float]) -> Agreement:
+    """Counts the items that both runs, one of them, or none have right."""
+    right_a, right_b = np.asarray(a) > 0.5, np.asarray(b) > 0.5
+    return Agreement(
+        int((right_a & right_b).sum()),
+        int((right_a & ~right_b).sum()),
+        int((~right_a & right_b).sum()),
+        int((~right_a & ~right_b).sum()),
+    )

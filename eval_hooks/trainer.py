@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trainer's side of evaluation: benchmarks as part of `Trainer.evaluate`, whose numbers choose the best model.
+
+Every process answers its share of the questions with the model that is being trained. Nothing of the training changes:
+no weight, no random number, no order of the data.
+"""
+
+import contextlib
+import functools
+import random
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers.integrations import is_deepspeed_zero3_enabled
+
+from rgpt4d_plugin.trainers.mixin import P4DTrainerMixin, reload_weights
+
+from .arguments import Evaluation
+from .engines.host import HostEngine
+from .engines.ranks import Ranks
+from .run import metrics_of, run_benchmarks
+
+
+@dataclass(frozen=True)
+class BenchmarkRun:
+    """What a trainer evaluates.
+
+    Attributes:
+        evaluation: the checked block.
+        out: folder for replies, scores and reports.
+        description: of the model that is loaded.
+    """
+
+    evaluation: Evaluation
+    out: Path
+    description: Mapping[str, Any]
+
+
+class BenchmarkTrainerMixin:
+    """Put in front of a Trainer class of the host.
+
+    Args:
+        p4d_eval: what is evaluated. Trainer arguments must be given by keyword.
+    """
+
+    def __init__(self, *args: Any, p4d_eval: BenchmarkRun, **kwargs: Any) -> None:
+        self._p4d_eval = p4d_eval
+        collator = kwargs["data_collator"]
+        self._p4d_eval_parts = {
+            "tokenizer": collator.tokenizer,
+            "processor": collator.processor,
+            "template": collator.template,
+            "dtype": collator.compute_dtype,
+        }
+        self._p4d_eval_latest: tuple[int, dict[str, float]] | None = None
+        self._p4d_eval_alone = kwargs.get("eval_dataset") is None
+        if self._p4d_eval_alone:
+            # Nothing to compute a loss on. The host's evaluation then is the benchmarks alone: its loop ends at once,
+            # but has put the model into place and mode.
+            kwargs["eval_dataset"] = []
+        super().__init__(*args, **kwargs)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        # With records of its own the host's evaluation draws what it draws without the plugin.
+        with _same_random_numbers(self.args.device) if self._p4d_eval_alone else contextlib.nullcontext():
+            return super().evaluate(*args, **kwargs)
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        output = super().evaluation_loop(*args, **kwargs)
+        every = self._p4d_eval.evaluation.options.every
+        due = not self.is_in_train or (every is not None and self.state.global_step % every == 0)
+        if kwargs.get("metric_key_prefix", "eval") != "eval" or not due:
+            return output
+        with _same_random_numbers(self.args.device):
+            metrics, asked = self._p4d_run_benchmarks()
+        output.metrics.update(metrics)
+        # With nothing else evaluated the host's `eval_samples_per_second` is of questions.
+        return output._replace(num_samples=asked) if self._p4d_eval_alone else output
+
+    def _p4d_run_benchmarks(self) -> tuple[dict[str, float], int]:
+        """The columns, and how many questions were asked for them."""
+        evaluation, out, step = self._p4d_eval.evaluation, self._p4d_eval.out, self.state.global_step
+        ranks = Ranks.of_process_group()
+        if self.is_in_train:
+            folder = out / f"step-{step}"
+        elif not self.args.do_train:
+            folder = out
+        else:
+            folder = out / "final"
+            step = self._p4d_step_of_weights()
+            if self._p4d_eval_latest is not None and self._p4d_eval_latest[0] == step:
+                # The last evaluation in training was of these very weights.
+                if ranks.first:
+                    shutil.copytree(out / f"step-{step}", folder, dirs_exist_ok=True)
+                return dict(self._p4d_eval_latest[1]), 0
+        trained = {"trained_steps": step} if self.args.do_train else {}
+        engine = HostEngine(
+            self.model,
+            **self._p4d_eval_parts,
+            description={**self._p4d_eval.description, **trained},
+            batch_size=evaluation.options.batch_size,
+            workers=evaluation.options.workers,
+            device=self.args.device,
+            ranks=ranks,
+            synced=is_deepspeed_zero3_enabled(),
+            autocast=self.accelerator.autocast,
+        )
+        results = run_benchmarks(
+            evaluation.questionnaires,
+            engine,
+            folder,
+            ranks=ranks,
+            fresh=self.args.do_train,  # replies in the folder are those of a run before
+            progress=not self.args.disable_tqdm,
+        )
+        metrics = ranks.from_first(metrics_of(evaluation.questionnaires, results) if ranks.first else None)
+        self._p4d_eval_latest = (step, metrics)
+        return dict(metrics), sum(len(questionnaire.questions) for questionnaire in evaluation.questionnaires)
+
+    def _p4d_step_of_weights(self) -> int:
+        """The training step whose weights the model has, after training."""
+        best = self.state.best_global_step if self.args.load_best_model_at_end else None
+        return self.state.global_step if best is None else best
+
+    def _load_best_model(self) -> None:
+        whole = not (self.is_deepspeed_enabled or self.is_fsdp_enabled or hasattr(self.model, "peft_config"))
+        if whole and not isinstance(self, P4DTrainerMixin):
+            reload_weights(self.model, self.state.best_model_checkpoint)
+        else:
+            super()._load_best_model()
+
+
+@functools.cache
+def with_benchmarks(trainer: type) -> type:
+    """The subclass of a trainer class that evaluates benchmarks too."""
+    return type(f"Benchmark{trainer.__name__}", (BenchmarkTrainerMixin, trainer), {})
+
+
+@contextlib.contextmanager
+def _same_random_numbers(device: torch.device) -> Iterator[None]:
+    """Puts the random generators that training draws from back to where they were."""
+    of_python, of_numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield
+    random.setstate(of_python)
+    np.random.set_state(of_numpy)

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`rgpt4d eval`: the parser, which imports nothing heavy, and the calls."""
+
+import argparse
+
+
+# The keys of eval_hooks.benchmarks.BENCHMARKS, which is too slow to import just for help.
+BENCHMARKS = ("r4d_bench", "sti_bench", "vlm4d", "vsti_bench", "sat", "omnispatial", "mmsi_bench")
+
+
+def add_eval(commands: argparse._SubParsersAction) -> None:
+    """Adds `eval run`, `eval score` and `eval report`."""
+    parser = commands.add_parser(
+        "eval",
+        help="ask, score and report spatial and 4D benchmarks",
+        description="Seven benchmarks in their published layouts, two readings of every reply (the published scorer's "
+        "and a strict one), intervals, and reports. Example: rgpt4d eval score --help",
+    )
+    steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
+    _add_score(steps)
+    _add_report(steps)
+
+
+def _add_score(steps: argparse._SubParsersAction) -> None:
+    score = steps.add_parser(
+        "score",
+        help="score a file of replies, offline",
+        description="Scores replies from anywhere: what `rgpt4d eval run` wrote, LLaMA-Factory's "
+        "generated_predictions.jsonl, samples of lmms-eval's --log_samples, output of an OpenAI or vLLM batch, or "
+        'plain lines {"key": ..., "reply": ...}; the format is seen from the fields. Every item of the benchmark, or '
+        "of the sample, is in the denominator: a missing reply counts as wrong. Writes OUT/BENCHMARK/scores.jsonl and "
+        "result.json. "
+        "Example: rgpt4d eval score --benchmark r4d_bench --data data/R4D-Bench --replies "
+        "saves/predict/generated_predictions.jsonl --frames 16 --out runs/mine",
+    )
+    score.add_argument("--benchmark", required=True, choices=BENCHMARKS, metavar="NAME", help=", ".join(BENCHMARKS))
+    score.add_argument("--data", required=True, metavar="DIR", help="the benchmark's folder, as published")
+    score.add_argument("--replies", required=True, metavar="FILE", help="JSON lines")
+    score.add_argument("--out", required=True, metavar="DIR", help="the run's folder; one for each benchmark is in it")
+    score.add_argument(
+        "--limit",
+        type=int,
+        metavar="N",
+        help="score a fixed sample of N items, the same everywhere: those whose hash of seed and key is smallest "
+        "(default: what the file was asked, or all)",
+    )
+    score.add_argument("--seed", type=int, metavar="S", help="of the sample (default: the file's, or 0)")
+    score.add_argument("--style", help="prompt style that was asked with (default: the file's, or the benchmark's)")
+    score.add_argument("--model", metavar="NAME", help="what answered, for the report, if the file does not say")
+    score.add_argument("--frames", type=int, metavar="N", help="frames a video, for the report, if it does not say")
+    score.set_defaults(run=_score, command="eval score")
+
+
+def _add_report(steps: argparse._SubParsersAction) -> None:
+    report = steps.add_parser(
+        "report",
+        help="write a page of one run, or a comparison of several",
+        description="Writes OUT/report.md, OUT/report.html, which needs no file beside it, and OUT/pictures. One run: "
+        "the columns of all its benchmarks with intervals, beside published numbers. Two or more: differences to the "
+        "first, with intervals and p-values, on the same items only. "
+        "Example: rgpt4d eval report runs/base runs/p4d --out runs/comparison",
+    )
+    report.add_argument("runs", nargs="+", metavar="RUN", help="folder that `run` or `score` wrote to with --out")
+    report.add_argument("--out", required=True, metavar="DIR", help="folder to write; may be the run's")
+    report.set_defaults(run=_report, command="eval report")
+
+
+def _score(arguments: argparse.Namespace) -> None:
+    from rgpt4d_plugin.eval_hooks.commands import run_score
+
+    run_score(arguments)
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from rgpt4d_plugin.eval_hooks.commands import run_report
+
+    run_report(arguments)

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`rgpt4d_qwen3_vl`: Qwen3-VL with timestamp positional encoding."""
+
+from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
+
+from .timestamp_encoding import TimestampedGridProcessor, TimestampedModel
+
+
+class RGPT4DQwen3VLConfig(Qwen3VLConfig):
+    """The base's configuration and that of the encoding, see `timestamp_encoding`."""
+
+    model_type = "rgpt4d_qwen3_vl"
+    _auto_class = "AutoConfig"
+
+    tpe_scale: float = 1.0
+    tpe_base: float = 10000.0
+
+
+class RGPT4DQwen3VLForConditionalGeneration(TimestampedModel, Qwen3VLForConditionalGeneration):
+    """The base, with an encoding of time added to its video tokens."""
+
+    config_class = RGPT4DQwen3VLConfig
+
+
+class RGPT4DQwen3VLProcessor(TimestampedGridProcessor, Qwen3VLProcessor):
+    """The base's processor, which also returns `video_timestamps`."""

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TRL's SFT trainer with distillation, for those who train without LLaMA-Factory.
+
+    trainer = P4DSFTTrainer(
+        "Qwen/Qwen2.5-VL-3B-Instruct",
+        args=SFTConfig(output_dir="saves/p4d", max_length=None),
+        train_dataset=dataset,                                   # see trl_records for its format
+        peft_config=LoraConfig(target_modules="all-linear"),     # or none
+        p4d={"teacher": {"checkpoint": "checkpoints/l4p.ckpt"}, "frames": 16},
+    )
+    trainer.train()
+
+Written for trl 0.24.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from datasets import IterableDataset
+from peft import PeftConfig, PeftModel
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
+from trl import SFTConfig, SFTTrainer
+from trl.models.utils import prepare_peft_model
+
+from rgpt4d_plugin.arguments import P4DConfigError, parse_p4d
+from rgpt4d_plugin.regions.shown import Sampling
+from rgpt4d_plugin.trainers.mixin import P4DTrainerMixin
+from rgpt4d_plugin.trainers.run import P4DRun
+from rgpt4d_plugin.trainers.trl_collator import P4DVisionCollator
+from rgpt4d_plugin.trainers.trl_records import COLUMNS
+
+
+__all__ = ["P4DSFTTrainer", "P4DVisionCollator", "Sampling", "VideoSFTTrainer"]
+
+
+class VideoSFTTrainer(SFTTrainer):
+    """`trl.SFTTrainer` on records with videos: plain SFT on what `P4DSFTTrainer` is shown, to compare with.
+
+    Args:
+        model: as for `SFTTrainer`.
+        args: as for `SFTTrainer`. A `max_length` that cuts a video is refused; None is the sensible value.
+        processing_class: the processor; None: the model's own.
+        data_collator: None: a `P4DVisionCollator` by the other arguments.
+        sampling: which frames of a video are shown, and how large; for the default collator.
+        **kwargs: as for `SFTTrainer`.
+    """
+
+    def __init__(
+        self,
+        model: str | PreTrainedModel | PeftModel,
+        args: SFTConfig | None = None,
+        data_collator: Any = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        processing_class: ProcessorMixin | None = None,
+        *,
+        sampling: Sampling | None = None,
+        **kwargs: Any,
+    ) -> None:
+        args = args if args is not None else _default_args(model)
+        processing_class = processing_class or AutoProcessor.from_pretrained(_name(model))
+        if data_collator is None:
+            data_collator = _collator(args, processing_class, sampling=sampling or Sampling())
+        if isinstance(train_dataset, IterableDataset) and args.accelerator_config.dispatch_batches is None:
+            # By default one process reads for all and cuts batches along their first axis; that of pixels is another.
+            args.accelerator_config.dispatch_batches = False
+        super().__init__(model, args, data_collator, train_dataset, eval_dataset, processing_class, **kwargs)
+
+    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        return dataset  # the collator does all of it; TRL does the same for datasets of images
+
+    def _set_signature_columns_if_needed(self) -> None:
+        if self._signature_columns is None:
+            self._signature_columns = list(COLUMNS)
+
+
+class P4DSFTTrainer(P4DTrainerMixin, VideoSFTTrainer):
+    """`trl.SFTTrainer` whose loss has the P4D terms (arXiv 2512.17012).
+
+    Args:
+        model: name or path, or a model; its family must be a supported one.
+        args: as for `SFTTrainer`; None: its defaults.
+        data_collator: None: a `P4DVisionCollator` by the other arguments. Another one puts a `DistillBatch` under
+            `p4d` into every batch.
+        train_dataset: conversational records, see `trl_records`.
+        eval_dataset: the same.
+        processing_class: the processor; None: the model's own.
+        p4d: what stands under `p4d:` in a recipe.
+        peft_config: as for `SFTTrainer`.
+        sampling: which frames of a video are shown, and how large; `p4d.frames` says how many where it is given.
+        **kwargs: as for `SFTTrainer`.
+
+    Raises:
+        P4DConfigError: with every problem of the block.
+        UnsupportedFamilyError: the model is of no supported family.
+        L4PCheckpointError: the teacher's file cannot be used.
+    """
+
+    _tag_names = ["trl", "sft", "p4d"]
+
+    def __init__(
+        self,
+        model: str | PreTrainedModel | PeftModel,
+        args: SFTConfig | None = None,
+        data_collator: Any = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        processing_class: ProcessorMixin | None = None,
+        *,
+        p4d: Mapping[str, Any],
+        peft_config: PeftConfig | None = None,
+        sampling: Sampling | None = None,
+        **kwargs: Any,
+    ) -> None:
+        arguments = parse_p4d(p4d)
+        if not arguments.loss.active:
+            raise P4DConfigError.from_problems(
+                ["p4d.loss: every weight is 0, so there is nothing to distil; VideoSFTTrainer is the same without"]
+            )
+        sampling = _with_frames(sampling or Sampling(), arguments.frames)
+        name = _name(model)
+        run = P4DRun.prepare(arguments, AutoConfig.from_pretrained(model) if isinstance(model, str) else model.config)
+
+        args = copy.copy(args) if args is not None else _default_args(model)
+        if args.n_gpu > 1:
+            raise P4DConfigError.from_problems(
+                [f"{args.n_gpu} GPUs, one process: start one process per GPU, with `accelerate launch` or `torchrun`"]
+            )
+        if isinstance(model, str):
+            model = AutoModelForImageTextToText.from_pretrained(model, **(args.model_init_kwargs or {}))
+            args.model_init_kwargs = None  # used, and TRL would warn that they are not
+        if peft_config is not None:
+            # Here rather than in SFTTrainer: the decoder joins the trained model after PEFT has frozen the base.
+            model = prepare_peft_model(model, peft_config, args)
+        processing_class = processing_class or AutoProcessor.from_pretrained(name)
+        if data_collator is None:
+            data_collator = _collator(args, processing_class, p4d=run, sampling=sampling, regions=arguments.regions)
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=data_collator,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            p4d=run,
+            **kwargs,
+        )
+
+
+def _name(model: Any) -> str:
+    return model if isinstance(model, str) else model.config._name_or_path
+
+
+def _default_args(model: Any) -> SFTConfig:
+    """TRL's own, but for `max_length`: 1024 tokens cut almost any video."""
+    return SFTConfig(f"{_name(model).rstrip('/').split('/')[-1]}-SFT", max_length=None)
+
+
+def _collator(args: SFTConfig, processor: ProcessorMixin, **kwargs: Any) -> P4DVisionCollator:
+    return P4DVisionCollator(
+        processor,
+        max_length=args.max_length,
+        completion_only_loss=args.completion_only_loss,
+        pad_to_multiple_of=args.pad_to_multiple_of,
+        **kwargs,
+    )
+
+
+def _with_frames(sampling: Sampling, frames: int | None) -> Sampling:
+    if frames is None:
+        return sampling
+    if sampling.frames not in (None, frames):
+        raise P4DConfigError.from_problems(
+            [f"p4d.frames: {frames} and sampling.frames: {sampling.frames} both choose the frames; remove one"]
+        )
+    return replace(sampling, frames=frames)

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TRL's vision collator, for videos too: frames are decoded once, for the student and for the teacher."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from trl import apply_chat_template
+from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
+
+from rgpt4d_plugin.arguments import RegionArguments
+from rgpt4d_plugin.distill import DistillBatch
+from rgpt4d_plugin.regions.shown import Sampling, ShownClip, processor_media
+from rgpt4d_plugin.students import locate_clips
+from rgpt4d_plugin.trainers.mixin import BATCH_KEY
+from rgpt4d_plugin.trainers.run import P4DRun
+from rgpt4d_plugin.trainers.trl_records import RecordError, ShownRecord, show_record
+
+
+_PER_TOKEN = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
+"""Outputs of a processor with a value per token; those of a completion, which is text, are 0 but for the first two."""
+
+_IGNORED = -100
+
+
+@dataclass
+class P4DVisionCollator(DataCollatorForVisionLanguageModeling):
+    """Collates conversational records with videos, images and regions; see `trl_records` for their format.
+
+    Labels are TRL's: all tokens of `messages`, the completion of `prompt` and `completion`, but for the tokens that
+    stand for frames and images. Those TRL leaves in because it does not know them in general; a video has thousands.
+
+    Attributes:
+        completion_only_loss: None: for records with a completion, as in `SFTConfig`.
+        p4d: the run; None: plain SFT on the same frames, without a `DistillBatch` in the batch.
+        sampling: which frames of a video are shown, and how large.
+        regions: how regions are shown, as `p4d.regions`.
+    """
+
+    completion_only_loss: bool | None = None
+    p4d: P4DRun | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    regions: RegionArguments = field(default_factory=RegionArguments)
+
+    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        records = [show_record(example, self.sampling, self.regions) for example in examples]
+        clips = [clip for record in records for clip in record.clips]
+        batch = self._tokenise(records, clips)
+        if self.p4d is not None:
+            batch[BATCH_KEY] = self._distill_batch(batch, records, clips)
+        return batch
+
+    def _tokenise(self, records: Sequence[ShownRecord], clips: Sequence[ShownClip]) -> dict[str, Any]:
+        """The model's inputs and the labels, padded on the right."""
+        texts = [apply_chat_template(record.conversation, self.processor) for record in records]
+        beginnings = [text["text"] if "text" in text else text["prompt"] for text in texts]
+        # The chat template has written the first token already.
+        inputs = dict(
+            self.processor(
+                text=beginnings,
+                **processor_media([record.images for record in records], clips),
+                padding=True,
+                return_tensors=self.return_tensors,
+                add_special_tokens=False,
+            )
+        )
+        kept = inputs["attention_mask"].bool()
+        columns = {
+            key: [values[row] for values, row in zip(inputs[key], kept, strict=True)]
+            for key in _PER_TOKEN
+            if key in inputs
+        }
+        labels = [ids.masked_fill(torch.isin(ids, self._media_tokens), _IGNORED) for ids in columns["input_ids"]]
+        tokenizer = self.processor.tokenizer
+        for row, text in enumerate(texts):
+            if "completion" not in text:
+                if self.completion_only_loss:
+                    raise RecordError("completion_only_loss needs records with `prompt` and `completion`")
+                continue
+            ids = torch.tensor(tokenizer(text["completion"], add_special_tokens=False)["input_ids"], dtype=torch.long)
+            if self.completion_only_loss is not False:
+                labels[row] = torch.full_like(labels[row], _IGNORED)
+            labels[row] = torch.cat([labels[row], ids])
+            more = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+            for key, values in columns.items():
+                values[row] = torch.cat([values[row], more.get(key, torch.zeros_like(ids))])
+
+        self._check_length(columns["input_ids"], records)
+        for key, values in columns.items():
+            inputs[key] = self._padded(values, tokenizer.pad_token_id if key == "input_ids" else 0)
+        inputs["labels"] = self._padded(labels, _IGNORED)
+        return inputs
+
+    def _distill_batch(
+        self, batch: dict[str, Any], records: Sequence[ShownRecord], clips: Sequence[ShownClip]
+    ) -> DistillBatch:
+        grids = self.p4d.family.video_grids(batch, self.processor)
+        clips_per_row = [len(record.clips) for record in records]
+        return DistillBatch(
+            tokens=locate_clips(batch["input_ids"], self.processor.video_token_id, clips_per_row, grids),
+            frames=[self.p4d.teacher_frames(clip.seen) for clip in clips],
+            timestamps=[clip.seconds for clip in clips],
+        )
+
+    @property
+    def _media_tokens(self) -> torch.Tensor:
+        return torch.tensor([self.processor.image_token_id, self.processor.video_token_id])
+
+    def _check_length(self, rows: Sequence[torch.Tensor], records: Sequence[ShownRecord]) -> None:
+        """Raises RecordError if `max_length` would cut a clip or an image: the model refuses such a batch."""
+        if self.max_length is None:
+            return
+        for ids, record in zip(rows, records, strict=True):
+            if torch.isin(ids[self.max_length :], self._media_tokens).any():
+                what = ", ".join(clip.source for clip in record.clips) or "an image"
+                raise RecordError(
+                    f"max_length={self.max_length} cuts the tokens of {what}: the record has {len(ids)} tokens. Set "
+                    "max_length=None in the SFTConfig, or show fewer or smaller frames (p4d.frames, sampling)"
+                )
+
+    def _padded(self, rows: Sequence[torch.Tensor], value: int) -> torch.Tensor:
+        """(B, L) of rows that are cut at `max_length`."""
+        rows = [row[: self.max_length] for row in rows]
+        length = max(len(row) for row in rows)
+        if self.pad_to_multiple_of is not None:
+            length += -length % self.pad_to_multiple_of
+        return torch.stack([torch.nn.functional.pad(row, (0, length - len(row)), value=value) for row in rows])

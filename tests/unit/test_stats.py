@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Intervals and paired tests, against distributions that can be written down."""
+
+from itertools import product
+from math import comb
+
+import numpy as np
+import pytest
+
+from rgpt4d_plugin.eval_hooks.stats import (
+    Agreement,
+    Bootstrap,
+    Column,
+    Interval,
+    agreement,
+    difference,
+    interval,
+    learn_columns,
+)
+from tests.toy_benchmark import Toy, toy_items
+
+
+def all_items(n: int, rule: str | None = "items") -> list[Column]:
+    return [Column("Overall", np.ones(n, dtype=bool), rule)]
+
+
+def half_right(n: int) -> np.ndarray:
+    return np.repeat([0.0, 1.0], n // 2)[:, None]
+
+
+def binomial_quantile(n: int, q: float) -> int:
+    below = 0.0
+    for k in range(n + 1):
+        below += comb(n, k) / 2**n
+        if below >= q:
+            return k
+    return n
+
+
+def test_single_items_give_the_binomial_interval():
+    """Resampling n right-or-wrong items is drawing from Binomial(n, p); for n = 100, p = 1/2 that is 40 to 60."""
+    assert (binomial_quantile(100, 0.025), binomial_quantile(100, 0.975)) == (40, 60)
+    bootstrap = Bootstrap(all_items(100), ["x"] * 100, [str(i) for i in range(100)])
+    values = bootstrap.replicates(half_right(100))[:, 0, 0]
+    assert interval(values) == Interval(40.0, 60.0)
+    assert values.std() == pytest.approx(5.0, rel=0.03)  # 100 sqrt(p (1 - p) / n); the error of 10,000 draws is 0.7 %
+
+
+def test_questions_about_one_video_are_drawn_together():
+    """Ten questions of one answer on each of ten videos are worth ten questions: Binomial(10, 1/2), 2 to 8 of 10."""
+    assert (binomial_quantile(10, 0.025), binomial_quantile(10, 0.975)) == (2, 8)
+    bootstrap = Bootstrap(all_items(100), ["x"] * 100, [str(i // 10) for i in range(100)])
+    assert interval(bootstrap.replicates(half_right(100))[:, 0, 0]) == Interval(20.0, 80.0)
+
+
+def test_replicates_are_the_27_resamples_of_three_videos():
+    """Videos of 1, 2 and 3 questions: every outcome comes up as often as it should, for both rules."""
+    groups = ["a", "b", "b", "c", "c", "c"]
+    categories = ["x", "x", "y", "y", "x", "y"]
+    scores = np.array([1.0, 0.25, 0.0, 1.0, 0.0, 1.0])
+    columns = [*all_items(6), *all_items(6, "categories"), Column("y", np.array(categories) == "y", "items")]
+    drawn = Bootstrap(columns, categories, groups).replicates(scores[:, None])[:, 0]
+
+    expected: dict[tuple[float, ...], int] = {}
+    for resample in product("abc", repeat=3):
+        chosen = [i for video in resample for i in range(6) if groups[i] == video]
+        of = {kind: [scores[i] for i in chosen if categories[i] == kind] for kind in "xy"}
+        means = [np.mean(own) for own in of.values() if own]
+        outcome = (np.mean(scores[chosen]), np.mean(means), np.mean(of["y"]) if of["y"] else -1)
+        key = tuple(np.round(np.multiply(outcome, 100), 6))
+        expected[key] = expected.get(key, 0) + 1
+    keys, counts = np.unique(np.round(np.where(np.isnan(drawn), -100, drawn), 6), axis=0, return_counts=True)
+    found = dict(zip(map(tuple, keys), counts))
+    assert found.keys() == expected.keys()
+    for key, times in expected.items():
+        # Four standard deviations of a count at the largest of these probabilities: 4 * sqrt(0.25 / 10,000).
+        assert found[key] / 10_000 == pytest.approx(times / 27, abs=0.02)
+
+
+def test_the_same_seed_draws_the_same_and_readings_share_a_draw():
+    bootstrap = Bootstrap(all_items(20), ["x"] * 20, [str(i) for i in range(20)])
+    scores = np.random.default_rng(3).random((20, 1))
+    twice = bootstrap.replicates(np.hstack([scores, scores]), 2500, seed=5)
+    assert twice.shape == (2500, 2, 1)
+    np.testing.assert_array_equal(twice[:, 0], twice[:, 1])
+    np.testing.assert_array_equal(twice, bootstrap.replicates(np.hstack([scores, scores]), 2500, seed=5))
+    # Another width of the product may sum in another order.
+    np.testing.assert_allclose(twice[:, :1], bootstrap.replicates(scores, 2500, seed=5), rtol=1e-12)
+    assert not np.allclose(twice[:, :1], bootstrap.replicates(scores, 2500, seed=6))
+
+
+def test_resamples_without_an_item_of_a_column_do_not_count():
+    """One of two videos holds the column's only item, which is right: a quarter of the draws lack it."""
+    columns = [Column("rare", np.array([True, False]), "items"), Column("none", np.array([False, False]), "items")]
+    drawn = Bootstrap(columns, ["x", "y"], ["a", "b"]).replicates(np.array([[1.0], [0.0]]))[:, 0]
+    assert np.isnan(drawn[:, 0]).mean() == pytest.approx(0.25, abs=0.02)
+    assert interval(drawn[:, 0]) == Interval(100.0, 100.0)
+    assert interval(drawn[:, 1]) == Interval(None, None)
+
+
+def test_a_difference_is_taken_within_a_draw():
+    """B is right wherever A is, and on one item in ten besides: the interval is that of the ten per cent alone."""
+    n = 200
+    a = half_right(n)[:, 0]
+    b = a.copy()
+    b[:20] = 1.0
+    bootstrap = Bootstrap(all_items(n), ["x"] * n, [str(i) for i in range(n)])
+    drawn = bootstrap.replicates(np.stack([a, b], 1))
+    found = difference(10.0, drawn[:, 0, 0], drawn[:, 1, 0])
+    # Binomial(200, 0.1): standard deviation 2.12 points, so about 6 to 14 and never at zero.
+    assert found.interval.low == pytest.approx(6.0, abs=0.51) and found.interval.high == pytest.approx(14.5, abs=0.51)
+    assert found.p == pytest.approx(2 / 10_001)
+    assert interval(drawn[:, 1, 0]).high - interval(drawn[:, 1, 0]).low > 13, "unpaired, it would drown"
+
+
+def test_equal_runs_differ_by_nothing():
+    values = np.linspace(20, 30, 1000)
+    found = difference(0.0, values, values + 1e-13)
+    assert (found.interval, found.p) == (Interval(0.0, 0.0), 1.0)
+    assert difference(0.0, np.full(9, np.nan), np.full(9, np.nan)).p is None
+
+
+def test_the_p_value_by_hand():
+    """Of nine differences two are below and one at zero: (2 + 1 + 1) / 10, twice."""
+    differences = np.array([-2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    assert difference(2.0, np.zeros(9), differences).p == pytest.approx(0.8)
+    assert difference(-2.0, differences, np.zeros(9)).p == pytest.approx(0.8)
+
+
+def test_agreement_counts_more_than_half_as_right():
+    assert agreement([1, 1, 0, 0, 0.5, 0.6], [1, 0, 1, 0, 1.0, 0.9]) == Agreement(2, 1, 2, 1)
+
+
+def test_what_columns_are_means_of_is_learnt_from_the_official_function():
+    items = toy_items(40)
+    columns = {column.name: column for column in learn_columns(Toy(), items)}
+    assert {name: column.rule for name, column in columns.items()} == {
+        "Overall": "items",
+        "left": "items",
+        "right": "items",
+        "Mean of kinds": "categories",
+    }
+    assert {name: int(column.members.sum()) for name, column in columns.items()} == {
+        "Overall": 40,
+        "left": 30,
+        "right": 10,
+        "Mean of kinds": 40,
+    }
+
+
+def test_a_column_that_follows_no_rule_has_no_interval():
+    class Odd(Toy):
+        def aggregate(self, items, scores):
+            return super().aggregate(items, scores) | {"Mean of kinds": 100 * float(np.mean(scores)) ** 2}
+
+    items = toy_items(40)
+    columns = learn_columns(Odd(), items)
+    assert [column.rule for column in columns] == ["items", "items", "items", None]
+    bootstrap = Bootstrap(columns, [item["kind"] for item in items], [item["video"] for item in items])
+    drawn = bootstrap.replicates(np.ones((40, 1)), 50)
+    assert interval(drawn[:, 0, 0]) == Interval(100.0, 100.0)
+    assert interval(drawn[:, 0, 3]) == Interval(None, None)
