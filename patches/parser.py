@@ -104,8 +104,6 @@ def refuse_unsupported(p4d: P4DArguments, model_args: Any, data_args: Any, train
             problems.append(f"{key}: true: not supported together with `p4d:`; remove it")
     if getattr(ft_args, "galore_layerwise", False) or getattr(ft_args, "apollo_layerwise", False):
         problems.append("layer-wise GaLore / APOLLO builds its own optimiser per weight and leaves the decoder out")
-    if training_args.fsdp or _switched_on("ACCELERATE_USE_FSDP"):
-        problems.append("fsdp: not supported together with `p4d:` yet; use DeepSpeed ZeRO-3 (recipes/deepspeed)")
     if p4d.decoder.learning_rate is not None and _deepspeed_optimizer(training_args):
         problems.append(
             "p4d.decoder.learning_rate: the DeepSpeed config brings its own optimizer, which has one learning rate; "

@@ -6,7 +6,7 @@ optimiser and distribution stay the Trainer's.
 """
 
 import os
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from rgpt4d_plugin.arguments import P4DConfigError
 from rgpt4d_plugin.distill import DistillBatch
 from rgpt4d_plugin.trainers.meter import TermMeter
 from rgpt4d_plugin.trainers.run import LOG_KEYS, P4DRun
+from rgpt4d_plugin.trainers.sharded import load_whole_state, whole_state
 from rgpt4d_plugin.trainers.tap import StudentTap
 
 
@@ -50,6 +51,8 @@ class P4DTrainerMixin:
             decoder.to(next(model.parameters()).dtype)
         self._p4d_tap = StudentTap(model, p4d.family, decoder)
         super().__init__(*args, **kwargs)
+        if self.is_fsdp_enabled:
+            self._p4d_adapt_to_fsdp()
 
         # The teacher is no attribute of any module: no optimiser, wrapper or checkpoint ever sees it.
         self._p4d_distiller = self._p4d_tap.distiller = p4d.load_distiller(self.args.device)
@@ -63,6 +66,17 @@ class P4DTrainerMixin:
         self._p4d_learning_rate = arguments.decoder.learning_rate
         self._p4d_global_clips: float | torch.Tensor = 1.0
         self._p4d_left_out = 0
+
+    def _p4d_adapt_to_fsdp(self) -> None:
+        plugin = self.accelerator.state.fsdp_plugin
+        if plugin.fsdp_version == 1 and not plugin.use_orig_params:
+            raise P4DConfigError(
+                "fsdp: with use_orig_params: false the P4D decoder cannot be told from the model's other weights; set "
+                "it to true, or fsdp_version: 2"
+            )
+        # One dtype for all that trains, as FSDP wants it within a shard.
+        model = self._p4d_tap.model
+        self._p4d_tap.decoder.to(next(weight.dtype for weight in model.parameters() if weight.requires_grad))
 
     # Loss
 
@@ -162,22 +176,19 @@ class P4DTrainerMixin:
     # Checkpoints: the decoder is beside the model, not in it
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        with self._p4d_tap.detached():
+        with self._p4d_tap.hidden_in(self.model) if self.is_fsdp_enabled else self._p4d_tap.detached():
             super().save_model(output_dir, _internal_call)
         if _internal_call and not self.args.save_only_model:  # a checkpoint to resume from, not the final model
-            self._p4d_save_decoder(output_dir)
-
-    def _p4d_save_decoder(self, folder: str) -> None:
-        decoder = self._p4d_tap.decoder
-        gathered = nullcontext()
-        if is_deepspeed_zero3_enabled():
-            import deepspeed
-
-            gathered = deepspeed.zero.GatheredParameters(list(decoder.parameters()))
-        with gathered:
+            state = whole_state(self._p4d_tap.decoder, self.model)
             if self.args.should_save:
-                state = {name: tensor.detach().cpu().contiguous() for name, tensor in decoder.state_dict().items()}
-                save_file(state, os.path.join(folder, DECODER_FILE))
+                os.makedirs(output_dir, exist_ok=True)  # FSDP with sharded checkpoints has not saved a model
+                save_file(state, os.path.join(output_dir, DECODER_FILE))
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        # Beside the optimiser's state FSDP writes its own copy of the model, of which `accelerate merge-weights` makes
+        # a checkpoint. FSDP 1 cannot read such a copy without the decoder back; what it saves for use is above.
+        with self._p4d_tap.hidden_in(self.model) if self.accelerator.is_fsdp2 else nullcontext():
+            super()._save_optimizer_and_scheduler(output_dir)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
         path = os.path.join(resume_from_checkpoint, DECODER_FILE)
@@ -185,22 +196,40 @@ class P4DTrainerMixin:
             raise FileNotFoundError(
                 f"cannot resume: {path} is missing; the checkpoint was saved without `p4d:` or with save_only_model"
             )
-        with self._p4d_tap.detached():
+        self._p4d_check_that_fsdp_can_load()
+        with self._p4d_as_saved():
             if self._p4d_is_whole_model():
                 reload_weights(self.model, resume_from_checkpoint)
             else:
                 super()._load_from_checkpoint(resume_from_checkpoint, model)
-        self._p4d_tap.decoder.load_state_dict(load_file(path))
+        load_whole_state(self._p4d_tap.decoder, self.model if model is None else model, load_file(path))
 
     def _load_best_model(self) -> None:
         if self.is_deepspeed_enabled:  # restores its whole engine, the decoder included
             super()._load_best_model()
             return
-        with self._p4d_tap.detached():
+        self._p4d_check_that_fsdp_can_load()
+        with self._p4d_as_saved():
             if self._p4d_is_whole_model() and self.state.best_model_checkpoint is not None:
                 reload_weights(self.model, self.state.best_model_checkpoint)
             else:
                 super()._load_best_model()
+
+    def _p4d_check_that_fsdp_can_load(self) -> None:
+        # accelerate hands the whole adapter to one process and nothing to the others, and PEFT, which knows no shards,
+        # loads nothing and says nothing: training would go on from the initial adapter.
+        if not self.accelerator.is_fsdp2 or isinstance(self.accelerator.unwrap_model(self.model), PreTrainedModel):
+            return
+        if "FULL_STATE_DICT" in str(self.accelerator.state.fsdp_plugin.state_dict_type):
+            raise P4DConfigError(
+                "an adapter cannot be loaded back into FSDP 2 from a checkpoint of whole weights; train with "
+                "fsdp_state_dict_type: SHARDED_STATE_DICT (in the environment FSDP_STATE_DICT_TYPE)"
+            )
+
+    def _p4d_as_saved(self) -> AbstractContextManager[None]:
+        """The model as the checkpoint that is read has it: without the decoder, but for FSDP 1's own."""
+        fsdp1 = self.is_fsdp_enabled and not self.accelerator.is_fsdp2
+        return nullcontext() if fsdp1 else self._p4d_tap.detached()
 
     def _p4d_is_whole_model(self) -> bool:
         """Whether a checkpoint holds the whole model, rather than an adapter or FSDP's shards."""

@@ -31,7 +31,7 @@ class StudentTap:
 
     def __init__(self, model: nn.Module, family: StudentFamily, decoder: LatentDecoder) -> None:
         self.decoder = decoder
-        self._model = model
+        self.model = model
         self._batch: DistillBatch | None = None
         self._latents: torch.Tensor | None = None
         self.distiller: Distiller | None = None
@@ -67,11 +67,31 @@ class StudentTap:
     @contextmanager
     def detached(self) -> Iterator[None]:
         """The model without the decoder: what a saved or reloaded checkpoint is."""
-        del self._model._modules[DECODER_NAME]
+        attached = self.model._modules.pop(DECODER_NAME)
         try:
             yield
         finally:
-            self._model.add_module(DECODER_NAME, self.decoder)
+            self.model.add_module(DECODER_NAME, attached)
+
+    @contextmanager
+    def hidden_in(self, model: nn.Module) -> Iterator[None]:
+        """Leaves the decoder out of `model.state_dict()`.
+
+        For FSDP, which keeps count of the modules that it shards: none of them can be taken away.
+
+        Args:
+            model: the wrapped model; FSDP's own hooks on it have run before this one.
+        """
+
+        def drop(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
+            for key in [key for key in state if key.startswith(f"{prefix}{DECODER_NAME}.")]:
+                del state[key]
+
+        handle = model.register_state_dict_post_hook(drop)
+        try:
+            yield
+        finally:
+            handle.remove()
 
     def _decode(self, module: nn.Module, args: Any, output: Any) -> None:
         batch = self._batch
@@ -80,16 +100,17 @@ class StudentTap:
         if self._latents is not None:
             raise RuntimeError("the student's text decoder ran twice in one forward; its last output is ambiguous")
         hidden = output[0] if isinstance(output, tuple) else output.last_hidden_state
+        attached = self.model._modules[DECODER_NAME]  # FSDP may have wrapped it
         if len(batch):
             tokens = [
                 self.distiller.resample(hidden, clip, len(frames), self.frames_per_step)
                 for clip, frames in zip(batch.tokens, batch.frames, strict=True)
             ]
-            self._latents = self.decoder(tokens[0] if len(tokens) == 1 else torch.cat(tokens))
+            self._latents = attached(tokens[0] if len(tokens) == 1 else torch.cat(tokens))
         else:
             # A rank without a video must still use the decoder: gathers (ZeRO-3) and gradient buckets (DDP) wait for
             # every rank. The distiller makes nothing of it.
-            self._latents = self.decoder(hidden[:1, 0])
+            self._latents = attached(hidden[:1, 0])
 
     def _expose(self, module: nn.Module, args: Any, output: Any) -> None:
         # DDP's search for unused parameters starts from the tensors that forward returns, and takes the output apart

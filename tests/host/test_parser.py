@@ -217,8 +217,3 @@ def test_the_v1_tree_without_a_block_is_the_hosts(get_v1_args, recipe, command_l
     assert get_v1_args()[0].model == "from file"
     command_line(recipe)
     assert get_v1_args({"model": "given"})[0].model == "given"  # the command line is not looked at
-
-
-def test_fsdp(recipe, monkeypatch):
-    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")  # as `accelerate launch` says it
-    assert "fsdp: not supported together with `p4d:` yet; use DeepSpeed ZeRO-3" in refused(recipe)

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs several recipes one after the other in the same processes, whose start takes longer than a tiny run."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from tests.harness import train_here
+
+
+def run_together(folder: Path, *runs: dict[str, Any], processes: int = 2) -> None:
+    """Runs recipes under torchrun and asserts that each ends as it should.
+
+    Args:
+        folder: for the list of runs.
+        runs: recipes. A key `environment` holds variables for this run and those after it; a key `raises` says the
+            type of the exception that every process must end with, and a part of its message.
+        processes: how many.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "runs.json"
+    path.write_text(json.dumps(runs))
+    torchrun = Path(sys.executable).parent / "torchrun"
+    command = [str(torchrun), "--standalone", "--nproc-per-node", str(processes), "-m", __name__, str(path)]
+    # A process that waits for another in vain is what some of these tests look for.
+    result = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=Path(__file__).parents[2])
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-6000:]
+
+
+def main(path: str) -> None:
+    # A new group of the same processes waits for the addresses of the last one: the runs share one.
+    dist.destroy_process_group = lambda *args, **kwargs: None
+    _let_fsdp_run_on_cpus()
+    for run in json.loads(Path(path).read_text()):
+        os.environ.update(run.pop("environment", {}))
+        kind, text = run.pop("raises", (None, None))
+        try:
+            train_here(run)
+        except Exception as err:
+            if type(err).__name__ != kind or text not in str(err):
+                raise
+        else:
+            assert kind is None, f"{run['output_dir']} did not raise {kind}"
+
+
+def _let_fsdp_run_on_cpus() -> None:
+    """Takes away what keeps FSDP to GPUs: on CPUs accelerate runs DDP in its place, and torch refuses FSDP 1."""
+    from accelerate.state import AcceleratorState, DistributedType, PartialState
+    from torch.distributed.fsdp import _init_utils
+
+    init = AcceleratorState.__init__
+
+    def init_with_fsdp(self: AcceleratorState, *args: Any, fsdp_plugin: Any = None, **kwargs: Any) -> None:
+        init(self, *args, fsdp_plugin=fsdp_plugin, **kwargs)
+        if fsdp_plugin is not None:
+            self.distributed_type = PartialState._shared_state["distributed_type"] = DistributedType.FSDP
+            self.fsdp_plugin = fsdp_plugin
+
+    AcceleratorState.__init__ = init_with_fsdp
+    _init_utils._get_device_from_device_id = lambda device_id, rank, handle: torch.device("cpu")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
