@@ -8,7 +8,6 @@ from typing import Any
 from .benchmarks import get
 from .benchmarks.base import Benchmark, BenchmarkData
 from .foreign import Replies, read_replies
-from .report import write_report
 from .scoring import COUNTS, Result, ScoringError, score_replies
 
 
@@ -32,6 +31,8 @@ def run_score(arguments: Namespace) -> None:
 
 def run_report(arguments: Namespace) -> None:
     """Writes the page of one run, or of several."""
+    from .report import write_report  # matplotlib, which scoring need not wait for
+
     for path in write_report(arguments.runs, arguments.out):
         print(path)
 

@@ -4,6 +4,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..benchmarks import BENCHMARKS
 from ..scoring import RESULT, Result, ScoringError
 from .blocks import Example, Page, Picture, Pictures
 from .comparison_page import comparison_page
@@ -54,8 +55,8 @@ def read_run(run: str | Path) -> dict[str, Result]:
         raise ScoringError(
             f"{run}: no results (*/{RESULT}) in this folder. `rgpt4d eval score ... --out {run}` makes them."
         )
-    results = [Result.read(folder) for folder in folders]
-    return {result.benchmark: result for result in results}
+    results = {result.benchmark: result for result in map(Result.read, folders)}
+    return {name: results[name] for name in (*BENCHMARKS, *results) if name in results}
 
 
 def _names(runs: Sequence[str | Path]) -> dict[str, Path]:

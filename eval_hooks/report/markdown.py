@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from .blocks import (
     Answer,
+    Beside,
     Block,
     Bullets,
     Cards,
@@ -52,6 +53,8 @@ def _block(block: Block, folder: str) -> str:
             return "\n\n".join(_image(picture, folder) for picture in block.pictures)
         case Example():
             return _example(block, folder)
+        case Beside():
+            return "\n\n".join(_block(inner, folder) for inner in (*block.left, *block.right))
 
 
 def _table(table: Table) -> str:
