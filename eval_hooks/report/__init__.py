@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pages that people look at: one run, or several side by side."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def read_run(run: str | Path) -> dict[str, Result]:
 
 def _names(runs: Sequence[str | Path]) -> dict[str, Path]:
     """The shortest ends of the paths that tell the runs apart."""
-    paths = [Path(run).absolute() for run in runs]
+    paths = [Path(os.path.abspath(run)) for run in runs]  # without `..`, which would be part of a name
     if len(set(paths)) < len(paths):
         raise ScoringError(f"the same run twice: {', '.join(map(str, runs))}")
     depth = 1
