@@ -9,6 +9,7 @@ from ..stats import Difference
 from .blocks import Beside, Block, Bullets, Cell, Heading, Page, Picture, Pictures, Table, Text
 from .examples import Shots, example, pick
 from .parts import (
+    PUBLISHED_NOTE,
     brackets,
     categories,
     column_cell,
@@ -16,6 +17,7 @@ from .parts import (
     estimate_cell,
     headline,
     label,
+    provenance,
     published_table,
     reading_name,
     readings_note,
@@ -27,6 +29,8 @@ from .run_page import models_of, series_of, shown_columns
 
 
 _EXAMPLES = 3  # of each kind
+_ASKED = ("prompt style", "frames", "max_new_tokens")  # what makes a difference beside the models
+_WIDEST = 9  # columns of numbers that fit on a page
 
 _DIFFERENCE_NOTE = (
     "Differences are to {first}, in percentage points, on the same items: brackets are 95 % intervals of 10,000 "
@@ -59,27 +63,49 @@ def comparison_page(runs: Mapping[str, Mapping[str, Result]]) -> Page:
         compared = {name: compare(first, present[name]) for name, why in reasons.items() if not why}
         sections.append((present, reasons, compared))
     if len(benchmarks) > 1:
-        blocks.append(_overview(names, sections))
+        blocks += _overview(names, sections)
     for present, reasons, compared in sections:
         blocks += _section(names, present, reasons, compared)
     return Page(title, blocks)
 
 
-def _overview(names: Sequence[str], sections: Sequence[tuple]) -> Table:
-    rows = []
+def _overview(names: Sequence[str], sections: Sequence[tuple]) -> list[Table]:
+    starts, cells = [], {reading: [] for reading in ("official", "strict")}
     for present, _, compared in sections:
         first = next(iter(present.values()))
         column = headline(first)
-        row = [Cell(first.title, label(column))]
-        for reading in ("official", "strict"):
-            row += [estimate_cell(present[n].columns[reading].get(column) if n in present else None) for n in names]
+        starts.append([Cell(first.title, label(column))])
+        for reading, rows in cells.items():
+            row = [estimate_cell(present[n].columns[reading].get(column) if n in present else None) for n in names]
             row += [
                 _difference(compared[n].differences[reading][column] if n in compared else None) for n in names[1:]
             ]
-        rows.append(row)
+            rows.append(row)
     header = [*names, *(f"{name} − {names[0]}" for name in names[1:])]
-    spans = [("", 1), ("Official", len(header)), ("Strict", len(header))]
-    return Table(["Benchmark", *header, *header], rows, spans)
+    return _readings_beside(["Benchmark"], starts, header, cells)
+
+
+def _readings_beside(
+    first: Sequence[str], starts: Sequence[Sequence], header: Sequence[str], cells: Mapping[str, Sequence[Sequence]]
+) -> list[Table]:
+    """One table with all readings side by side; where it would be too wide, one a reading.
+
+    Args:
+        first: header of the first columns.
+        starts: the first cells of each row.
+        header: of one reading.
+        cells: reading -> the further cells of each row.
+    """
+    if len(cells) * len(header) <= _WIDEST:
+        groups = [list(cells)]
+    else:
+        groups = [[reading] for reading in cells]
+    tables = []
+    for group in groups:
+        rows = [[*start, *(cell for reading in group for cell in cells[reading][i])] for i, start in enumerate(starts)]
+        spans = [("", len(first)), *((reading_name(reading), len(header)) for reading in group)]
+        tables.append(Table([*first, *(list(header) * len(group))], rows, spans))
+    return tables
 
 
 def _section(
@@ -98,11 +124,16 @@ def _section(
     for name, why in reasons.items():
         if why:
             yield Text(f"{name} is not compared with {first_name}: {'; '.join(why)}.", "warning")
+    for setting in _ASKED:
+        told = [provenance(result).get(setting, "not known") for result in results.values()]
+        if len(set(told)) > 1:
+            values = ", ".join(f"{name}: {value}" for name, value in zip(results, told))
+            yield Text(f"The runs were not asked in the same way: {setting} ({values}).", "warning")
     same = {name: result for name, result in results.items() if name == first_name or name in compared}
 
     yield _pictures(same, compared)
     yield Heading("Scores", 3)
-    yield _scores(results, compared)
+    yield from _scores(results, compared)
     yield Text(readings_note(first), "note")
     counts = [Heading("How replies were read", 3), counts_table(list(results), list(results.values()))]
     if compared:
@@ -115,7 +146,7 @@ def _section(
     if table is not None:
         yield Heading("Beside published numbers", 3)
         yield table
-        yield Text("Official reading, percent. Grey: not comparable, for the reason given.", "note")
+        yield Text(PUBLISHED_NOTE, "note")
     yield from _changes(same)
     yield Heading("Reproduction", 3)
     yield settings_table(list(results), list(results.values()))
@@ -169,25 +200,21 @@ def _difference_series(found: Mapping[str, Difference], columns: Sequence[str], 
     )
 
 
-def _scores(results: Mapping[str, Result], comparisons: Mapping[str, Comparison]) -> Table:
+def _scores(results: Runs, comparisons: Mapping[str, Comparison]) -> list[Table]:
     first_name, first = next(iter(results.items()))
     readings = [reading for reading in first.columns if all(reading in r.columns for r in results.values())]
     top = headline(first)
     columns = list(dict.fromkeys(column for result in results.values() for column in result.columns["official"]))
-    header, spans = ["Column", "Items"], [("", 2)]
-    for reading in readings:
-        header += [*results, *(f"{name} − {first_name}" for name in comparisons)]
-        spans.append((reading_name(reading), len(results) + len(comparisons)))
-    rows = []
+    header = [*results, *(f"{name} − {first_name}" for name in comparisons)]
+    starts, cells = [], {reading: [] for reading in readings}
     for column in columns:
         own = first.columns["official"].get(column)
         name = column_cell(first.benchmark, column, "strong" if column == top else "")
-        row = [name, f"{own.items:,}" if own else "–"]
-        for reading in readings:
-            row += [estimate_cell(r.columns[reading].get(column), column == top) for r in results.values()]
-            row += [_difference(c.differences[reading].get(column)) for c in comparisons.values()]
-        rows.append(row)
-    return Table(header, rows, spans)
+        starts.append([name, f"{own.items:,}" if own else "–"])
+        for reading, rows in cells.items():
+            row = [estimate_cell(r.columns[reading].get(column), column == top) for r in results.values()]
+            rows.append([*row, *(_difference(c.differences[reading].get(column)) for c in comparisons.values())])
+    return _readings_beside(["Column", "Items"], starts, header, cells)
 
 
 def _difference(found: Difference | None) -> Cell:
@@ -198,7 +225,7 @@ def _difference(found: Difference | None) -> Cell:
     low, high = found.interval.low, found.interval.high
     mark = "up" if low > 0 else "down" if high < 0 else ""
     p = "p < 0.001" if found.p < 0.001 else f"p = {found.p:.3f}" if found.p < 0.1 else f"p = {found.p:.2f}"
-    return Cell(signed(found.value), f"{brackets(found.interval)} {p}", mark)
+    return Cell(signed(found.value), f"{brackets(found.interval)}\n{p}", mark)
 
 
 def _agreements(first: str, comparisons: Mapping[str, Comparison]) -> Table:

@@ -61,9 +61,10 @@ td { text-align: right; vertical-align: top; padding: 5px 10px; border-bottom: 1
   white-space: nowrap; }
 th:first-child, td:first-child, .word { text-align: left; }
 td:first-child, td.word { white-space: normal; overflow-wrap: anywhere; }
-td:first-child { min-width: 130px; } td:first-child .detail { white-space: nowrap; } td.word { font-size: 13px; }
+td:first-child { min-width: 130px; } td .detail { white-space: pre; } td.word { font-size: 13px; }
 tbody tr:hover { background: var(--wash); }
-.detail { display: block; color: var(--soft); font-size: 12px; line-height: 1.25; font-weight: 400; }
+.detail { display: block; color: var(--soft); font-size: 12px; line-height: 1.25; font-weight: 400;
+  white-space: pre-line; }
 .few td:not(:first-child) .detail { display: inline; margin-left: 6px; }
 .strong { font-weight: 650; } .grey, .grey .detail { color: #8a94a1; }
 .up { color: var(--good); font-weight: 600; } .down { color: var(--bad); font-weight: 600; }
@@ -101,11 +102,10 @@ details { margin: 10px 0; } summary { cursor: pointer; color: var(--blue); font-
 def render_html(page: Page) -> str:
     """The whole file."""
     sections = [block for block in page.blocks if isinstance(block, Heading) and block.level == 2]
-    parts, listed = [], False
+    parts = []
     for block in page.blocks:
-        if isinstance(block, Heading) and block.level == 2 and not listed:
+        if block is sections[0] and len(sections) > 1:
             parts.append(_navigation(sections))
-            listed = True
         parts.append(_block(block))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

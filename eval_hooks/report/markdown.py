@@ -77,7 +77,8 @@ def _cell(cell: Cell | str) -> str:
         text = f"**{text}**"
     elif text and cell.mark == "grey":
         text = f"*{text}*"
-    return f"{text} {_text(cell.detail)}".strip()
+    detail = _text(cell.detail if not cell.detail or cell.detail.startswith("[") else f"({cell.detail})")
+    return f"{text} {detail}".strip()
 
 
 def _image(picture: Picture, folder: str) -> str:

@@ -38,6 +38,8 @@ _ABBREVIATED = {
     }
 }
 
+PUBLISHED_NOTE = "Official reading, percent. Grey, or in italics: not comparable, for the reason given."
+
 _COUNT_NAMES = {
     "missing": "missing, counted as wrong",
     "error": "failed in the engine, counted as wrong",

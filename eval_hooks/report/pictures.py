@@ -77,6 +77,7 @@ def bars(
             for i in known:
                 text_colour = "white" if colour in _DARK else _INK
                 style = {"fontsize": 7.5, "va": "center_baseline", "color": text_colour, "zorder": 5}
+                style["bbox"] = {"facecolor": colour, "edgecolor": "none", "pad": 0.5}  # over the interval's line
                 axes.text(0.6, at[i], f"{one.values[i]:.1f}", **style)
             # The interval of a skewed column may lie to one side of its value, so this is no error bar.
             bounded = [i for i in known if one.lows[i] is not None]

@@ -7,6 +7,7 @@ from ..scoring import Result
 from .blocks import Beside, Block, Bullets, Card, Cards, Cell, Heading, Page, Picture, Pictures, Table, Text
 from .examples import Shots, example, pick, worst_categories
 from .parts import (
+    PUBLISHED_NOTE,
     brackets,
     categories,
     chance,
@@ -107,7 +108,7 @@ def _section(name: str, result: Result) -> Iterator[Block]:
     if table is not None:
         yield Heading("Beside published numbers", 3)
         yield table
-        yield Text("Official reading, percent. Grey: not comparable, for the reason given.", "note")
+        yield Text(PUBLISHED_NOTE, "note")
     yield from _worst(result)
     yield Heading("Reproduction", 3)
     yield settings_table([name], [result])
