@@ -384,17 +384,23 @@ def test_the_host_may_run_from_its_source_tree(monkeypatch):
 # Packaging
 
 
+def installed_sources():
+    """Every Python file of the package: where it is here -> where it is once installed."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    mapped = dict(entry.split(" = ") for entry in config["options"]["package_dir"].strip().splitlines())
+    return {
+        path: Path(*package.split("."), path.relative_to(ROOT / folder))
+        for package, folder in mapped.items()
+        for path in (ROOT / folder).rglob("*.py")
+    }
+
+
 def test_every_package_folder_is_listed():
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
-    listed = config["options"]["packages"].split()
-    homes = dict(entry.split(" = ") for entry in config["options"]["package_dir"].strip().splitlines())
-    found = [
-        ".".join([package, *path.parent.relative_to(ROOT / folder).parts])
-        for package, folder in homes.items()
-        for path in (ROOT / folder).rglob("__init__.py")
-    ]
-    assert sorted(listed) == sorted(found)
+    folders = {".".join(path.parent.parts) for path in installed_sources().values()}
+    assert sorted(config["options"]["packages"].split()) == sorted(folders)
 
 
 def test_the_wheel_carries_the_activation_file(tmp_path):
@@ -414,7 +420,7 @@ def test_the_wheel_carries_the_activation_file(tmp_path):
     assert activation == (ROOT / "rgpt4d_plugin.pth").read_bytes()
     top = {name.split("/")[0] for name in names}
     assert top == {"_rgpt4d_boot.py", "rgpt4d_plugin", f"{release}.data", f"{release}.dist-info"}
-    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "rgpt4d_plugin").rglob("*.py")}
-    for outside in ("patches", "eval_hooks"):
-        sources |= {f"rgpt4d_plugin/{path.relative_to(ROOT)}" for path in (ROOT / outside).rglob("*.py")}
+    sources = {str(path) for path in installed_sources().values()}
     assert {name for name in names if name.endswith(".py")} == sources | {"_rgpt4d_boot.py"}
+    tasks = ROOT / "eval_hooks/lmms_eval_tasks/tasks"
+    assert {f"rgpt4d_plugin/{path.relative_to(ROOT)}" for path in tasks.iterdir() if path.is_file()} <= names
