@@ -314,7 +314,12 @@ def _first_required(name):
         "llamafactory.chat.hf_engine": ("HuggingfaceEngine", "get_template_and_fix_tokenizer"),
         "llamafactory.data.converter": ("register_dataset_converter", "DATASET_CONVERTERS"),
         "llamafactory.data.template": ("TEMPLATES", "register_template"),
-        "llamafactory.extras.constants": ("register_model_group", "SUPPORTED_MODELS", "DEFAULT_TEMPLATE"),
+        "llamafactory.extras.constants": (
+            "register_model_group",
+            "SUPPORTED_MODELS",
+            "DEFAULT_TEMPLATE",
+            "MULTIMODAL_SUPPORTED_MODELS",
+        ),
         "llamafactory.hparams.parser": ("read_args", *WRAPPED.get(name, ())),
         "llamafactory.model.loader": ("load_config", "load_tokenizer", "apply_liger_kernel"),
         "llamafactory.train.sft.workflow": ("run_sft", *evaluation.GLOBALS),
