@@ -94,6 +94,7 @@ def _enter(
             P4DDataCollator,
             p4d=run,
             cutoff_len=data_args.cutoff_len,
+            mask_history=data_args.mask_history,
             where_used=functools.partial(records.where_used, data_args=data_args),
         ),
     }
