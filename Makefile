@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Threads of the tiny networks on a CPU would only wait for each other.
 TEST_ENV := OMP_NUM_THREADS=1
 
-.PHONY: install demo test lint clean
+.PHONY: install demo test test-lmms lint clean
 
 install: $(VENV)/.installed
 
@@ -21,6 +21,23 @@ demo: install
 
 test: install lint
 	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# lmms-eval puts av below 16 and some 60 packages in, so it has an environment of its own: what it imports to load and
+# score tasks, on top of the packages in .venv, which its site-packages point to.
+LMMS := .venv-lmms
+LMMS_VERSION := 0.7.3
+
+$(LMMS)/.installed: $(VENV)/.installed tests/lmms/requirements.txt
+	test -x $(LMMS)/bin/python || $(PYTHON) -m venv $(LMMS)
+	site=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
+	  echo "import site; site.addsitedir('$$site')" > \
+	  $$($(LMMS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/product.pth
+	$(LMMS)/bin/python -m pip install -q -r tests/lmms/requirements.txt
+	$(LMMS)/bin/python -m pip install -q --no-deps lmms-eval==$(LMMS_VERSION)
+	touch $@
+
+test-lmms: $(LMMS)/.installed
+	$(TEST_ENV) $(LMMS)/bin/python -m pytest tests/lmms
 
 lint: install
 	$(BIN)/ruff check .

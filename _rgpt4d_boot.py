@@ -16,6 +16,7 @@ TARGETS = frozenset(
         "llamafactory.chat.hf_engine",
         "llamafactory.data.converter",
         "llamafactory.data.template",
+        "llamafactory.extras.constants",
         "llamafactory.hparams.parser",
         "llamafactory.model.loader",
         "llamafactory.train.sft.workflow",

@@ -74,6 +74,11 @@ class Evaluation:
     has_records: bool = False
 
     @property
+    def size(self) -> int:
+        """How many questions there are."""
+        return sum(len(questionnaire.items) for questionnaire in self.questionnaires)
+
+    @property
     def keys(self) -> list[str]:
         """The names under which columns are logged."""
         return [key for questionnaire in self.questionnaires for key in metric_keys(questionnaire).values()]
@@ -173,7 +178,7 @@ def _prepare(benchmark: Benchmark, arguments: BenchmarkArguments, options: EvalO
 
 
 def _nearest(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
-    nearest = difflib.get_close_matches(name, known, n=1)
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
     return f" {name!r}; did you mean {nearest[0]!r}?" if nearest else f" {name!r} (known: {', '.join(known)})"
 
 

@@ -1,15 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `rgpt4d eval score` and `rgpt4d eval report` do."""
+"""What `rgpt4d eval run`, `score` and `report` do."""
 
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from .benchmarks import get
 from .benchmarks.base import Benchmark, BenchmarkData
 from .foreign import Replies, read_replies
-from .report import write_report
-from .scoring import COUNTS, Result, ScoringError, score_replies
+from .scoring import COUNTS, Estimate, Result, ScoringError, score_replies
+
+
+def run_benchmarks(arguments: Namespace) -> None:
+    """Asks the model of a recipe, or a server, and writes replies, scores and a page."""
+    from rgpt4d_plugin.recipe import read_recipe
+
+    from .report import write_report
+    from .run import run_with_engine, run_with_host
+
+    recipe = read_recipe(arguments.recipe, arguments.overrides)
+    if "p4d_eval" not in recipe:
+        raise ValueError(
+            f"{arguments.recipe} has no `p4d_eval:` block. Add one, or say it on the command line: "
+            "p4d_eval.benchmarks.r4d_bench=DIR"
+        )
+    if arguments.server is None:
+        if arguments.model is not None or arguments.concurrency is not None:
+            raise ValueError("--model and --concurrency are for --server; a recipe's model is model_name_or_path")
+        results = run_with_host(recipe, arguments.out)
+    else:
+        results = run_with_engine(recipe["p4d_eval"], _server(arguments, recipe), arguments.out)
+    for result in results:
+        print("\n".join([*summary(result), ""]))
+    out = arguments.out or recipe["p4d_eval"]["out"]
+    for path in write_report([out], out):
+        print(path)
 
 
 def run_score(arguments: Namespace) -> None:
@@ -32,6 +58,8 @@ def run_score(arguments: Namespace) -> None:
 
 def run_report(arguments: Namespace) -> None:
     """Writes the page of one run, or of several."""
+    from .report import write_report  # matplotlib, which scoring need not wait for
+
     for path in write_report(arguments.runs, arguments.out):
         print(path)
 
@@ -101,7 +129,18 @@ def summary(result: Result) -> list[str]:
     return [*lines, "", f"Counted: {counted or 'nothing of note'}", *result.notes]
 
 
-def _cell(estimate: Any) -> str:
+def _server(arguments: Namespace, recipe: Mapping[str, Any]) -> Any:
+    from .engines.message import MediaOptions
+    from .engines.openai_endpoint import OpenAIEndpoint
+
+    if arguments.model is None:
+        raise ValueError("--server needs --model, the name under which the server knows it (see /v1/models)")
+    pixels = {name: recipe[name] for name in ("video_max_pixels", "image_max_pixels") if name in recipe}
+    settings = {} if arguments.concurrency is None else {"concurrency": arguments.concurrency}
+    return OpenAIEndpoint(arguments.server, arguments.model, MediaOptions(**pixels), **settings)
+
+
+def _cell(estimate: Estimate) -> str:
     if estimate.value is None or not estimate.items:
         return "-"
     if estimate.low is None:

@@ -21,7 +21,7 @@ LEVEL = 0.95
 Rule = Literal["items", "categories"]
 """How a column follows from the scores of its items: their mean, or the mean of the means of their categories."""
 
-_CHUNK = 1_000  # replicates at a time, which bounds memory
+_CHUNK = 2_000  # replicates at a time, which bounds memory
 _ROUNDING = 0.006  # percent: some official scorers round to two decimals, or divide by N + 1e-6
 
 
@@ -130,7 +130,9 @@ class Bootstrap:
         categories = np.asarray(categories, dtype=str)
         cells, self._cells = [], []
         for column in columns:
-            if column.rule == "items":
+            if len(np.unique(self._group[column.members])) < 2:
+                masks = []  # every resample of a single group is that group, which would look like certainty
+            elif column.rule == "items":
                 masks = [column.members]
             elif column.rule == "categories":
                 masks = [column.members & (categories == name) for name in np.unique(categories[column.members])]
@@ -141,7 +143,8 @@ class Bootstrap:
         self._masks = np.array(cells, dtype=float).reshape(len(cells), len(self._group)).T
 
     def replicates(self, scores: np.ndarray, n: int = REPLICATES, seed: int = 0) -> np.ndarray:
-        """Columns of `n` resamples, in percent, nan where a resample holds no item of a column.
+        """Columns of `n` resamples, in percent; nan where a resample holds no item of a column, and for columns whose
+        items are all of one group.
 
         Args:
             scores: (N items, R readings), in [0, 1]; all readings see the same resamples.
@@ -153,10 +156,11 @@ class Bootstrap:
         """
         items, readings = scores.shape
         cells = self._masks.shape[1]
-        sums = np.zeros((self._groups, readings, cells))
+        # One more reading, on which every item scores 1, counts the items.
+        scores = np.concatenate([scores, np.ones((items, 1))], axis=1)
+        sums = np.zeros((self._groups, readings + 1, cells))
         np.add.at(sums, self._group, scores[:, :, None] * self._masks[:, None, :])
-        counts = np.zeros((self._groups, cells))
-        np.add.at(counts, self._group, self._masks)
+        sums = sums.reshape(self._groups, -1)
 
         generator = np.random.default_rng(seed)
         result = np.full((n, readings, len(self.names)), np.nan)
@@ -164,19 +168,14 @@ class Bootstrap:
             rows = min(_CHUNK, n - start)
             drawn = generator.integers(0, self._groups, (rows, self._groups))
             drawn += np.arange(rows)[:, None] * self._groups
-            weights = (
-                np.bincount(drawn.ravel(), minlength=rows * self._groups).reshape(rows, self._groups).astype(float)
-            )
-            total = (weights @ sums.reshape(self._groups, -1)).reshape(rows, readings, cells)
-            number = (weights @ counts)[:, None, :]
-            with np.errstate(invalid="ignore"):
-                means = 100 * total / number
-            for column, own in enumerate(self._cells):
-                present = np.isfinite(means[:, :, own])
-                with np.errstate(invalid="ignore"):
-                    result[start : start + rows, :, column] = np.where(present, means[:, :, own], 0.0).sum(-1) / (
-                        present.sum(-1)
-                    )
+            weights = np.bincount(drawn.ravel(), minlength=rows * self._groups).astype(float)
+            totals = (weights.reshape(rows, self._groups) @ sums).reshape(rows, readings + 1, cells)
+            with np.errstate(invalid="ignore"):  # 0 / 0: no item
+                means = 100 * totals[:, :-1] / totals[:, -1:]
+                for column, own in enumerate(self._cells):
+                    present = np.isfinite(means[:, :, own])
+                    total = np.where(present, means[:, :, own], 0.0).sum(-1)
+                    result[start : start + rows, :, column] = total / present.sum(-1)
         return result
 
 

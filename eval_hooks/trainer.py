@@ -23,6 +23,7 @@ from rgpt4d_plugin.trainers.mixin import P4DTrainerMixin, reload_weights
 from .arguments import Evaluation
 from .engines.host import HostEngine
 from .engines.ranks import Ranks
+from .report import write_report
 from .run import metrics_of, run_benchmarks
 
 
@@ -84,21 +85,26 @@ class BenchmarkTrainerMixin:
 
     def _p4d_run_benchmarks(self) -> tuple[dict[str, float], int]:
         """The columns, and how many questions were asked for them."""
-        evaluation, out, step = self._p4d_eval.evaluation, self._p4d_eval.out, self.state.global_step
-        ranks = Ranks.of_process_group()
+        out, ranks = self._p4d_eval.out, Ranks.of_process_group()
         if self.is_in_train:
-            folder = out / f"step-{step}"
-        elif not self.args.do_train:
-            folder = out
-        else:
-            folder = out / "final"
-            step = self._p4d_step_of_weights()
-            if self._p4d_eval_latest is not None and self._p4d_eval_latest[0] == step:
-                # The last evaluation in training was of these very weights.
-                if ranks.first:
-                    shutil.copytree(out / f"step-{step}", folder, dirs_exist_ok=True)
-                return dict(self._p4d_eval_latest[1]), 0
-        trained = {"trained_steps": step} if self.args.do_train else {}
+            metrics = self._p4d_ask(out / f"step-{self.state.global_step}", ranks)
+            self._p4d_eval_latest = (self.state.global_step, metrics)
+            return dict(metrics), self._p4d_eval.evaluation.size
+        folder = out / "final" if self.args.do_train else out
+        latest, metrics = self._p4d_eval_latest or (None, {})
+        known = latest is not None and latest == self._p4d_step_of_weights()
+        if not known:
+            metrics = self._p4d_ask(folder, ranks)
+        if ranks.first:
+            if known:
+                shutil.copytree(out / f"step-{latest}", folder, dirs_exist_ok=True)
+            write_report([folder], folder)
+        return dict(metrics), 0 if known else self._p4d_eval.evaluation.size
+
+    def _p4d_ask(self, folder: Path, ranks: Ranks) -> dict[str, float]:
+        """Asks all questions; the columns are the same on every process."""
+        evaluation = self._p4d_eval.evaluation
+        trained = {"trained_steps": self._p4d_step_of_weights()} if self.args.do_train else {}
         engine = HostEngine(
             self.model,
             **self._p4d_eval_parts,
@@ -118,13 +124,11 @@ class BenchmarkTrainerMixin:
             fresh=self.args.do_train,  # replies in the folder are those of a run before
             progress=not self.args.disable_tqdm,
         )
-        metrics = ranks.from_first(metrics_of(evaluation.questionnaires, results) if ranks.first else None)
-        self._p4d_eval_latest = (step, metrics)
-        return dict(metrics), sum(len(questionnaire.questions) for questionnaire in evaluation.questionnaires)
+        return ranks.from_first(metrics_of(evaluation.questionnaires, results) if ranks.first else {})
 
     def _p4d_step_of_weights(self) -> int:
-        """The training step whose weights the model has, after training."""
-        best = self.state.best_global_step if self.args.load_best_model_at_end else None
+        """The training step whose weights the model has; the best one's after training, if these were loaded."""
+        best = self.state.best_global_step if self.args.load_best_model_at_end and not self.is_in_train else None
         return self.state.global_step if best is None else best
 
     def _load_best_model(self) -> None:

@@ -13,6 +13,7 @@
 | `auto_classes`                  | transformers' `AutoConfig`, `AutoProcessor` | at their import       |
 | `evaluation`                    | around `parser` and inside `workflow`       | at the host's import; |
 |                                 |                                             | globals only in a run |
+| `model_groups`                  | `extras.constants`: models for the web UI   | at the host's import  |
 | `v1`                            | `v1.config.arg_parser.get_args`             | at the host's import  |
 | `mm_plugin`                     | the template's multimodal plugin (a copy)   | in a run with `p4d:`  |
 | `log_callback`                  | one `LogCallback` object                    | in a run with `p4d:`  |
@@ -38,6 +39,7 @@ _SEAMS = {
     "llamafactory.chat.hf_engine": ("chat",),
     "llamafactory.data.converter": ("converter",),
     "llamafactory.data.template": ("template",),
+    "llamafactory.extras.constants": ("model_groups",),
     "llamafactory.hparams.parser": ("parser", "evaluation"),
     "llamafactory.model.loader": ("loader",),
     "llamafactory.train.sft.workflow": ("evaluation", "workflow"),

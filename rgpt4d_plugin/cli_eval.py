@@ -17,8 +17,28 @@ def add_eval(commands: argparse._SubParsersAction) -> None:
         "and a strict one), intervals, and reports. Example: rgpt4d eval score --help",
     )
     steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
+    _add_run(steps)
     _add_score(steps)
     _add_report(steps)
+
+
+def _add_run(steps: argparse._SubParsersAction) -> None:
+    run = steps.add_parser(
+        "run",
+        help="ask a recipe's model, or a server, and report",
+        description="Asks the benchmarks of the recipe's `p4d_eval:` block and writes OUT/BENCHMARK/replies.jsonl, "
+        "scores, and a page. A run that was stopped goes on where it was when it is started again. Without --server "
+        "the recipe's model and adapters answer, through LLaMA-Factory, in this process; with it a server that speaks "
+        "OpenAI's API (vLLM, SGLang, llamafactory-cli api), whose key, if it wants one, is in OPENAI_API_KEY. "
+        "Example: rgpt4d eval run recipes/eval_r4d.yaml p4d_eval.limit=200 --out runs/mine",
+    )
+    run.add_argument("recipe", metavar="RECIPE", help="YAML file with a `p4d_eval:` block")
+    run.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="overrides, as llamafactory-cli takes them")
+    run.add_argument("--out", metavar="DIR", help="the run's folder (default: p4d_eval.out)")
+    run.add_argument("--server", metavar="URL", help="base URL of a server, e.g. http://localhost:8000/v1")
+    run.add_argument("--model", metavar="NAME", help="name under which the server knows the model")
+    run.add_argument("--concurrency", type=int, metavar="N", help="requests to the server at once")
+    run.set_defaults(run=_run, command="eval run")
 
 
 def _add_score(steps: argparse._SubParsersAction) -> None:
@@ -63,6 +83,12 @@ def _add_report(steps: argparse._SubParsersAction) -> None:
     report.add_argument("runs", nargs="+", metavar="RUN", help="folder that `run` or `score` wrote to with --out")
     report.add_argument("--out", required=True, metavar="DIR", help="folder to write; may be the run's")
     report.set_defaults(run=_report, command="eval report")
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from rgpt4d_plugin.eval_hooks.commands import run_benchmarks
+
+    run_benchmarks(arguments)
 
 
 def _score(arguments: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ processes while the model answers earlier ones.
 
 import contextlib
 import copy
+import gc
 import inspect
 import itertools
 import logging
@@ -191,17 +192,23 @@ class HostEngine:
                 yield reply.key, reply
 
     def _encoded(self, batches: Sequence[Sequence[Question]]) -> Iterator[Encoded]:
-        return iter(
-            DataLoader(
-                batches,
-                batch_size=None,
-                collate_fn=self._encoder,
-                num_workers=min(self._workers, len(batches)),
-                pin_memory=self._device.type == "cuda",
-                # Without its own a loader draws from the generator that training draws from.
-                generator=torch.Generator(),
-            )
+        loader = DataLoader(
+            batches,
+            batch_size=None,
+            collate_fn=self._encoder,
+            num_workers=min(self._workers, len(batches)),
+            pin_memory=self._device.type == "cuda",
+            # Without its own a loader draws from the generator that training draws from.
+            generator=torch.Generator(),
         )
+        # A decoder that this process has left to the garbage collector must not be found by that of a forked worker:
+        # there it would wait for ever for threads which only exist here.
+        gc.collect()
+        gc.freeze()
+        try:
+            return iter(loader)
+        finally:
+            gc.unfreeze()
 
     def _answer(self, encoded: Encoded, max_new_tokens: int) -> list[Reply]:
         """Replies to this process's share of a round."""

@@ -30,7 +30,8 @@ class MediaOptions:
 
     Attributes:
         media: `frames`: a video is sampled here, at the times at which the host would, and sent as images; every
-            server takes these. `video`: the file is sent as it is, and the server samples it by its own settings.
+            server takes these. `video`: the file is sent as it is, and the server samples it by its own settings;
+            vLLM and SGLang do, while LLaMA-Factory 0.9.5's server fails on such a video.
         picture: format of images; `png` is lossless, and some five times larger.
         jpeg_quality: 1 to 100; colours are not subsampled.
         video_max_pixels: frames are scaled down to this area; the host's key and default.

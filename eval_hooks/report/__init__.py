@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pages that people look at: one run, or several side by side."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..benchmarks import BENCHMARKS
 from ..scoring import RESULT, Result, ScoringError
 from .blocks import Example, Page, Picture, Pictures
 from .comparison_page import comparison_page
@@ -54,13 +56,13 @@ def read_run(run: str | Path) -> dict[str, Result]:
         raise ScoringError(
             f"{run}: no results (*/{RESULT}) in this folder. `rgpt4d eval score ... --out {run}` makes them."
         )
-    results = [Result.read(folder) for folder in folders]
-    return {result.benchmark: result for result in results}
+    results = {result.benchmark: result for result in map(Result.read, folders)}
+    return {name: results[name] for name in (*BENCHMARKS, *results) if name in results}
 
 
 def _names(runs: Sequence[str | Path]) -> dict[str, Path]:
     """The shortest ends of the paths that tell the runs apart."""
-    paths = [Path(run).absolute() for run in runs]
+    paths = [Path(os.path.abspath(run)) for run in runs]  # without `..`, which would be part of a name
     if len(set(paths)) < len(paths):
         raise ScoringError(f"the same run twice: {', '.join(map(str, runs))}")
     depth = 1

@@ -142,7 +142,15 @@ class Example:
     answers: Sequence[Answer] = field(default_factory=tuple)
 
 
-Block = Heading | Text | Bullets | Table | Cards | Pictures | Example
+@dataclass(frozen=True)
+class Beside:
+    """Two stacks of blocks, beside each other where there is room."""
+
+    left: Sequence["Block"]
+    right: Sequence["Block"]
+
+
+Block = Heading | Text | Bullets | Table | Cards | Pictures | Example | Beside
 
 
 @dataclass(frozen=True)

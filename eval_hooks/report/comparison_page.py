@@ -6,32 +6,41 @@ from collections.abc import Iterator, Mapping, Sequence
 from ..compare import Comparison, compare, incomparable
 from ..scoring import Result, Row
 from ..stats import Difference
-from .blocks import Block, Bullets, Cell, Heading, Page, Picture, Pictures, Table, Text
+from .blocks import Beside, Block, Bullets, Cell, Heading, Page, Picture, Pictures, Table, Text
 from .examples import Shots, example, pick
 from .parts import (
-    READINGS_NOTE,
+    PUBLISHED_NOTE,
     brackets,
     categories,
+    column_cell,
     counts_table,
-    description,
     estimate_cell,
     headline,
     label,
+    provenance,
     published_table,
     reading_name,
+    readings_note,
     settings_table,
+    signed,
 )
 from .pictures import Series, bars, differences, radar
-from .run_page import series_of, shown_columns
+from .run_page import models_of, series_of, shown_columns
 
 
 _EXAMPLES = 3  # of each kind
+_ASKED = ("prompt style", "frames", "max_new_tokens")  # what makes a difference beside the models
+_WIDEST = 9  # columns of numbers that fit on a page
 
 _DIFFERENCE_NOTE = (
     "Differences are to {first}, in percentage points, on the same items: brackets are 95 % intervals of 10,000 "
     "resamples of whole videos (scenes, questions), in each of which both runs are scored; p is two-sided. Green or "
     "red: the interval leaves zero out. With many columns some intervals do so by chance."
 )
+
+
+Runs = Mapping[str, Result]
+"""Name of a run -> its result on one benchmark; the first one is the baseline."""
 
 
 def comparison_page(runs: Mapping[str, Mapping[str, Result]]) -> Page:
@@ -41,109 +50,141 @@ def comparison_page(runs: Mapping[str, Mapping[str, Result]]) -> Page:
         runs: name -> benchmark -> result; the first run is what the others are compared with.
     """
     names = list(runs)
-    title = " · ".join(names)
-    blocks: list[Block] = [Heading(f"Comparison: {title}", 1)]
-    first = next(iter(runs.values()))
-    others = [name for name in names if name != names[0]]
-    blocks.append(Text(f"{', '.join(others)} compared with {names[0]}.", "lead"))
-    for name, results in runs.items():
-        models = list(dict.fromkeys(filter(None, map(description, results.values()))))
-        if models:
-            blocks.append(Text(f"{name}: {'; '.join(models)}", "note"))
+    title = f"{', '.join(names[1:])} compared with {names[0]}"
+    blocks: list[Block] = [Heading(title, 1)]
+    models = {name: models_of(results) for name, results in runs.items()}
+    blocks.append(Bullets([f"{name}: {model}" for name, model in models.items() if model not in ("", name)]))
     benchmarks = list(dict.fromkeys(benchmark for results in runs.values() for benchmark in results))
-    blocks.append(_overview(runs, benchmarks))
+    sections = []
     for benchmark in benchmarks:
         present = {name: results[benchmark] for name, results in runs.items() if benchmark in results}
-        blocks += _section(present, names, benchmark in first)
-    return Page(f"{title}: comparison", blocks)
+        first = next(iter(present.values()))
+        reasons = {name: incomparable(first, result) for name, result in list(present.items())[1:]}
+        compared = {name: compare(first, present[name]) for name, why in reasons.items() if not why}
+        sections.append((present, reasons, compared))
+    if len(benchmarks) > 1:
+        blocks += _overview(names, sections)
+    for present, reasons, compared in sections:
+        blocks += _section(names, present, reasons, compared)
+    return Page(title, blocks)
 
 
-def _overview(runs: Mapping[str, Mapping[str, Result]], benchmarks: Sequence[str]) -> Table:
-    rows = []
-    for benchmark in benchmarks:
-        present = [results[benchmark] for results in runs.values() if benchmark in results]
-        column = headline(present[0])
-        cells = []
-        for reading in ("official", "strict"):
-            for results in runs.values():
-                own = results.get(benchmark)
-                cells.append(estimate_cell(own.columns[reading].get(column) if own else None))
-        rows.append([Cell(present[0].title, label(column)), *cells])
-    spans = [("", 1), ("Official", len(runs)), ("Strict", len(runs))]
-    return Table(["Benchmark", *runs, *runs], rows, spans)
+def _overview(names: Sequence[str], sections: Sequence[tuple]) -> list[Table]:
+    starts, cells = [], {reading: [] for reading in ("official", "strict")}
+    for present, _, compared in sections:
+        first = next(iter(present.values()))
+        column = headline(first)
+        starts.append([Cell(first.title, label(column))])
+        for reading, rows in cells.items():
+            row = [estimate_cell(present[n].columns[reading].get(column) if n in present else None) for n in names]
+            row += [
+                _difference(compared[n].differences[reading][column] if n in compared else None) for n in names[1:]
+            ]
+            rows.append(row)
+    header = [*names, *(f"{name} − {names[0]}" for name in names[1:])]
+    return _readings_beside(["Benchmark"], starts, header, cells)
 
 
-def _section(results: Mapping[str, Result], names: Sequence[str], has_first: bool) -> Iterator[Block]:
+def _readings_beside(
+    first: Sequence[str], starts: Sequence[Sequence], header: Sequence[str], cells: Mapping[str, Sequence[Sequence]]
+) -> list[Table]:
+    """One table with all readings side by side; where it would be too wide, one a reading.
+
+    Args:
+        first: header of the first columns.
+        starts: the first cells of each row.
+        header: of one reading.
+        cells: reading -> the further cells of each row.
+    """
+    if len(cells) * len(header) <= _WIDEST:
+        groups = [list(cells)]
+    else:
+        groups = [[reading] for reading in cells]
+    tables = []
+    for group in groups:
+        rows = [[*start, *(cell for reading in group for cell in cells[reading][i])] for i, start in enumerate(starts)]
+        spans = [("", len(first)), *((reading_name(reading), len(header)) for reading in group)]
+        tables.append(Table([*first, *(list(header) * len(group))], rows, spans))
+    return tables
+
+
+def _section(
+    names: Sequence[str],
+    results: Runs,
+    reasons: Mapping[str, Sequence[str]],
+    compared: Mapping[str, Comparison],
+) -> Iterator[Block]:
     first_name, first = next(iter(results.items()))
     yield Heading(first.title)
-    yield Text(f"{first.revision}; {first.items:,} items.", "note")
+    sampled = "" if first.limit is None else f"; a fixed sample of {first.limit:,} items, seed {first.seed}"
+    yield Text(f"{first_name}: {first.revision}{sampled}.", "note")
     yield Bullets([f"{name}: {result.answered}." for name, result in results.items()])
-    absent = [name for name in names if name not in results]
-    if absent:
+    if absent := [name for name in names if name not in results]:
         yield Text(f"Without results on this benchmark: {', '.join(absent)}.", "note")
+    for name, why in reasons.items():
+        if why:
+            yield Text(f"{name} is not compared with {first_name}: {'; '.join(why)}.", "warning")
+    for setting in _ASKED:
+        told = [provenance(result).get(setting, "not known") for result in results.values()]
+        if len(set(told)) > 1:
+            values = ", ".join(f"{name}: {value}" for name, value in zip(results, told))
+            yield Text(f"The runs were not asked in the same way: {setting} ({values}).", "warning")
+    same = {name: result for name, result in results.items() if name == first_name or name in compared}
 
-    comparisons: dict[str, Comparison] = {}
-    for name, result in list(results.items())[1:]:
-        if reasons := incomparable(first, result):
-            yield Text(f"{name} is not compared with {first_name}: {'; '.join(reasons)}.", "warning")
-        else:
-            comparisons[name] = compare(first, result)
-    same = {name: result for name, result in results.items() if name == first_name or name in comparisons}
-
-    yield _pictures(same, comparisons)
+    yield _pictures(same, compared)
     yield Heading("Scores", 3)
-    yield _scores(results, comparisons)
-    yield Text(READINGS_NOTE, "note")
-    if comparisons:
+    yield from _scores(results, compared)
+    yield Text(readings_note(first), "note")
+    counts = [Heading("How replies were read", 3), counts_table(list(results), list(results.values()))]
+    if compared:
         yield Text(_DIFFERENCE_NOTE.format(first=first_name), "note")
-        yield Heading("Who has what right", 3)
-        yield _agreements(first_name, comparisons)
-        yield Text("Items that score more than half are right.", "note")
+        note = Text("An item is right when it scores more than half.", "note")
+        yield Beside([Heading("Who has what right", 3), _agreements(first_name, compared), note], counts)
+    else:
+        yield from counts
     table = published_table(list(results), list(results.values()))
     if table is not None:
         yield Heading("Beside published numbers", 3)
         yield table
-        yield Text("Official reading, percent. Grey: not comparable, for the reason given.", "note")
-    yield Heading("How replies were read", 3)
-    yield counts_table(list(results), list(results.values()))
+        yield Text(PUBLISHED_NOTE, "note")
     yield from _changes(same)
     yield Heading("Reproduction", 3)
     yield settings_table(list(results), list(results.values()))
 
 
-def _pictures(results: Mapping[str, Result], comparisons: Mapping[str, Comparison]) -> Pictures:
-    first = next(iter(results.values()))
+def _pictures(results: Runs, compared: Mapping[str, Comparison]) -> Pictures:
+    first_name, first = next(iter(results.items()))
     columns, spokes = shown_columns(first), categories(first)
     labels = [label(column) for column in columns]
+    readings = ("official", "strict")
     pictures = []
-    for reading in ("official", "strict"):
+    for reading in readings:
         series = [series_of(result, reading, columns, name) for name, result in results.items()]
         pictures.append(
             Picture(
                 f"{first.benchmark}_columns_{reading}.svg",
-                bars(labels, series),
+                bars(labels, series, title=f"{reading_name(reading)} reading"),
                 f"Bars of the columns of {first.title} for every run, {reading} reading",
             )
         )
-        if len(spokes) >= 3:
-            outlines = [series_of(result, reading, spokes, name) for name, result in results.items()]
-            pictures.append(
-                Picture(
-                    f"{first.benchmark}_radar_{reading}.svg",
-                    radar([label(column) for column in spokes], outlines),
-                    f"Radar of the categories of {first.title} for every run, {reading} reading",
-                )
-            )
-    for name, comparison in comparisons.items():
+    for number, (name, comparison) in enumerate(compared.items(), 1):
         series = [
-            _difference_series(comparison.differences[reading], columns, reading_name(reading))
-            for reading in ("official", "strict")
+            _difference_series(comparison.differences[reading], columns, reading_name(reading)) for reading in readings
         ]
         pictures.append(
             Picture(
-                f"{first.benchmark}_differences_{list(results).index(name)}.svg",
-                differences(labels, series),
-                f"Differences of {name} to {next(iter(results))} on {first.title}, with intervals",
+                f"{first.benchmark}_differences_{number}.svg",
+                differences(labels, series, title=f"{name} − {first_name}"),
+                f"Differences of {name} to {first_name} on {first.title}, with intervals",
+            )
+        )
+    if len(spokes) >= 3:
+        outlines = [series_of(result, "strict", spokes, name) for name, result in results.items()]
+        pictures.append(
+            Picture(
+                f"{first.benchmark}_radar.svg",
+                radar([label(column) for column in spokes], outlines, title="Categories, strict reading"),
+                f"Radar of the categories of {first.title} for every run, strict reading",
             )
         )
     return Pictures(pictures)
@@ -159,35 +200,32 @@ def _difference_series(found: Mapping[str, Difference], columns: Sequence[str], 
     )
 
 
-def _scores(results: Mapping[str, Result], comparisons: Mapping[str, Comparison]) -> Table:
+def _scores(results: Runs, comparisons: Mapping[str, Comparison]) -> list[Table]:
     first_name, first = next(iter(results.items()))
     readings = [reading for reading in first.columns if all(reading in r.columns for r in results.values())]
     top = headline(first)
     columns = list(dict.fromkeys(column for result in results.values() for column in result.columns["official"]))
-    header, spans = ["Column", "Items"], [("", 2)]
-    for reading in readings:
-        header += [*results, *(f"{name} − {first_name}" for name in comparisons)]
-        spans.append((reading_name(reading), len(results) + len(comparisons)))
-    rows = []
+    header = [*results, *(f"{name} − {first_name}" for name in comparisons)]
+    starts, cells = [], {reading: [] for reading in readings}
     for column in columns:
         own = first.columns["official"].get(column)
-        row = [Cell(label(column), mark="strong" if column == top else ""), f"{own.items:,}" if own else "–"]
-        for reading in readings:
-            row += [estimate_cell(r.columns[reading].get(column), column == top) for r in results.values()]
-            row += [_difference(c.differences[reading].get(column)) for c in comparisons.values()]
-        rows.append(row)
-    return Table(header, rows, spans)
+        name = column_cell(first.benchmark, column, "strong" if column == top else "")
+        starts.append([name, f"{own.items:,}" if own else "–"])
+        for reading, rows in cells.items():
+            row = [estimate_cell(r.columns[reading].get(column), column == top) for r in results.values()]
+            rows.append([*row, *(_difference(c.differences[reading].get(column)) for c in comparisons.values())])
+    return _readings_beside(["Column", "Items"], starts, header, cells)
 
 
 def _difference(found: Difference | None) -> Cell:
     if found is None:
         return Cell("–", mark="grey")
     if found.p is None:
-        return Cell(f"{found.value:+.1f}")
+        return Cell(signed(found.value))
     low, high = found.interval.low, found.interval.high
     mark = "up" if low > 0 else "down" if high < 0 else ""
     p = "p < 0.001" if found.p < 0.001 else f"p = {found.p:.3f}" if found.p < 0.1 else f"p = {found.p:.2f}"
-    return Cell(f"{found.value:+.1f}", f"{brackets(found.interval)} {p}", mark)
+    return Cell(signed(found.value), f"{brackets(found.interval)}\n{p}", mark)
 
 
 def _agreements(first: str, comparisons: Mapping[str, Comparison]) -> Table:
@@ -195,8 +233,8 @@ def _agreements(first: str, comparisons: Mapping[str, Comparison]) -> Table:
     for name, comparison in comparisons.items():
         for reading, counts in comparison.agreements.items():
             cells = [f"{n:,}" for n in (counts.both, counts.only_a, counts.only_b, counts.neither)]
-            rows.append([Cell(f"{name} and {first}"), Cell(reading_name(reading)), *cells])
-    header = ["Runs", "Reading", "Both right", f"Only {first}", "Only the other", "None"]
+            rows.append([Cell(name), Cell(reading_name(reading)), *cells])
+    header = [f"Beside {first}", "Reading", "Both right", f"Only {first}", "Only this", "Neither"]
     return Table(header, rows, words=frozenset([1]))
 
 

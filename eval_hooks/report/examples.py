@@ -116,7 +116,7 @@ def _answer(run: str, row: Row) -> Answer:
         official = "random letter or default" if row.fallback else row.official_parsed or "nothing"
         verdicts.append(("official", _credit(official, row.official), row.official > 0.5))
         verdicts.append(("strict", _credit(row.parsed or row.how, row.strict), row.strict > 0.5))
-        verdicts += [(name, _credit("", value), value > 0.5) for name, value in row.columns.items()]
+        verdicts += [(name.replace("_", "-"), _credit("", value), value > 0.5) for name, value in row.columns.items()]
     if row.cut:
         remarks.append("cut off by the token limit")
     return Answer(run, row.reply, verdicts, remarks)

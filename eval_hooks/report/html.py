@@ -9,6 +9,7 @@ from pathlib import PurePath
 
 from .blocks import (
     Answer,
+    Beside,
     Block,
     Bullets,
     Card,
@@ -27,6 +28,7 @@ from .blocks import (
 
 
 _REPLY_LIMIT = 4_000
+_FEW = 6  # columns of a table
 _TYPES = {".svg": "image/svg+xml", ".jpg": "image/jpeg", ".png": "image/png"}
 
 # Should anything that a model wrote ever get past the escaping, a browser would still load and run nothing.
@@ -41,7 +43,7 @@ body { margin: 0; background: var(--wash); color: var(--ink); line-height: 1.5;
 main { max-width: 1160px; margin: 0 auto; padding: 28px 32px 64px; background: var(--paper); min-height: 100vh;
   border-left: 1px solid var(--line); border-right: 1px solid var(--line); }
 h1 { font-size: 27px; line-height: 1.25; margin: 0 0 6px; letter-spacing: -0.01em; }
-h2 { font-size: 21px; margin: 44px 0 6px; padding-top: 20px; border-top: 2px solid var(--ink); }
+h2 { font-size: 21px; margin: 32px 0 6px; padding-top: 18px; border-top: 2px solid var(--ink); }
 h3 { font-size: 16px; margin: 28px 0 8px; }
 p { margin: 6px 0; max-width: 86ch; }
 .lead { color: var(--soft); font-size: 16px; }
@@ -59,9 +61,11 @@ td { text-align: right; vertical-align: top; padding: 5px 10px; border-bottom: 1
   white-space: nowrap; }
 th:first-child, td:first-child, .word { text-align: left; }
 td:first-child, td.word { white-space: normal; overflow-wrap: anywhere; }
-td:first-child { min-width: 120px; }
+td:first-child { min-width: 130px; } td .detail { white-space: pre; } td.word { font-size: 13px; }
 tbody tr:hover { background: var(--wash); }
-.detail { display: block; color: var(--soft); font-size: 12px; line-height: 1.25; }
+.detail { display: block; color: var(--soft); font-size: 12px; line-height: 1.25; font-weight: 400;
+  white-space: pre-line; }
+.few td:not(:first-child) .detail { display: inline; margin-left: 6px; }
 .strong { font-weight: 650; } .grey, .grey .detail { color: #8a94a1; }
 .up { color: var(--good); font-weight: 600; } .down { color: var(--bad); font-weight: 600; }
 .cards { display: flex; flex-wrap: wrap; gap: 12px; margin: 14px 0; }
@@ -69,15 +73,18 @@ tbody tr:hover { background: var(--wash); }
   min-width: 150px; }
 .card .title { font-size: 12.5px; color: var(--soft); } .card .value { font-size: 27px; font-weight: 650;
   line-height: 1.25; font-variant-numeric: tabular-nums; } .card .detail { font-size: 12.5px; }
+.beside { display: flex; flex-wrap: wrap; gap: 0 40px; } .beside > div { max-width: 100%; }
 .pictures { display: flex; flex-wrap: wrap; gap: 16px; align-items: flex-start; margin: 12px 0; }
 .pictures img { max-width: 100%; height: auto; }
 details { margin: 10px 0; } summary { cursor: pointer; color: var(--blue); font-size: 14px; }
 .example { display: grid; grid-template-columns: 300px minmax(0, 1fr); gap: 18px; border: 1px solid var(--line);
   border-radius: 6px; padding: 14px; margin: 12px 0; break-inside: avoid; }
 .example .shots img { width: 100%; border-radius: 4px; display: block; margin-bottom: 6px; background: var(--wash); }
+.example .several { display: grid; grid-template-columns: 1fr 1fr; gap: 6px; align-content: start; }
 .example .none { background: var(--wash); color: var(--soft); font-size: 13px; padding: 14px; border-radius: 4px; }
 .key { font: 12px/1.4 ui-monospace, Menlo, Consolas, monospace; color: var(--soft); overflow-wrap: anywhere; }
-.question { white-space: pre-wrap; overflow-wrap: anywhere; margin: 4px 0 8px; max-height: 13em; overflow-y: auto; }
+.question { white-space: pre-wrap; overflow-wrap: anywhere; margin: 4px 0 8px; max-height: 18em; overflow-y: auto;
+  font-size: 14px; line-height: 1.4; }
 .options { list-style: none; padding: 0; margin: 0 0 8px; display: flex; flex-wrap: wrap; gap: 4px 8px; }
 .options li { border: 1px solid var(--line); border-radius: 4px; padding: 1px 8px; font-size: 13.5px; }
 .options li.gold { border-color: var(--good); box-shadow: inset 0 0 0 1px var(--good); font-weight: 600; }
@@ -95,11 +102,10 @@ details { margin: 10px 0; } summary { cursor: pointer; color: var(--blue); font-
 def render_html(page: Page) -> str:
     """The whole file."""
     sections = [block for block in page.blocks if isinstance(block, Heading) and block.level == 2]
-    parts, listed = [], False
+    parts = []
     for block in page.blocks:
-        if isinstance(block, Heading) and block.level == 2 and not listed:
+        if block is sections[0] and len(sections) > 1:
             parts.append(_navigation(sections))
-            listed = True
         parts.append(_block(block))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -141,6 +147,9 @@ def _block(block: Block) -> str:
             return f'<div class="pictures">{"".join(map(_image, block.pictures))}</div>'
         case Example():
             return _example(block)
+        case Beside():
+            stacks = ("\n".join(map(_block, stack)) for stack in (block.left, block.right))
+            return f'<div class="beside">{"".join(f"<div>{stack}</div>" for stack in stacks)}</div>'
 
 
 def _table(table: Table) -> str:
@@ -153,7 +162,9 @@ def _table(table: Table) -> str:
         f"<tr>{''.join(_cell(cell, kind(number)) for number, cell in enumerate(row))}</tr>\n" for row in table.rows
     )
     head = f"<thead>{f'<tr>{spans}</tr>' if spans else ''}<tr>{header}</tr></thead>"
-    text = f'<div class="scroll"><table>{head}\n<tbody>\n{rows}</tbody></table></div>'
+    # Few columns leave room for an interval beside its number; many need it below.
+    kind = ' class="few"' if len(table.header) <= _FEW else ""
+    text = f'<div class="scroll"><table{kind}>{head}\n<tbody>\n{rows}</tbody></table></div>'
     return f"<details><summary>{_text(table.folded)}</summary>{text}</details>" if table.folded else text
 
 
@@ -184,13 +195,14 @@ def _example(example: Example) -> str:
     shots = "".join(map(_image, example.pictures))
     if example.missing:
         shots += f'<div class="none">{_text(example.missing)}</div>'
+    kind = "shots several" if len(example.pictures) > 1 else "shots"
     options = "".join(
-        _tag("li", "gold" if letter == example.gold else "", _text(f"{letter}  {value}"))
+        _tag("li", "gold" if letter == example.gold else "", f"<b>{_text(letter)}</b> {_text(value)}")
         for letter, value in example.options
     )
     gold = "no right answer" if example.gold is None else f"right: {example.gold}"
     return (
-        f'<div class="example"><div class="shots">{shots}</div><div><div class="key">{_text(example.key)} · '
+        f'<div class="example"><div class="{kind}">{shots}</div><div><div class="key">{_text(example.key)} · '
         f'{_text(gold)}</div><div class="question">{_text(example.question)}</div>'
         + (f'<ul class="options">{options}</ul>' if options else "")
         + "".join(map(_answer, example.answers))

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from .blocks import (
     Answer,
+    Beside,
     Block,
     Bullets,
     Cards,
@@ -52,6 +53,8 @@ def _block(block: Block, folder: str) -> str:
             return "\n\n".join(_image(picture, folder) for picture in block.pictures)
         case Example():
             return _example(block, folder)
+        case Beside():
+            return "\n\n".join(_block(inner, folder) for inner in (*block.left, *block.right))
 
 
 def _table(table: Table) -> str:
@@ -74,7 +77,8 @@ def _cell(cell: Cell | str) -> str:
         text = f"**{text}**"
     elif text and cell.mark == "grey":
         text = f"*{text}*"
-    return f"{text} {_text(cell.detail)}".strip()
+    detail = _text(cell.detail if not cell.detail or cell.detail.startswith("[") else f"({cell.detail})")
+    return f"{text} {detail}".strip()
 
 
 def _image(picture: Picture, folder: str) -> str:

@@ -6,19 +6,39 @@ from typing import Any
 
 import numpy as np
 
+from ..benchmarks import r4d_bench
 from ..scoring import COUNTS, Estimate, Result
 from ..stats import Interval
 from .blocks import Cell, Table
 from .published import Published, published
 
 
-READING_NAMES = {"official": "Official", "strict": "Strict"}
+READING_NAMES = {"official": "Official", "strict": "Strict", "numeric": "Numeric", "lmms_eval": "lmms-eval"}
 
-READINGS_NOTE = (
+_FURTHER = {
+    "numeric": "Numeric: as official, and a reply without a letter may name the value of exactly one option; this is "
+    "not the published score.",
+    "lmms_eval": "lmms-eval: as its task reads the reply, where that differs from the benchmark's own script.",
+}
+
+_OF_IMAGES = ("sat", "omnispatial", "mmsi_bench")
+
+_READINGS_NOTE = (
     "Official: the published scorer, with random letters counted as what they are worth on average. Strict: one "
     "careful reader for all benchmarks, which reads nothing rather than guess. Brackets: 95 % percentile intervals of "
     "10,000 bootstrap resamples of whole videos (scenes, questions), not of single items."
 )
+
+_ABBREVIATED = {
+    "r4d_bench": {
+        "Avg": "all questions",
+        "Sta": "static: VG, DM, SR",
+        "Dyn": "dynamic: the others",
+        **{column: task for task, column in r4d_bench.CATEGORIES.items()},
+    }
+}
+
+PUBLISHED_NOTE = "Official reading, percent. Grey, or in italics: not comparable, for the reason given."
 
 _COUNT_NAMES = {
     "missing": "missing, counted as wrong",
@@ -38,9 +58,33 @@ def reading_name(reading: str) -> str:
     return READING_NAMES.get(reading, reading.replace("_", " "))
 
 
+def readings_note(result: Result) -> str:
+    """What the readings and the brackets mean."""
+    return " ".join([_READINGS_NOTE, *(_FURTHER[reading] for reading in result.columns if reading in _FURTHER)])
+
+
+def frames_of(result: Result) -> str:
+    """Frames of each video, in words; "" for benchmarks of images."""
+    if result.benchmark in _OF_IMAGES:
+        return ""
+    frames = result.settings.get("frames")
+    return "frames of a video not known" if frames is None else f"{frames} frames a video"
+
+
 def label(column: str) -> str:
     """A column's name as words."""
     return column.replace("_", " ")
+
+
+def column_cell(benchmark: str, column: str, mark: str = "") -> Cell:
+    """A column's name, with what an abbreviation stands for."""
+    return Cell(label(column), _ABBREVIATED.get(benchmark, {}).get(column, ""), mark)
+
+
+def signed(value: float) -> str:
+    """A difference with one decimal and its sign."""
+    text = f"{value:+.1f}".replace("-", "−")
+    return "0.0" if text[1:] == "0.0" else text
 
 
 def number(value: float | None) -> str:
@@ -50,7 +94,9 @@ def number(value: float | None) -> str:
 
 def brackets(interval: Interval | Estimate) -> str:
     """An interval."""
-    return "" if interval.low is None else f"[{interval.low:.1f}, {interval.high:.1f}]"
+    if interval.low is None:
+        return ""
+    return f"[{interval.low:.1f}, {interval.high:.1f}]".replace("-", "−").replace("−0.0", "0.0")
 
 
 def estimate_cell(estimate: Estimate | None, strong: bool = False) -> Cell:

@@ -41,10 +41,12 @@ class Published:
             reasons.append(f"the run answers a sample of {result.items:,} items")
         if self.frames is not None:
             frames = result.settings.get("frames")
-            if frames is None:
-                reasons.append(f"{_frames(self.frames)}; the run's frames are not known")
+            if isinstance(self.frames, str):
+                reasons.append(self.frames)
+            elif frames is None:
+                reasons.append(f"{self.frames} frames; those of the run are not known")
             elif frames != self.frames:
-                reasons.append(f"{_frames(self.frames)}, not {frames}")
+                reasons.append(f"{self.frames} frames, not {frames}")
         if self.style != result.style:
             reasons.append(f'prompt style "{self.style}", not "{result.style}"')
         if self.conditions:
@@ -55,10 +57,6 @@ class Published:
 def published(benchmark: str) -> Sequence[Published]:
     """The rows for a benchmark, in the order in which they are shown; empty if none is known."""
     return _ROWS.get(benchmark, ())
-
-
-def _frames(frames: int | str) -> str:
-    return f"{frames} frames" if isinstance(frames, int) else frames
 
 
 def _row(names: str, *values: float) -> dict[str, float]:

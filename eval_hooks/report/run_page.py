@@ -4,22 +4,25 @@
 from collections.abc import Iterator, Mapping
 
 from ..scoring import Result
-from .blocks import Block, Bullets, Card, Cards, Cell, Heading, Page, Picture, Pictures, Table, Text
+from .blocks import Beside, Block, Bullets, Card, Cards, Cell, Heading, Page, Picture, Pictures, Table, Text
 from .examples import Shots, example, pick, worst_categories
 from .parts import (
-    READINGS_NOTE,
+    PUBLISHED_NOTE,
     brackets,
     categories,
     chance,
+    column_cell,
     counts_table,
     description,
     estimate_cell,
+    frames_of,
     headline,
     incomparable_with_all,
     label,
     number,
     published_table,
     reading_name,
+    readings_note,
     settings_table,
 )
 from .pictures import COLOURS, Reference, Series, bars, radar
@@ -36,14 +39,20 @@ def run_page(name: str, results: Mapping[str, Result]) -> Page:
         name: of the run.
         results: benchmark -> result.
     """
-    blocks: list[Block] = [Heading(name, 1)]
-    models = list(dict.fromkeys(filter(None, map(description, results.values()))))
-    blocks.append(Text("; ".join(models) or "Evaluation report", "lead"))
+    blocks: list[Block] = [Heading(f"Evaluation of {name}", 1)]
+    models = models_of(results)
+    if models not in ("", name):
+        blocks.append(Text(models, "lead"))
     if len(results) > 1:
         blocks.append(_overview(results))
     for result in results.values():
         blocks += _section(name, result)
     return Page(f"{name}: evaluation", blocks)
+
+
+def models_of(results: Mapping[str, Result]) -> str:
+    """What answered, in a line."""
+    return "; ".join(dict.fromkeys(filter(None, map(description, results.values()))))
 
 
 def series_of(result: Result, reading: str, columns: list[str], name: str) -> Series:
@@ -60,9 +69,7 @@ def shown_columns(result: Result) -> list[str]:
 def head(result: Result) -> Iterator[Block]:
     """What a section begins with: title, data, denominator, notes."""
     yield Heading(result.title)
-    frames = result.settings.get("frames")
-    facts = [result.revision, f'prompt style "{result.style}"']
-    facts.append(f"{frames} frames a video" if frames is not None else "frames not known")
+    facts = [result.revision, f'prompt style "{result.style}"', *filter(None, [frames_of(result)])]
     if result.limit is not None:
         facts.append(f"a fixed sample of {result.limit:,} of {result.available:,} items, seed {result.seed}")
     yield Text("; ".join(facts) + ".", "note")
@@ -93,16 +100,15 @@ def _section(name: str, result: Result) -> Iterator[Block]:
     yield from head(result)
     yield _cards(result)
     yield _pictures(result)
-    yield Heading("Scores", 3)
-    yield _scores(result)
-    yield Text(READINGS_NOTE, "note")
+    yield Beside(
+        [Heading("Scores", 3), _scores(result)], [Heading("How replies were read", 3), counts_table([name], [result])]
+    )
+    yield Text(readings_note(result), "note")
     table = published_table([name], [result])
     if table is not None:
         yield Heading("Beside published numbers", 3)
         yield table
-        yield Text("Official reading, percent. Grey: not comparable, for the reason given.", "note")
-    yield Heading("How replies were read", 3)
-    yield counts_table([name], [result])
+        yield Text(PUBLISHED_NOTE, "note")
     yield from _worst(result)
     yield Heading("Reproduction", 3)
     yield settings_table([name], [result])
@@ -130,7 +136,7 @@ def _pictures(result: Result) -> Pictures:
         if not incomparable_with_all(row, [result])
     ]
     if any(worth[column] is not None for column in columns):
-        references.append(Reference("chance", [worth[column] for column in columns]))
+        references.append(Reference("chance", [worth[column] for column in columns], ticks=True))
     series = [series_of(result, reading, columns, reading_name(reading)) for reading in result.columns]
     pictures = [
         Picture(
@@ -158,10 +164,8 @@ def _scores(result: Result) -> Table:
     rows = []
     for column, estimate in result.columns["official"].items():
         cells = [estimate_cell(result.columns[reading].get(column), column == top) for reading in result.columns]
-        mark = "strong" if column == top else "" if estimate.items else "grey"
-        rows.append(
-            [Cell(label(column), mark=mark), f"{estimate.items:,}", *cells, Cell(number(worth[column]), mark="grey")]
-        )
+        name = column_cell(result.benchmark, column, "strong" if column == top else "" if estimate.items else "grey")
+        rows.append([name, f"{estimate.items:,}", *cells, Cell(number(worth[column]), mark="grey")])
     return Table(["Column", "Items", *map(reading_name, result.columns), "Chance"], rows)
 
 
@@ -177,6 +181,8 @@ def _worst(result: Result) -> Iterator[Block]:
             yield Heading("Examples from the worst categories", 3)
             yield Text("Wrong under the strict reading; the choice is the same for every run.", "note")
             first = False
-        yield Text(f"{label(category)}: {number(score)} strict, {len(rows):,} items")
+        name = column_cell(result.benchmark, category)
+        title = f"{name.text} ({name.detail})" if name.detail else name.text
+        yield Text(f"{title}: {number(score)} strict, {len(rows):,} items")
         for row in chosen:
             yield example([("", row)], shots)

@@ -103,6 +103,8 @@ def base_config(config: Any) -> Any:
 
 def timestamped_processor(processor: Any, base: str) -> Any:
     """A base's processor as that of its `rgpt4d_` type; the given object stays as it is."""
+    if isinstance(processor, processor_class(base)):
+        return processor
     new = copy.copy(processor)
     new.__class__ = processor_class(base)
     return new

@@ -7,13 +7,11 @@ Order, names and arguments are those of `llamafactory.train.sft.workflow.run_sft
 
 import copy
 import functools
-import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-import yaml
 from datasets.exceptions import DatasetsError
 from llamafactory.data import SFTDataCollatorWith4DAttentionMask, get_template_and_fix_tokenizer, loader
 from llamafactory.data.parser import get_dataset_list
@@ -22,7 +20,6 @@ from llamafactory.data.template import Template
 from llamafactory.extras.constants import IGNORE_INDEX
 from llamafactory.hparams import get_train_args
 from llamafactory.model import load_config, load_model, load_tokenizer
-from omegaconf import OmegaConf
 
 from rgpt4d_plugin.arguments import P4DArguments
 from rgpt4d_plugin.patches.mm_plugin import with_recorder
@@ -34,28 +31,6 @@ from rgpt4d_plugin.trainers.run import P4DRun
 
 # What asks for several processes or a GPU, of a process that only looks.
 _RUN_KEYS = ("deepspeed", "fp16", "tf32")
-
-
-def read_recipe(path: str | os.PathLike, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """A recipe file with KEY=VALUE overrides, merged as `llamafactory-cli` merges them.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is no YAML mapping, or an override is not KEY=VALUE.
-    """
-    path = os.fspath(path)
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"{path}: no such recipe")
-    for override in overrides:
-        if "=" not in override:
-            raise ValueError(f"{override!r}: expected an override KEY=VALUE, such as cutoff_len=4096")
-    try:
-        recipe = OmegaConf.load(path)
-    except (UnicodeDecodeError, yaml.YAMLError) as err:
-        raise ValueError(f"{path} is not a YAML file: {' '.join(str(err).split())}") from err
-    if not OmegaConf.is_dict(recipe):
-        raise ValueError(f"{path}: expected keys and values, found a list")
-    return OmegaConf.to_container(OmegaConf.merge(recipe, OmegaConf.from_cli(list(overrides))))
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,13 @@ import torch
 from llamafactory.extras.constants import IGNORE_INDEX
 
 from rgpt4d_plugin.distill import TERM_TASKS
+from rgpt4d_plugin.recipe import read_recipe
 from rgpt4d_plugin.regions.media import decode_still
 from rgpt4d_plugin.regions.region import RegionError
 from rgpt4d_plugin.students import RowMedia, get_family
 from rgpt4d_plugin.teachers.l4p import load_l4p
 from rgpt4d_plugin.trainers import picture
-from rgpt4d_plugin.trainers.host import Host, read_recipe
+from rgpt4d_plugin.trainers.host import Host
 from rgpt4d_plugin.trainers.sheet import MapRow, Piece, SheetClip, SheetImage, SheetSample, save_sheet
 from rgpt4d_plugin.video import SeenClip
 

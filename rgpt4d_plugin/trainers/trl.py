@@ -24,7 +24,15 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor,
 from trl import SFTConfig, SFTTrainer
 from trl.models.utils import prepare_peft_model
 
-from rgpt4d_plugin.arguments import P4DConfigError, parse_p4d
+from rgpt4d_plugin.arguments import P4DArguments, P4DConfigError, parse_p4d
+from rgpt4d_plugin.modeling import (
+    base_type,
+    encoding_of,
+    is_timestamped,
+    timestamped_config,
+    timestamped_processor,
+)
+from rgpt4d_plugin.modeling.marker import MarkerCallback
 from rgpt4d_plugin.regions.shown import Sampling
 from rgpt4d_plugin.trainers.mixin import P4DTrainerMixin
 from rgpt4d_plugin.trainers.run import P4DRun
@@ -121,7 +129,8 @@ class P4DSFTTrainer(P4DTrainerMixin, VideoSFTTrainer):
             )
         sampling = _with_frames(sampling or Sampling(), arguments.frames)
         name = _name(model)
-        run = P4DRun.prepare(arguments, AutoConfig.from_pretrained(model) if isinstance(model, str) else model.config)
+        config = _config(model, arguments)
+        run = P4DRun.prepare(arguments, config)
 
         args = copy.copy(args) if args is not None else _default_args(model)
         if args.n_gpu > 1:
@@ -129,14 +138,20 @@ class P4DSFTTrainer(P4DTrainerMixin, VideoSFTTrainer):
                 [f"{args.n_gpu} GPUs, one process: start one process per GPU, with `accelerate launch` or `torchrun`"]
             )
         if isinstance(model, str):
-            model = AutoModelForImageTextToText.from_pretrained(model, **(args.model_init_kwargs or {}))
+            options = {"config": config, **(args.model_init_kwargs or {})}
+            model = AutoModelForImageTextToText.from_pretrained(model, **options)
             args.model_init_kwargs = None  # used, and TRL would warn that they are not
         if peft_config is not None:
             # Here rather than in SFTTrainer: the decoder joins the trained model after PEFT has frozen the base.
             model = prepare_peft_model(model, peft_config, args)
         processing_class = processing_class or AutoProcessor.from_pretrained(name)
+        if run.encoding is not None:
+            processing_class = timestamped_processor(processing_class, base_type(config.model_type))
+            if isinstance(model, PeftModel):
+                kwargs["callbacks"] = [*(kwargs.get("callbacks") or []), MarkerCallback(run.encoding)]
         if data_collator is None:
-            data_collator = _collator(args, processing_class, p4d=run, sampling=sampling, regions=arguments.regions)
+            options = {"sampling": sampling, "regions": arguments.regions, "sentences": arguments.tpe == "text"}
+            data_collator = _collator(args, processing_class, p4d=run, **options)
         super().__init__(
             model=model,
             args=args,
@@ -147,6 +162,22 @@ class P4DSFTTrainer(P4DTrainerMixin, VideoSFTTrainer):
             p4d=run,
             **kwargs,
         )
+
+
+def _config(model: Any, arguments: P4DArguments) -> Any:
+    """The model's configuration; with `p4d.tpe: add` that of its `rgpt4d_` type."""
+    config = AutoConfig.from_pretrained(model) if isinstance(model, str) else model.config
+    encoding = arguments.encoding
+    if encoding is None or encoding_of(config) == encoding:
+        return config
+    if not isinstance(model, str) or is_timestamped(config.model_type):
+        raise P4DConfigError.from_problems(
+            [
+                f"p4d.tpe: add with {encoding}, but the model has {encoding_of(config) or 'none'}; give the name or "
+                "path of a base without TPE, or a model with this one"
+            ]
+        )
+    return timestamped_config(config, encoding.scale, encoding.base)
 
 
 def _name(model: Any) -> str:

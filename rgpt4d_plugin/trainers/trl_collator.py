@@ -11,15 +11,16 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from rgpt4d_plugin.arguments import RegionArguments
 from rgpt4d_plugin.distill import DistillBatch
+from rgpt4d_plugin.modeling.timestamp_encoding import NO_TIME
 from rgpt4d_plugin.regions.shown import Sampling, ShownClip, processor_media
-from rgpt4d_plugin.students import locate_clips
+from rgpt4d_plugin.students import RowMedia
 from rgpt4d_plugin.trainers.mixin import BATCH_KEY
 from rgpt4d_plugin.trainers.run import P4DRun
 from rgpt4d_plugin.trainers.trl_records import RecordError, ShownRecord, show_record
 
 
-_PER_TOKEN = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
-"""Outputs of a processor with a value per token; those of a completion, which is text, are 0 but for the first two."""
+_PER_TOKEN = {"attention_mask": 0, "token_type_ids": 0, "mm_token_type_ids": 0, "video_timestamps": NO_TIME}
+"""Outputs of a processor with a value per token, and their value at padding and, but for the first, at text."""
 
 _IGNORED = -100
 
@@ -36,15 +37,17 @@ class P4DVisionCollator(DataCollatorForVisionLanguageModeling):
         p4d: the run; None: plain SFT on the same frames, without a `DistillBatch` in the batch.
         sampling: which frames of a video are shown, and how large.
         regions: how regions are shown, as `p4d.regions`.
+        sentences: say the length of every video, as `p4d.tpe: text` does.
     """
 
     completion_only_loss: bool | None = None
     p4d: P4DRun | None = None
     sampling: Sampling = field(default_factory=Sampling)
     regions: RegionArguments = field(default_factory=RegionArguments)
+    sentences: bool = False
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        records = [show_record(example, self.sampling, self.regions) for example in examples]
+        records = [show_record(example, self.sampling, self.regions, self.sentences) for example in examples]
         clips = [clip for record in records for clip in record.clips]
         batch = self._tokenise(records, clips)
         if self.p4d is not None:
@@ -68,10 +71,10 @@ class P4DVisionCollator(DataCollatorForVisionLanguageModeling):
         kept = inputs["attention_mask"].bool()
         columns = {
             key: [values[row] for values, row in zip(inputs[key], kept, strict=True)]
-            for key in _PER_TOKEN
+            for key in ("input_ids", *_PER_TOKEN)
             if key in inputs
         }
-        labels = [ids.masked_fill(torch.isin(ids, self._media_tokens), _IGNORED) for ids in columns["input_ids"]]
+        labels = [ids.masked_fill(self._is_media(ids), _IGNORED) for ids in columns["input_ids"]]
         tokenizer = self.processor.tokenizer
         for row, text in enumerate(texts):
             if "completion" not in text:
@@ -84,35 +87,36 @@ class P4DVisionCollator(DataCollatorForVisionLanguageModeling):
             labels[row] = torch.cat([labels[row], ids])
             more = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
             for key, values in columns.items():
-                values[row] = torch.cat([values[row], more.get(key, torch.zeros_like(ids))])
+                new = more[key] if key in more else torch.full_like(ids, _PER_TOKEN[key])
+                values[row] = torch.cat([values[row], new])
 
         self._check_length(columns["input_ids"], records)
         for key, values in columns.items():
-            inputs[key] = self._padded(values, tokenizer.pad_token_id if key == "input_ids" else 0)
+            inputs[key] = self._padded(values, _PER_TOKEN.get(key, tokenizer.pad_token_id))
         inputs["labels"] = self._padded(labels, _IGNORED)
         return inputs
 
     def _distill_batch(
         self, batch: dict[str, Any], records: Sequence[ShownRecord], clips: Sequence[ShownClip]
     ) -> DistillBatch:
-        grids = self.p4d.family.video_grids(batch, self.processor)
-        clips_per_row = [len(record.clips) for record in records]
+        family, processor = self.p4d.family, self.processor
+        rows = [RowMedia(len(record.images), tuple(len(clip.frames) for clip in record.clips)) for record in records]
         return DistillBatch(
-            tokens=locate_clips(batch["input_ids"], self.processor.video_token_id, clips_per_row, grids),
-            frames=[self.p4d.teacher_frames(clip.seen) for clip in clips],
+            tokens=family.clip_tokens(batch["input_ids"], batch, rows, processor, processor.tokenizer),
+            frames=[self.p4d.teacher_frames(clip.seen, processor) for clip in clips],
             timestamps=[clip.seconds for clip in clips],
         )
 
-    @property
-    def _media_tokens(self) -> torch.Tensor:
-        return torch.tensor([self.processor.image_token_id, self.processor.video_token_id])
+    def _is_media(self, ids: torch.Tensor) -> torch.Tensor:
+        """Which tokens stand for frames and images."""
+        return torch.isin(ids, torch.tensor([self.processor.image_token_id, self.processor.video_token_id]))
 
     def _check_length(self, rows: Sequence[torch.Tensor], records: Sequence[ShownRecord]) -> None:
         """Raises RecordError if `max_length` would cut a clip or an image: the model refuses such a batch."""
         if self.max_length is None:
             return
         for ids, record in zip(rows, records, strict=True):
-            if torch.isin(ids[self.max_length :], self._media_tokens).any():
+            if self._is_media(ids[self.max_length :]).any():
                 what = ", ".join(clip.source for clip in record.clips) or "an image"
                 raise RecordError(
                     f"max_length={self.max_length} cuts the tokens of {what}: the record has {len(ids)} tokens. Set "

@@ -25,7 +25,7 @@ from rgpt4d_plugin.arguments import RegionArguments
 from rgpt4d_plugin.regions.media import decode_clip, decode_still, parse_clip
 from rgpt4d_plugin.regions.region import RegionError, check_mentions, parse_regions
 from rgpt4d_plugin.regions.shown import Sampling, ShownClip, fit, show_clip, show_frames, show_still
-from rgpt4d_plugin.regions.styles import ask
+from rgpt4d_plugin.regions.styles import ask, with_time_sentences
 from rgpt4d_plugin.video import VideoError
 
 
@@ -57,8 +57,16 @@ class ShownRecord:
     clips: list[ShownClip]
 
 
-def show_record(record: Mapping[str, Any], sampling: Sampling, regions: RegionArguments) -> ShownRecord:
+def show_record(
+    record: Mapping[str, Any], sampling: Sampling, regions: RegionArguments, sentences: bool = False
+) -> ShownRecord:
     """Reads a record, decodes its media and draws its regions.
+
+    Args:
+        record: of the dataset.
+        sampling: which frames are shown, and how large.
+        regions: how regions are shown.
+        sentences: say the length of every video, as `p4d.tpe: text` does.
 
     Raises:
         RecordError: the record is in another format.
@@ -66,14 +74,14 @@ def show_record(record: Mapping[str, Any], sampling: Sampling, regions: RegionAr
         VideoError: a video cannot be read.
     """
     try:
-        return _show(_without_none(record), sampling, regions)
+        return _show(_without_none(record), sampling, regions, sentences)
     except (RecordError, RegionError) as err:
         raise type(err)(f"{err}{_place(record)}") from err
     except VideoError as err:
         raise VideoError(f"{err}{_place(record)}", err.entry) from err
 
 
-def _show(record: Mapping[str, Any], sampling: Sampling, options: RegionArguments) -> ShownRecord:
+def _show(record: Mapping[str, Any], sampling: Sampling, options: RegionArguments, sentences: bool) -> ShownRecord:
     turns = {key: record[key] for key in ("prompt", "completion", "messages") if key in record}
     if set(turns) not in ({"messages"}, {"prompt", "completion"}):
         raise RecordError(f"expected `messages`, or `prompt` and `completion`; the record has {', '.join(record)}")
@@ -90,8 +98,11 @@ def _show(record: Mapping[str, Any], sampling: Sampling, options: RegionArgument
         check_mentions(texts, parsed)
     marked = [{**message, "content": text} for message, text in zip(messages, texts, strict=True)]
     asked = ask(marked, images, videos, parsed, options, _MARKS["image"], _MARKS["video"])
+    messages = asked.messages
+    if sentences:
+        messages = with_time_sentences(messages, videos, _MARKS["image"], _MARKS["video"])
 
-    spoken = iter([{**message, "content": _parts(message["content"])} for message in asked.messages])
+    spoken = iter([{**message, "content": _parts(message["content"])} for message in messages])
     return ShownRecord(
         {key: [next(spoken) for _ in part] for key, part in turns.items()},
         [_picture(entry, sampling) for entry in asked.images],

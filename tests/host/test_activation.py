@@ -178,7 +178,8 @@ def test_the_kill_switch(monkeypatch, value, active):
 
 
 def test_the_finder_looks_at_its_targets_only():
-    assert TARGETS == WRAPPED.keys() | REGISTRIES.keys() | {"llamafactory.chat.hf_engine"} == patches._SEAMS.keys()
+    others = {"llamafactory.chat.hf_engine", "llamafactory.extras.constants"}
+    assert TARGETS == WRAPPED.keys() | REGISTRIES.keys() | others == patches._SEAMS.keys()
     for name in ("json", "llamafactory", "llamafactory.hparams", "llamafactory.train.dpo.workflow"):
         assert HostFinder.find_spec(name) is None
 
@@ -313,6 +314,7 @@ def _first_required(name):
         "llamafactory.chat.hf_engine": ("HuggingfaceEngine", "get_template_and_fix_tokenizer"),
         "llamafactory.data.converter": ("register_dataset_converter", "DATASET_CONVERTERS"),
         "llamafactory.data.template": ("TEMPLATES", "register_template"),
+        "llamafactory.extras.constants": ("register_model_group", "SUPPORTED_MODELS", "DEFAULT_TEMPLATE"),
         "llamafactory.hparams.parser": ("read_args", *WRAPPED.get(name, ())),
         "llamafactory.model.loader": ("load_config", "load_tokenizer", "apply_liger_kernel"),
         "llamafactory.train.sft.workflow": ("run_sft", *evaluation.GLOBALS),
@@ -382,17 +384,23 @@ def test_the_host_may_run_from_its_source_tree(monkeypatch):
 # Packaging
 
 
+def installed_sources():
+    """Every Python file of the package: where it is here -> where it is once installed."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    mapped = dict(entry.split(" = ") for entry in config["options"]["package_dir"].strip().splitlines())
+    return {
+        path: Path(*package.split("."), path.relative_to(ROOT / folder))
+        for package, folder in mapped.items()
+        for path in (ROOT / folder).rglob("*.py")
+    }
+
+
 def test_every_package_folder_is_listed():
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
-    listed = config["options"]["packages"].split()
-    homes = dict(entry.split(" = ") for entry in config["options"]["package_dir"].strip().splitlines())
-    found = [
-        ".".join([package, *path.parent.relative_to(ROOT / folder).parts])
-        for package, folder in homes.items()
-        for path in (ROOT / folder).rglob("__init__.py")
-    ]
-    assert sorted(listed) == sorted(found)
+    folders = {".".join(path.parent.parts) for path in installed_sources().values()}
+    assert sorted(config["options"]["packages"].split()) == sorted(folders)
 
 
 def test_the_wheel_carries_the_activation_file(tmp_path):
@@ -412,7 +420,7 @@ def test_the_wheel_carries_the_activation_file(tmp_path):
     assert activation == (ROOT / "rgpt4d_plugin.pth").read_bytes()
     top = {name.split("/")[0] for name in names}
     assert top == {"_rgpt4d_boot.py", "rgpt4d_plugin", f"{release}.data", f"{release}.dist-info"}
-    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "rgpt4d_plugin").rglob("*.py")}
-    for outside in ("patches", "eval_hooks"):
-        sources |= {f"rgpt4d_plugin/{path.relative_to(ROOT)}" for path in (ROOT / outside).rglob("*.py")}
+    sources = {str(path) for path in installed_sources().values()}
     assert {name for name in names if name.endswith(".py")} == sources | {"_rgpt4d_boot.py"}
+    tasks = ROOT / "eval_hooks/lmms_eval_tasks/tasks"
+    assert {f"rgpt4d_plugin/{path.relative_to(ROOT)}" for path in tasks.iterdir() if path.is_file()} <= names

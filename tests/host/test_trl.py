@@ -14,11 +14,12 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
 from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from trl import SFTConfig
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
-from rgpt4d_plugin.arguments import P4DConfigError, RegionArguments
+from rgpt4d_plugin.arguments import P4DConfigError, RegionArguments, TimestampEncoding
+from rgpt4d_plugin.modeling.marker import read_marker
 from rgpt4d_plugin.regions.region import RegionError
 from rgpt4d_plugin.students import UnsupportedFamilyError
 from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
@@ -95,9 +96,10 @@ def logged(trainer):
 
 
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
-def test_a_batch_is_the_hosts(assets, host_records, dataset, tmp_path, family):
-    """Token for token, pixel for pixel, and the same frames for the teacher."""
-    recipe = assets.recipe(tmp_path / "out")
+@pytest.mark.parametrize("tpe", ["off", "add", "text"])
+def test_a_batch_is_the_hosts(assets, host_records, dataset, tmp_path, family, tpe):
+    """Token for token, pixel for pixel, time for time, and the same frames for the teacher."""
+    recipe = assets.recipe(tmp_path / "out", p4d=assets.p4d(tpe=tpe))
     if family == "qwen3_vl":
         student = build_tiny_student(tmp_path / "student", family, hidden=32, layers=2, vision_hidden=32)
         recipe |= {"model_name_or_path": str(student), "template": "rgpt4d_qwen3_vl_nothink"}
@@ -106,9 +108,12 @@ def test_a_batch_is_the_hosts(assets, host_records, dataset, tmp_path, family):
     features = [parts.encode(template, r["messages"][0]["content"], videos=r["videos"]) for r in host_records]
     expected = parts.collator(template)(features)
 
-    collator = P4DVisionCollator(parts.processor, p4d=parts.run, sampling=SAMPLING, pad_to_multiple_of=8)
+    collator = P4DVisionCollator(
+        parts.processor, p4d=parts.run, sampling=SAMPLING, pad_to_multiple_of=8, sentences=tpe == "text"
+    )
     batch = collator([dataset[number] for number in range(len(dataset))])
-    for key in ("input_ids", "attention_mask", "labels", "video_grid_thw"):
+    timed = ("video_timestamps",) if tpe == "add" else ()
+    for key in ("input_ids", "attention_mask", "labels", "video_grid_thw", *timed):
         assert torch.equal(batch[key], torch.as_tensor(expected[key])), key
     torch.testing.assert_close(batch["pixel_values_videos"], expected["pixel_values_videos"], rtol=1e-6, atol=1e-6)
     ours, theirs = batch["p4d"], expected["p4d"]
@@ -120,13 +125,20 @@ def test_a_batch_is_the_hosts(assets, host_records, dataset, tmp_path, family):
         assert ours.timestamps[index] == theirs.timestamps[index]
 
 
-@pytest.mark.parametrize("way", ["full", "lora"])
-def test_losses_are_the_hosts(assets, dataset, tmp_path, way):
+@pytest.mark.parametrize("way, tpe", [("full", "off"), ("lora", "off"), ("full", "add"), ("lora", "add")])
+def test_losses_are_the_hosts(assets, dataset, tmp_path, way, tpe):
     one = {"max_steps": 1, "per_device_train_batch_size": 6}
-    train_here(assets.recipe(tmp_path / "host", finetuning_type=way, lora_rank=4, **one))
+    p4d = assets.p4d(tpe=tpe)
+    train_here(assets.recipe(tmp_path / "host", finetuning_type=way, lora_rank=4, p4d=p4d, **one))
     (expected,) = logs(tmp_path / "host")
-    trainer = train(assets, tmp_path / "trl", dataset, peft=LORA if way == "lora" else None, **one)
+    peft = LORA if way == "lora" else None
+    trainer = train(assets, tmp_path / "trl", dataset, peft=peft, given={"p4d": p4d}, **one)
     (found,) = logged(trainer)
+    trainer.save_model()
+    if tpe == "add" and way == "lora":
+        assert read_marker(trainer.args.output_dir) == TimestampEncoding(1.0, 10000.0)
+    elif tpe == "add":
+        assert AutoConfig.from_pretrained(trainer.args.output_dir).model_type == "rgpt4d_qwen2_5_vl"
 
     for key in ("loss", *ALL_LOG_KEYS):
         assert found[key] == pytest.approx(expected[key], rel=1e-6), key

@@ -176,22 +176,22 @@ def test_a_sample_is_its_own_denominator(data):
     assert part.columns["official"]["Overall"].value == pytest.approx(100 * sum(part.scores("official")) / 4)
 
 
-def test_a_killed_and_resumed_run_gives_the_same_result(data, tmp_path):
+def test_a_killed_and_resumed_run_gives_the_same_result(tmp_path):
     """At every byte at which the file of replies can end."""
-    replies = toy_replies()
+    data = write_toy(tmp_path / "toy", toy_items(4))
+    replies = [Reply("toy/0", "A"), Reply("toy/2", "It is C", cut=True), Reply("toy/3", "", error="timed out")]
     whole = ReplyFile.open(tmp_path / "whole.jsonl", {"seed": 0})
-    whole.append(*replies.values())
-    folder = score_replies(Toy(), data, whole.replies, settings=whole.settings, replicates=20).write(
-        tmp_path / "whole"
-    )
-    expected = [(folder / name).read_bytes() for name in ("result.json", "scores.jsonl")]
+    whole.append(*replies)
+
+    def written(file: ReplyFile, folder) -> list[bytes]:
+        score_replies(Toy(), data, file.replies, settings=file.settings, replicates=5).write(folder)
+        return [(folder / name).read_bytes() for name in ("result.json", "scores.jsonl")]
+
+    expected = written(whole, tmp_path / "whole")
     content = whole.path.read_bytes()
-    for size in range(0, len(content) + 1):
-        path = tmp_path / "killed.jsonl"
+    path = tmp_path / "killed.jsonl"
+    for size in range(len(content) + 1):
         path.write_bytes(content[:size])
         resumed = ReplyFile.open(path, {"seed": 0})
-        resumed.append(*(reply for key, reply in replies.items() if key not in resumed.done))
-        again = ReplyFile.read(path)
-        result = score_replies(Toy(), data, again.replies, settings=again.settings, replicates=20)
-        folder = result.write(tmp_path / "killed")
-        assert [(folder / name).read_bytes() for name in ("result.json", "scores.jsonl")] == expected, size
+        resumed.append(*(reply for reply in replies if reply.key not in resumed.done))
+        assert written(ReplyFile.read(path), tmp_path / "killed") == expected, size

@@ -90,11 +90,19 @@ def test_the_same_seed_draws_the_same_and_readings_share_a_draw():
 
 
 def test_resamples_without_an_item_of_a_column_do_not_count():
-    """One of two videos holds the column's only item, which is right: a quarter of the draws lack it."""
-    columns = [Column("rare", np.array([True, False]), "items"), Column("none", np.array([False, False]), "items")]
-    drawn = Bootstrap(columns, ["x", "y"], ["a", "b"]).replicates(np.array([[1.0], [0.0]]))[:, 0]
-    assert np.isnan(drawn[:, 0]).mean() == pytest.approx(0.25, abs=0.02)
+    """Two of three videos hold the column's items, which are right: (1/3)^3 of the draws lack them."""
+    columns = [Column("rare", np.array([True, True, False]), "items"), Column("none", np.zeros(3, bool), "items")]
+    drawn = Bootstrap(columns, ["x", "x", "y"], ["a", "b", "c"]).replicates(np.array([[1.0], [1.0], [0.0]]))[:, 0]
+    assert np.isnan(drawn[:, 0]).mean() == pytest.approx(1 / 27, abs=0.01)
     assert interval(drawn[:, 0]) == Interval(100.0, 100.0)
+    assert interval(drawn[:, 1]) == Interval(None, None)
+
+
+def test_a_column_of_one_video_has_no_interval():
+    """Every resample would be the same, and the interval a point."""
+    columns = [*all_items(4), Column("one", np.array([True, True, False, False]), "items")]
+    drawn = Bootstrap(columns, ["x"] * 4, ["a", "a", "b", "b"]).replicates(half_right(4))[:, 0]
+    assert interval(drawn[:, 0]) == Interval(0.0, 100.0)
     assert interval(drawn[:, 1]) == Interval(None, None)
 
 
