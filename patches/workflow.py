@@ -42,7 +42,10 @@ def patch(module: ModuleType) -> Callable[[], None]:
         with ExitStack() as stack:
             if arguments is not None:
                 callbacks = callbacks or []
-                callbacks += _enter(stack, module, arguments, model_args, data_args, finetuning_args, callbacks)
+                distils = training_args.do_train and bool(arguments.loss.active)
+                callbacks += _enter(
+                    stack, module, arguments, distils, model_args, data_args, finetuning_args, callbacks
+                )
             run_sft(model_args, data_args, training_args, finetuning_args, generating_args, callbacks)
 
     return wrap(module, run_sft=run_sft_with_p4d)
@@ -52,12 +55,15 @@ def _enter(
     stack: ExitStack,
     module: ModuleType,
     arguments: Any,
+    distils: bool,
     model_args: Any,
     data_args: Any,
     finetuning_args: Any,
     callbacks: list[Any],
 ) -> list[Any]:
     """Prepares one run and puts the plugin's parts into the workflow's globals until `stack` closes.
+
+    A run that does not train only samples and marks its clips as training does: the decoder's weights are not there.
 
     Returns:
         Callbacks of ours, to be added.
@@ -79,7 +85,7 @@ def _enter(
         if not arguments.active:
             return []
 
-    run = P4DRun.prepare(arguments, load_config(model_args))
+    run = P4DRun.prepare(arguments, load_config(model_args), distils)
     make_template, get_dataset = module.get_template_and_fix_tokenizer, module.get_dataset
 
     def make_recording_template(tokenizer: Any, data_args: Any) -> Any:
@@ -94,6 +100,7 @@ def _enter(
             P4DDataCollator,
             p4d=run,
             cutoff_len=data_args.cutoff_len,
+            mask_history=data_args.mask_history,
             where_used=functools.partial(records.where_used, data_args=data_args),
         ),
     }

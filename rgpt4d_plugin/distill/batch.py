@@ -32,6 +32,11 @@ class DistillBatch:
         """Number of clips that are distilled."""
         return len(self.tokens)
 
+    def before(self, end: int) -> "DistillBatch":
+        """The clips whose tokens stand before a place of the batch, row * length + column."""
+        kept = sum(bool(tokens.index[0] < end) for tokens in self.tokens)
+        return replace(self, tokens=self.tokens[:kept], frames=self.frames[:kept], timestamps=self.timestamps[:kept])
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "DistillBatch":
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from llamafactory.data import SFTDataCollatorWith4DAttentionMask
 
+from rgpt4d_plugin.arguments import P4DConfigError
 from rgpt4d_plugin.distill import DistillBatch
 from rgpt4d_plugin.students import RowMedia, timestamps_of
 from rgpt4d_plugin.trainers.mixin import BATCH_KEY
@@ -26,8 +27,20 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
 
     p4d: P4DRun | None = None
     cutoff_len: int = 0
+    mask_history: bool = False
     where_used: Callable[[Any], str] | None = None
     """Says which record a video comes from, for errors."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        row = self.cutoff_len + 1  # which the host has made one less, for packing
+        if self.neat_packing and self.get_rope_func is not None and row % (self.pad_to_multiple_of or 1):
+            raise P4DConfigError.from_problems(
+                [
+                    f"cutoff_len: {row}: with neat_packing the host needs a multiple of {self.pad_to_multiple_of} for "
+                    f"this model; use {row - row % self.pad_to_multiple_of}"
+                ]
+            )
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
         try:
@@ -54,6 +67,11 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
                 # The model ran out of grids while it numbered the positions. Left alone, a data loader takes this for
                 # the end of the epoch and the run ends early, without an error.
                 raise self._miscounted(seen[0][0].source) from err
+
+        mask, length = batch["attention_mask"], batch["input_ids"].shape[1]
+        if mask is not None and mask.dim() == 4 and mask.shape[-1] > length:
+            # The host adds its stand-in image to packed rows of text alone, and to their mask twice.
+            batch["attention_mask"] = mask[..., :length, :length]
 
         family = self.p4d.family
         frames = iter([len(clip.frames) for clip, _ in seen])
@@ -85,7 +103,7 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
         The host keeps such a clip's pixels, and the model then refuses the batch for having more of them than tokens.
         """
         videos = feature.get("videos") or []
-        if not videos or len(feature["input_ids"]) < self.cutoff_len or feature.get("packing_params") is not None:
+        if not videos or not self._may_be_cut(feature):
             return feature
 
         family = self.p4d.family
@@ -95,18 +113,32 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
         sizes = [t * h * w + family.tokens_after_clip for t, h, w in grids]
         is_clip, _ = family.visual_tokens(torch.tensor([feature["input_ids"]]), rows, self.tokenizer)
         positions = is_clip[0].nonzero().flatten().numpy()
-        whole = int((np.cumsum(sizes) <= len(positions)).sum())
-        if whole == len(videos):
+        if sum(sizes) <= len(positions):
             return feature
+        whole = int((np.cumsum(sizes) <= len(positions)).sum())
+        if self.mask_history and len(videos) > 1:
+            # The host then drops the first turns rather than the last: whose the tokens are that it left, is unknown.
+            whole = 0
 
         feature = {**feature, "videos": videos[:whole]}
+        packing = feature.get("packing_params")
+        if packing is not None:  # a cut sample fills its row alone
+            feature["packing_params"] = {**packing, "video_subseq_ids": packing["video_subseq_ids"][:whole]}
         leftover = positions[sum(sizes[:whole]) :]
+        length = len(feature["input_ids"])
         masks = {"input_ids": self.tokenizer.pad_token_id, "attention_mask": 0, "labels": self.label_pad_token_id}
         for key, value in masks.items():
             column = np.array(feature[key])
-            column[leftover] = value
-            feature[key] = column.tolist()
+            if len(column) == length:  # not the answer to a prompt that the model is to go on from
+                column[leftover] = value
+                feature[key] = column.tolist()
         return feature
+
+    def _may_be_cut(self, feature: dict[str, Any]) -> bool:
+        """Whether the host stopped at `cutoff_len`: it cuts to just that length."""
+        tokens, labels = len(feature["input_ids"]), len(feature["labels"])
+        # With predict_with_generate the prompt is apart from the answer, and both count.
+        return (tokens if tokens == labels else tokens + labels) >= self.cutoff_len
 
 
 def _clips(feature: dict[str, Any]) -> int:

@@ -147,7 +147,8 @@ class Host:
     def p4d_collator(self, template: Template, model: Any = None) -> P4DDataCollator:
         """The collator of a run that distils; the template must record."""
         arguments = self._collator_arguments(template, model)
-        return P4DDataCollator(p4d=self.run, cutoff_len=self.data_args.cutoff_len, **arguments)
+        cut = {"cutoff_len": self.data_args.cutoff_len, "mask_history": self.data_args.mask_history}
+        return P4DDataCollator(p4d=self.run, **cut, **arguments)
 
     def _collator_arguments(self, template: Template, model: Any) -> dict[str, Any]:
         """The workflow's own, but for packing: `tokenise` packs nothing."""

@@ -50,6 +50,10 @@ class P4DTrainerMixin:
             # float32 copies.
             decoder.to(next(model.parameters()).dtype)
         self._p4d_tap = StudentTap(model, p4d.family, decoder)
+        if train_args.accelerator_config.dispatch_batches is None:
+            # Of a stream, accelerate would read batches in one process, join them and deal them out by rows, which
+            # neither the pixels of a batch nor its clips follow. This way every process reads its own.
+            train_args.accelerator_config.dispatch_batches = False
         super().__init__(*args, **kwargs)
         if self.is_fsdp_enabled:
             self._p4d_adapt_to_fsdp()
@@ -94,18 +98,28 @@ class P4DTrainerMixin:
     def compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         inputs = dict(inputs)
         batch: DistillBatch = inputs.pop(BATCH_KEY).to(self.args.device)  # where the data loader has put it already
+        if not model.training:
+            batch = self._p4d_without_repeats(batch, inputs)
         with self._p4d_tap.listen(batch) as tap:
             result = super().compute_loss(model, inputs, *args, **kwargs)
             latents = tap.latents()
         sums = self._p4d_distiller(latents, batch)
+        self._p4d_left_out += batch.left_out
         if not model.training:  # `eval_loss` stays the host's; the terms are logged beside it
             loss = result[0] if isinstance(result, tuple) else result
             self._p4d_eval_meter.update(loss, sums.terms, sums.clips)
             return result
         loss = result
         self._p4d_meter.update(self._p4d_parts() * loss, sums.terms, sums.clips)
-        self._p4d_left_out += batch.left_out
         return loss + self._p4d_scale() * sums.total
+
+    def _p4d_without_repeats(self, batch: DistillBatch, inputs: dict[str, Any]) -> DistillBatch:
+        """Leaves out the clips of rows that only fill up the last batch of an evaluation in several processes."""
+        state = self.accelerator.gradient_state
+        if not state.end_of_dataloader or state.remainder <= 0:  # the rows over all processes that are no repeats
+            return batch
+        rows, length = inputs["input_ids"].shape
+        return batch.before(max(0, state.remainder - self.args.process_index * rows) * length)
 
     def _p4d_scale(self) -> float | torch.Tensor:
         """Factor that turns a micro-batch's sum over clips into its share of the mean over the whole step's clips.
@@ -139,12 +153,12 @@ class P4DTrainerMixin:
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         if "loss" in logs:
             logs.update(self._p4d_meter.drain())
-            if self._p4d_left_out:
-                logger.warning(
-                    f"p4d: {self._p4d_left_out} clip(s) on this process were left out since the last log, because "
-                    "`cutoff_len` cut their video tokens; raise it or lower `video_max_pixels` / `p4d.frames`."
-                )
-                self._p4d_left_out = 0
+        if self._p4d_left_out:
+            logger.warning(
+                f"p4d: {self._p4d_left_out} clip(s) on this process were left out since the last log, because "
+                "`cutoff_len` cut their video tokens; raise it or lower `video_max_pixels` / `p4d.frames`."
+            )
+            self._p4d_left_out = 0
         super().log(logs, *args, **kwargs)
 
     # Optimiser

@@ -38,12 +38,13 @@ class P4DRun:
     """Of the student, by `p4d.tpe: add` or because it comes with it."""
 
     @classmethod
-    def prepare(cls, arguments: P4DArguments, student_config: Any) -> "P4DRun":
+    def prepare(cls, arguments: P4DArguments, student_config: Any, distils: bool = True) -> "P4DRun":
         """Checks student and teacher against the block.
 
         Args:
             arguments: the block.
             student_config: the base model's `PretrainedConfig`.
+            distils: False: no loss term is computed, whatever the weights are.
 
         Raises:
             UnsupportedFamilyError: the base model is of no supported family.
@@ -52,7 +53,7 @@ class P4DRun:
         """
         family = get_family(student_config.model_type)
         encoding = encoding_of(student_config)
-        if not arguments.loss.active:
+        if not (distils and arguments.loss.active):
             return cls(arguments, family, None, (), (), encoding)
         config = read_l4p_config(arguments.teacher.checkpoint)
         tasks = tuple(TERM_TASKS[term] for term in arguments.loss.active if term != "latent")
