@@ -2,17 +2,15 @@
 """What one statement chooses: a letter, an option in words, a number, nothing, or the refusal to choose."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from .letters import Mark, marks
 from .numbers import quantities
 from .options import Option, Options, key
 from .outcome import AMBIGUOUS, LETTER, OPTION, REFUSED, UNREAD, VALUE, How, Reading
+from .text import LONGEST
 from .words import NEGATORS, Mention, Word, is_denied, mentions, words_of
 
-
-LONGEST = 600
-"""Characters read of a statement."""
 
 _LETTER_AND_TEXT = re.compile(r"[(\[\"']?([A-Za-z])[)\]\"']?\s?(?:[-.:)_,]|\s)\s?(?=\S)")
 _FIRST_PART = re.compile(r"[\s\-.:)_,(]*([^\n.;]{0,200})")
@@ -191,14 +189,14 @@ def _named(text: str, options: Options, merged: bool) -> Reading | None:
     return _last(*found, options) if found else None
 
 
-def _affirmed(text: str, keys: list[tuple[str, ...]], merged: bool) -> tuple[list[Word], list[Mention]] | None:
+def _affirmed(text: str, keys: list[tuple[str, ...]], merged: bool) -> tuple[Sequence[Word], list[Mention]] | None:
     words = words_of(text, merge_synonyms=merged)
     every = mentions(words, keys)
     found = [mention for mention in every if not mention.denied and not _denies_another(mention, every, words)]
     return (words, found) if found else None
 
 
-def _denies_another(mention: Mention, every: list[Mention], words: list[Word]) -> bool:
+def _denies_another(mention: Mention, every: list[Mention], words: Sequence[Word]) -> bool:
     """Whether a name that says "not" only denies the option after it: "not turning left" is not "not turning"."""
     if not any(words[i].text in NEGATORS for i in mention.words):
         return False
@@ -209,7 +207,7 @@ def _denies_another(mention: Mention, every: list[Mention], words: list[Word]) -
     return len(after - {mention.option}) == 1
 
 
-def _last(words: list[Word], found: list[Mention], options: Options) -> Reading:
+def _last(words: Sequence[Word], found: list[Mention], options: Options) -> Reading:
     """The option named last: the subject of an English sentence comes first ("the left car moves right"), and what it
     does last. Several that are joined ("left or right") are no choice."""
     last = found[-1]

@@ -5,8 +5,11 @@ import re
 import unicodedata
 
 
-HEAD, TAIL = 4_000, 8_000
+HEAD, TAIL = 1_500, 4_500
 """Characters read of a reply that is longer than both together. Answers stand at the ends of a reply."""
+
+LONGEST = 400
+"""Characters read of one statement."""
 
 REVISION = re.compile(
     r"\b(?:wait\b|hold on|on second thought|scratch that|let me (?:re-?)(?:check|consider|think|evaluate|examine)"
@@ -121,9 +124,10 @@ def is_blank(text: str) -> bool:
 
 
 def end_of_sentence(text: str, start: int) -> int:
-    """Where the sentence that covers `start` ends."""
-    found = _SENTENCE_END.search(text, start)
-    return found.start() if found else len(text)
+    """Where the sentence that covers `start` ends, at most `LONGEST` characters on."""
+    stop = min(start + LONGEST, len(text))
+    found = _SENTENCE_END.search(text, start, stop)
+    return found.start() if found else stop
 
 
 def sentences(text: str) -> list[str]:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 
 NUMBER_WORDS = {
@@ -62,8 +63,7 @@ _REWRITES = (
 )
 
 
-@dataclass(frozen=True)
-class Word:
+class Word(NamedTuple):
     """A word of a sentence.
 
     Attributes:
@@ -92,7 +92,8 @@ class Mention:
     denied: bool
 
 
-def words_of(text: str, merge_synonyms: bool = False) -> list[Word]:
+@lru_cache(maxsize=256)
+def words_of(text: str, merge_synonyms: bool = False) -> tuple[Word, ...]:
     """The words of a text, articles left out.
 
     Args:
@@ -112,7 +113,7 @@ def words_of(text: str, merge_synonyms: bool = False) -> list[Word]:
             spelled = _SPELLINGS.get(token, token)
             if not (merge_synonyms and found and found[-1].text == spelled):  # "closer towards"
                 found.append(Word(spelled, stem(spelled), clause))
-    return found
+    return tuple(found)
 
 
 @lru_cache(maxsize=4096)
