@@ -45,8 +45,9 @@ _SO = re.compile(
     re.IGNORECASE,
 )
 _CONCLUDES = re.compile(
-    r"\b(?:so|thus|therefore|hence|in conclusion|overall|finally|in summary|to conclude|consequently|ultimately|accordingly"
-    r"|as a result|it can be concluded|we can conclude|i conclude|this (?:indicates|suggests|means|implies))\b",
+    r"(?:\A|[,;:] )(?:and |but )?(?:so|consequently|accordingly|as a result|in conclusion|in summary|to conclude|overall|ultimately)\b"
+    r"|\b(?:therefore|thus|hence|it can be concluded|we can conclude|i conclude|this (?:indicates|suggests|means|implies))\b"
+    r"|\A(?:finally|(?:given|based on|considering|from) (?:this|these|the))\b",
     re.IGNORECASE,
 )
 _IS_RIGHT = (

@@ -18,13 +18,12 @@ _REFUSAL = re.compile(
     r"(?:\b(?:can ?not|could not|unable to|impossible to|not possible to|no way to|difficult to|hard to|do not)|n't)\s"
     r"[^.\n]{0,40}?\b(?:determin|answer|tell|identif|conclud|see|view|watch|assist|help|provid|say|know|access|ascertain"
     r"|choos|select|assess|be (?:determined|answered|identified|seen))"
-    r"|\b(?:not enough|insufficient|lack of|without (?:more|further|additional)|no) (?:\w+ ){0,2}?(?:information|context|evidence"
-    r"|details?|indication)\b"
-    r"|\bnot (?:applicable|sure|provide|contain|show|include|visible)\b|n't (?:provide|contain|show|include)\b"
+    r"|\b(?:not enough|insufficient|lack of|without (?:more|further|additional)|no) (?:\w+ ){0,2}?(?:information|context|evidence|details?)\b"
+    r"|\bnot (?:applicable|sure|provide)\b|n't provide\b"
     r"|\b(?:i'?m|i am) (?:very |so )?sorry\b|\bas an ai\b|\bundetermin|\bunclear\b|\bunknown\b",
     re.IGNORECASE,
 )
-_NOT_ANY = re.compile(r"\b(?:no|none|not (?:\w+ )?any|n't (?:\w+ )?any|never)\b", re.IGNORECASE)
+_NOT_ANY = re.compile(r"\b(?:no|none|(?:not|n't) (?:\w+ ){0,3}any|never)\b", re.IGNORECASE)
 _NONE_OF = re.compile(
     r"\b(?:none|neither|not any) of (?:the )?(?:above|these|given|provided|listed|available|options|choices|answers|them)"
     r"|\bno (?:valid |correct |suitable |right )?(?:answer|option|choice)\b",
@@ -196,11 +195,18 @@ def _affirmed(text: str, keys: list[tuple[str, ...]], merged: bool) -> tuple[Seq
     return (words, found) if found else None
 
 
+_ALL_WAYS = frozenset(("or", "nor", "any", "either"))
+
+
 def _denies_another(mention: Mention, every: list[Mention], words: Sequence[Word]) -> bool:
-    """Whether a name that says "not" only denies the option after it: "not turning left" is not "not turning"."""
+    """Whether a name that says "not" only denies the option after it: "not turning left" is not "not turning", while
+    "not turning left or right" is."""
     if not any(words[i].text in NEGATORS for i in mention.words):
         return False
     end = max(mention.words)
+    clause = [word.text for word in words[end + 1 :] if word.clause == words[end].clause]
+    if _ALL_WAYS.intersection(clause):
+        return False
     after = {
         m.option for m in every if m.denied and min(m.words) > end and words[min(m.words)].clause == words[end].clause
     }
@@ -224,7 +230,7 @@ def _last(words: Sequence[Word], found: list[Mention], options: Options) -> Read
 
 
 def _named_in_part(text: str, options: Options) -> Reading | None:
-    """The only option that has any word to itself in the text: at least half of its own ones, not denied."""
+    """The only option that has any word to itself in the text: more than half of its own ones, not denied."""
     words = words_of(text, merge_synonyms=True)
     place = {word.stem: i for i, word in reversed(list(enumerate(words)))}
     touched = [option for option in options.distinct if not option.own.isdisjoint(place)]
@@ -232,4 +238,4 @@ def _named_in_part(text: str, options: Options) -> Reading | None:
         return None
     own = touched[0].own
     said = frozenset(place[stem] for stem in own if stem in place)
-    return _one_of(touched) if 2 * len(said) >= len(own) and not is_denied(words, said) else None
+    return _one_of(touched) if 2 * len(said) > len(own) and not is_denied(words, said) else None

@@ -31,12 +31,12 @@ _LATEX_COMMAND = re.compile(
     r"\\(?:text|math|operator)[a-z]{0,12}\b|\\[,;:!()\[\]]|\\(?:quad|left|right)\b(?=\s*[({\[|.\\])"
 )
 _TEMPLATE = re.compile(r"\$\{?LETTER\}?\$?(?:\s*[=:])?|\bLETTER\s*[=:]")
-_LINE_PREFIX = re.compile(r"^[ \t]*(?:[#>•·▪●◦+-]+[ \t]+)+", re.MULTILINE)
+_LINE_PREFIX = re.compile(r"^[ \t]*(?:[#>•·▪●◦+-]+[ \t]+)*", re.MULTILINE)
 _EMPHASIS = re.compile(r"(?<![A-Za-z0-9])_{1,3}(?=\S)|(?<=\S)_{1,3}(?![A-Za-z0-9])")
 _DROPPED = str.maketrans({"*": "", "`": "", "$": "", "\\": " ", "{": " ", "}": " "})
-# The full stop of a list mark ("A. left" at the start of a line or after a colon) ends no sentence, nor does a decimal's.
+# The full stop of a list mark ("A. left", "2. Then" at the start of a line) ends no sentence, nor does a decimal's.
 _SENTENCE_END = re.compile(
-    r"(?<!\A[A-Za-z])(?<!\n[A-Za-z])(?<![:;,(][A-Za-z])(?<![:;,(] [A-Za-z])[.!?]+[\"')\]]*(?=\s|\Z)|\n+"
+    r"(?<!\A\w)(?<!\n\w)(?<!\n\d\d)(?<![:;,(][A-Za-z])(?<![:;,(] [A-Za-z])[.!?]+[\"')\]]*(?=\s|\Z)|\n+"
 )
 
 

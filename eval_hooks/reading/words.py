@@ -34,6 +34,8 @@ _SYNONYMS = (
         ),
         "unmoving",
     ),
+    (re.compile(r"\b(\w+) (?:is|are|was|were) not (?:\w+ly )?(?:present|visible|shown|seen|depicted|there)\b"), r"no \1"),
+    (re.compile(r"\bnot (?:show|contain|include|depict|feature|have) (?:any |an? )?"), "no "),
     (re.compile(r"\b(?:clos(?:e|er)|near(?:er)?|approach(?:es|ed|ing)?)\b"), "toward"),
     (re.compile(r"\b(?:further|farther|reced(?:e|es|ed|ing))\b"), "away"),
 )
