@@ -39,8 +39,8 @@ _LETTER = re.compile(
 # What stands before a letter in prose where it answers; before "player B" or "vitamin C" it does not.
 _INTRODUCED = re.compile(
     r"(?:\A|[\n:;=,/.!?]|[^\x00-\x7f]|(?:\A|\W)(?:is|are|be|was|as|with|to|so|thus|therefore|hence|and|or|nor|not|than|of"
-    r"|options|choices|answers|between|both|either|neither|over|versus|answer|choose|select|pick|chose|selected|picked|say|conclude|for|only|but|that|likely|probably|clearly|definitely|simply|still"
-    r"|just|actually|indeed|leaving|leaves|remains)"
+    r"|options|choices|answers|between|both|either|neither|over|versus|answer|choose|select|pick|chose|selected|picked|say|think|believe|guess|maybe|perhaps|conclude|for|only|but|that|likely|probably|clearly|definitely|simply|still"
+    r"|just|actually|indeed|leaving|leaves|remains)|'s"
     r"|(?:\A|\s)-)\s{0,3}\Z",
     re.IGNORECASE,
 )

@@ -21,7 +21,7 @@ _NOUN = re.compile(
     re.IGNORECASE,
 )
 _IS = re.compile(
-    r"(?:[^.!?:;=\n\"]|\"[^\n\"]{0,200}\"){0,90}?\"?(?P<is>\b(?:is|was|be|are|becomes|remains)\b|[:=]|->|-(?=\s)|是|为|应该)", re.IGNORECASE
+    r"(?:[^.!?:;=\n\"]|\"[^\n\"]{0,200}\"){0,90}?(?P<is>\b(?:is|was|be|are|becomes|remains)\b|\"?[:=]|->|-(?=\s)|是|为|应该)", re.IGNORECASE
 )
 _HEADING = re.compile(
     r"^\W*(?:(?:the|my|final|correct|direct|short)\s+){0,3}(?:answer|choice|option)\W*\n", re.IGNORECASE | re.MULTILINE
@@ -52,13 +52,17 @@ _CONCLUDES = re.compile(
 )
 _IS_RIGHT = (
     r"\b(?:is|was|seems|appears|would be|must be|should be|being|remains)\s+(?:to be\s+|likely\s+|clearly\s+|therefore\s+|also\s+|indeed\s+){0,2}"
-    r"(?:(?:the\s+|our\s+|my\s+)?(?:only\s+|most\s+|final\s+){0,2}(?:correct|right(?=\s(?:answer|option|choice|one)|\W*\Z)|best|answer|choice|closest)"
+    r"(?:(?:the\s+|our\s+|my\s+)?(?:only\s+|most\s+|final\s+){0,2}(?:correct|right(?=\s(?:answer|option|choice|one)|\W*\Z)|best|answer|choice|closest)(?! (?:only )?(?:if|when)\b)"
     r"|(?:the\s+)?(?:most|only|more|best)\s+(?:accurate|appropriate|plausible|likely|suitable|logical|reasonable|fitting|consistent|valid|possible|probable))\b"
 )
 _CONFIRMED = re.compile(
     rf"(?:[^.!?\n]{{0,80}}?|[^\n]{{0,200}}?\b(?:this|it|that|which|option))\s*{_IS_RIGHT}", re.IGNORECASE
 )
 
+_SENTENCE_START = re.compile(r"[.!?\n]")
+_SECOND = re.compile(r"\b(?:could|may|might) also\b", re.IGNORECASE)
+_IF = re.compile(r"\bif (?!we\b|i\b|you\b|one\b|forced\b|i'd\b)", re.IGNORECASE)
+_WOULD = re.compile(r"\bwould\b", re.IGNORECASE)
 # "This option is", "to answer the question, it is", "another option is": no announcement.
 _NO_ANNOUNCEMENT = frozenset(
     "each every this that first second third another other incorrect wrong any no to can cannot could please must an these which".split()
@@ -99,11 +103,20 @@ def announcements(text: str, every: Sequence[Mark]) -> Iterator[tuple[int, int]]
         found = _IS.match(text, noun.end())
         if found is None or (noun["before"] or "").lower() in _NO_ANNOUNCEMENT:
             continue
-        if not any(noun.start() <= mark.start and mark.end <= found.start("is") for mark in every):
+        if _is_hypothetical(text, noun.start(), found.end()):
+            continue
+        if not any(mark.start <= noun.end() - 1 < mark.end <= found.start("is") for mark in every):
             yield noun.start(), found.end()  # else "option B is ...": a matter of what is said of B
     for pattern in (_HEADING, _LABELLED, _CHOSEN):
         for match in _last(pattern, text):
             yield match.start(), match.end()
+
+
+def _is_hypothetical(text: str, start: int, end: int) -> bool:
+    """Whether an announcement is one of a second choice, or of an answer to another scene: "if it moved, ... would be"."""
+    clause = _SENTENCE_START.split(text[max(0, start - LONGEST) : start])[-1]
+    announcement = text[start:end]
+    return bool(_SECOND.search(announcement) or (_IF.search(clause) and _WOULD.search(announcement)))
 
 
 def _last(pattern: re.Pattern[str], text: str) -> list[re.Match[str]]:

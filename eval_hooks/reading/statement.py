@@ -12,7 +12,8 @@ from .text import LONGEST
 from .words import NEGATORS, Mention, Word, is_denied, mentions, words_of
 
 
-_LETTER_AND_TEXT = re.compile(r"[(\[\"']?([A-Za-z])[)\]\"']?\s?(?:[-.:)_,]|\s)\s?(?=\S)")
+# "B: right", "B right"; "A right" may begin with an article.
+_LETTER_AND_TEXT = re.compile(r"[(\[\"']?(?P<letter>[A-Za-z])[)\]\"']?\s?(?:[-.:)_,]|(?<![Aa])\s)\s?(?=\S)")
 _FIRST_PART = re.compile(r"[\s\-.:)_,(]*([^\n.;]{0,200})")
 _REFUSAL = re.compile(
     r"(?:\b(?:can ?not|could not|unable to|impossible to|not possible to|no way to|difficult to|hard to|do not)|n't)\s"
@@ -25,9 +26,16 @@ _REFUSAL = re.compile(
 )
 _NOT_ANY = re.compile(r"\b(?:no|none|(?:not|n't) (?:\w+ ){0,3}any|never)\b", re.IGNORECASE)
 _NONE_OF = re.compile(
-    r"\b(?:none|neither|not any) of (?:the )?(?:above|these|given|provided|listed|available|options|choices|answers|them)"
+    r"\A\W*none\W*\Z|\b(?:none|neither|not any) of (?:the )?(?:above|these|given|provided|listed|available|options|choices|answers|them)"
     r"|\bno (?:valid |correct |suitable |right )?(?:answer|option|choice)\b",
     re.IGNORECASE,
+)
+_OUTCOME = re.compile(
+    r"(?:(?:therefore|thus|so|hence|consequently|in conclusion)[, ]\s?|that )(?=(?:the|it|he|she|they|there|his|her|its|their|this|a|an|both|all)\b)",
+    re.IGNORECASE,
+)
+_ABOUT_THE_QUESTION = re.compile(
+    r"\b(?:answers?|options?|choices?|questions?|correct|incorrect|determin\w*|conclu\w*|analy\w*|we|i|unclear|possibl[ey]|might|may|could|or)\b|[:?]", re.IGNORECASE
 )
 # Words that may join two options of one choice; anything else between them is a sentence around two things.
 _JOINTS = frozenset("and or nor then to as well also both either".split())
@@ -47,13 +55,14 @@ def whole(text: str, options: Options) -> Reading | None:
     if len(found) == 1 and not key(text[: found[0].start] + text[found[0].end :]):
         return letter(found[0].letter, options, LETTER)
     same = [option for option in options.distinct if option.text and option.text == key(text)]
+    both = _LETTER_AND_TEXT.match(text)
+    if not same and both and both["letter"].upper() in options.first:
+        rest = key(text[both.end() :])
+        if any(option.text == rest for option in options.distinct):
+            return with_text(both["letter"].upper(), rest, options)
     if not same:
         exact = tuple(word.text for word in words_of(text))
         same = [option for option in options.distinct if exact and option.exact == exact]
-    if not same and (both := _LETTER_AND_TEXT.match(text)) and both[1].upper() in options.first:
-        rest = key(text[both.end() :])
-        if any(option.text == rest for option in options.distinct):
-            return with_text(both[1].upper(), rest, options)
     return _one_of(same)
 
 
@@ -69,6 +78,7 @@ def choice(text: str, options: Options) -> Reading | None:
         or _by_none(text, options)
         or by_words(text, options)
         or _by_refusal(text, options)
+        or _by_polarity(text, options)
     )
 
 
@@ -157,6 +167,21 @@ def _by_refusal(text: str, options: Options) -> Reading | None:
         return None
     said = options.undetermined
     return Reading(said[0], OPTION) if len(said) == 1 else Reading(None, REFUSED)
+
+
+def _by_polarity(text: str, options: Options) -> Reading | None:
+    """ "Yes" or "no" from a conclusion about the scene: "Therefore, the ball does not hit the rim." means no.
+
+    Questions with these options ask whether something is so. Only a conclusion counts, and only one that names nothing
+    else, the question and its options included.
+    """
+    yes_no = [next((o for o in options.distinct if o.exact == (word,)), None) for word in ("yes", "no")]
+    said = _OUTCOME.match(text)
+    if None in yes_no or said is None or _ABOUT_THE_QUESTION.search(text):
+        return None
+    subordinate = _SUBORDINATE.search(text, said.end())
+    main = text[: subordinate.start()] if subordinate else text
+    return _one_of([yes_no[any(word.text in NEGATORS for word in words_of(main))]])
 
 
 def _one_of(found: Iterable[Option]) -> Reading | None:

@@ -24,11 +24,11 @@ _THOUGHT_STARTS = ("<think>", "<thinking>", "<thought>", "<reasoning>", "◁thin
 _ANSWER_TAG = re.compile(r"<(?:final_?)?answer>(.*?)(?:</|\Z)", re.IGNORECASE | re.DOTALL)
 
 # `<|im_end|>`, `</s>`, `<final>`: names of tags. `<obj_1>` is a word of the benchmarks, `<B>` may be an answer.
-_TAG = re.compile(r"<\|[^<>|]{1,40}\|>|</?(?:[bisupq]|[a-z][a-z_]{1,20}) ?/?>")
+_TAG = re.compile(r"\[/?INST\]|<\|[^<>|]{1,40}\|>|</?(?:[bisupq]|[a-z][a-z_]{1,20}) ?/?>")
 _NOT_APPLICABLE = re.compile(r"\bN\s?/\s?A\b")
 _BOXED = re.compile(r"\\(?:f|frame)?box(?:ed)?\b")
 _LATEX_COMMAND = re.compile(
-    r"\\(?:text|math|operator)[a-z]{0,12}\b|\\[,;:!()\[\]]|\\(?:quad|left|right)\b(?=\s*[({\[|.\\])"
+    r"\\(?:text|math|operator)[a-z]{0,12}\b|\\[,;:!()\[\]]|\\(?:bf|rm|it|sf|tt|displaystyle)\b|\\(?:quad|left|right)\b(?=\s*[({\[|.\\])"
 )
 _TEMPLATE = re.compile(r"\$\{?LETTER\}?\$?(?:\s*[=:])?|\bLETTER\s*[=:]")
 _LINE_PREFIX = re.compile(r"^[ \t]*(?:[#>•·▪●◦+-]+[ \t]+)*", re.MULTILINE)
