@@ -77,7 +77,9 @@ def test_columns_are_logged_and_replies_kept(assets, tmp_path, block):
     # Step 3 was trained after the last evaluation, and so the end has one of its own.
     final = Result.read(out / "p4d_eval/final/r4d_bench")
     assert final.settings["engine"]["trained_steps"] == 3
-    assert json.loads((out / "eval_results.json").read_text())["eval_r4d_avg"] == final.columns["official"]["Avg"].value
+    assert (
+        json.loads((out / "eval_results.json").read_text())["eval_r4d_avg"] == final.columns["official"]["Avg"].value
+    )
     assert "R4D-Bench" in (out / "p4d_eval/final/report.md").read_text()
 
 
@@ -106,7 +108,9 @@ def test_weights_of_step_and_end_are_asked_once(assets, tmp_path, block, scripte
     "way",
     [
         pytest.param({"p4d": None}, id="full"),
-        pytest.param({"p4d": None, "finetuning_type": "lora", "lora_rank": 4, "lora_dropout": 0.3}, id="lora, dropout"),
+        pytest.param(
+            {"p4d": None, "finetuning_type": "lora", "lora_rank": 4, "lora_dropout": 0.3}, id="lora, dropout"
+        ),
         pytest.param({}, id="p4d"),
         pytest.param({"p4d": None, "eval_dataset": "synth4d", "eval_strategy": "steps", "eval_steps": 1}, id="loss"),
     ],
