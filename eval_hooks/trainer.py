@@ -83,6 +83,17 @@ class BenchmarkTrainerMixin:
         # With nothing else evaluated the host's `eval_samples_per_second` is of questions.
         return output._replace(num_samples=asked) if self._p4d_eval_alone else output
 
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        ours = {key: logs[key] for key in self._p4d_eval.evaluation.keys if key in logs}
+        if ours and "eval_loss" in logs:
+            # The Trainer's model card makes a table of all entries with an `eval_loss`, and needs them to be alike.
+            rest = {key: value for key, value in logs.items() if key not in ours}
+            super().log(rest, *args, **kwargs)
+            logs.update(rest)
+            super().log(ours, *args, **kwargs)
+        else:
+            super().log(logs, *args, **kwargs)
+
     def _p4d_run_benchmarks(self) -> tuple[dict[str, float], int]:
         """The columns, and how many questions were asked for them."""
         out, ranks = self._p4d_eval.out, Ranks.of_process_group()

@@ -144,7 +144,7 @@ class HostEngine:
         tokenizer: the host's.
         processor: the host's.
         template: of the run.
-        dtype: of pixels.
+        dtype: that the model computes in.
         description: of the model, see `Engine`.
         batch_size: questions a process answers at once.
         workers: processes that decode; 0: this one does, and the model waits for it.
@@ -170,7 +170,13 @@ class HostEngine:
         synced: bool = False,
         autocast: Callable[[], AbstractContextManager] = contextlib.nullcontext,
     ) -> None:
-        self.description = {"engine": "host", **description, "decoding": GREEDY, "versions": _versions()}
+        self.description = {
+            "engine": "host",
+            **description,
+            "dtype": str(dtype).removeprefix("torch."),
+            "decoding": GREEDY,
+            "versions": _versions(),
+        }
         self._encoder = Encoder(template, tokenizer, processor, dtype)
         self._model, self._tokenizer = model, tokenizer
         self._stops = template.get_stop_token_ids(tokenizer)
