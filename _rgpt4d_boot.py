@@ -17,6 +17,7 @@ TARGETS = frozenset(
         "llamafactory.data.converter",
         "llamafactory.data.template",
         "llamafactory.hparams.parser",
+        "llamafactory.model.model_utils.visual",
         "llamafactory.train.sft.workflow",
         "llamafactory.v1.config.arg_parser",
     }

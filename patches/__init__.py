@@ -9,6 +9,7 @@
 | `chat`                          | `chat.hf_engine`: `rgpt4d_...` templates    | at the host's import  |
 | `converter`                     | `data.converter`: formats are added         | at the host's import  |
 | `template`                      | `data.template`: templates are added        | at the host's import  |
+| `composite`                     | `model.model_utils.visual`: LLaVA-OneVision | at the host's import  |
 | `v1`                            | `v1.config.arg_parser.get_args`             | at the host's import  |
 | `mm_plugin`                     | the template's multimodal plugin (a copy)   | in a run with `p4d:`  |
 | `log_callback`                  | one `LogCallback` object                    | in a run with `p4d:`  |
@@ -30,6 +31,7 @@ _SEAMS = {
     "llamafactory.data.converter": "converter",
     "llamafactory.data.template": "template",
     "llamafactory.hparams.parser": "parser",
+    "llamafactory.model.model_utils.visual": "composite",
     "llamafactory.train.sft.workflow": "workflow",
     "llamafactory.v1.config.arg_parser": "v1",
 }

@@ -39,7 +39,14 @@ REGISTRIES = {
         "TEMPLATES",
         {
             "rgpt4d_dots_ocr",
+            "rgpt4d_gemma3",
+            "rgpt4d_intern_s1",
+            "rgpt4d_intern_vl",
             "rgpt4d_keye_vl",
+            "rgpt4d_llava_next_video",
+            "rgpt4d_llava_next_video_mistral",
+            "rgpt4d_llava_next_video_yi",
+            "rgpt4d_llava_onevision",
             "rgpt4d_mimo_vl",
             "rgpt4d_qwen2_vl",
             "rgpt4d_qwen3_5",
@@ -49,6 +56,7 @@ REGISTRIES = {
             "rgpt4d_qwen3_vl_nothink",
         },
     ),
+    "llamafactory.model.model_utils.visual": ("COMPOSITE_MODELS", {"llava_onevision"}),
 }
 """What is added to the host's registries."""
 
@@ -212,10 +220,14 @@ def test_undo_restores_the_very_objects(host):
 
 def test_registries_gain_the_plugins_names_and_lose_them_again(host):
     for key, (registry, names) in REGISTRIES.items():
-        assert {name for name in getattr(host[key], registry) if name.startswith("rgpt4d")} == names
+        found = {name for name in getattr(host[key], registry) if name.startswith("rgpt4d")}
+        assert found | (names & set(getattr(host[key], registry))) == names
+    plugins = host["llamafactory.data.template"].get_mm_plugin.__globals__["PLUGINS"]
+    assert "rgpt4d_llava_onevision" in plugins
     patches.undo_all()
-    for key, (registry, _) in REGISTRIES.items():
-        assert not [name for name in getattr(host[key], registry) if name.startswith("rgpt4d")]
+    for key, (registry, names) in REGISTRIES.items():
+        assert not [name for name in getattr(host[key], registry) if name.startswith("rgpt4d") or name in names]
+    assert not [name for name in plugins if name.startswith("rgpt4d")]
 
 
 def test_the_chat_engine_gets_its_own_function_back(host):
@@ -298,8 +310,9 @@ def _first_required(name):
     return {
         "llamafactory.chat.hf_engine": ("HuggingfaceEngine",),
         "llamafactory.data.converter": ("register_dataset_converter", "DATASET_CONVERTERS"),
-        "llamafactory.data.template": ("TEMPLATES", "register_template"),
+        "llamafactory.data.template": ("TEMPLATES", "register_template", "get_mm_plugin", "StringFormatter"),
         "llamafactory.hparams.parser": ("read_args", *WRAPPED.get(name, ())),
+        "llamafactory.model.model_utils.visual": ("COMPOSITE_MODELS",),
         "llamafactory.train.sft.workflow": ("run_sft", *workflow._GLOBALS),
         "llamafactory.v1.config.arg_parser": ("get_args",),
     }[name]
