@@ -31,7 +31,8 @@ def patch(module: ModuleType) -> Callable[[], None]:
     signature = inspect.signature(process_args)
 
     from rgpt4d_plugin.modeling import is_timestamped
-    from rgpt4d_plugin.regions.template.reader import ClipReader, with_reader
+    from rgpt4d_plugin.regions.template.reader import ClipReader
+    from rgpt4d_plugin.regions.template.reading import with_reader
     from rgpt4d_plugin.students import RowMedia, get_family, timestamps_of
 
     make_template = module.get_template_and_fix_tokenizer
