@@ -2,7 +2,8 @@
 """The host's SFT collator, which also hands each clip's frames and token positions to the distiller."""
 
 import itertools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +85,8 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
     def _without_cut_clips(self, feature: dict[str, Any]) -> dict[str, Any]:
         """The feature without the clips whose tokens `cutoff_len` cut; what is left of those tokens is masked.
 
-        The host keeps such a clip's pixels, and the model then refuses the batch for having more of them than tokens.
+        The host keeps such a clip's pixels, and those of images behind it, and the model then refuses the batch for
+        having more of them than tokens.
         """
         videos = feature.get("videos") or []
         if not videos or len(feature["input_ids"]) < self.cutoff_len or feature.get("packing_params") is not None:
@@ -93,22 +95,37 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
         family = self.p4d.family
         counts, metadata = self.template.mm_plugin.counted(videos, self.processor)
         rows = [RowMedia(_images(feature), tuple(counts))]
-        grids = family.video_grids(metadata, self.processor, rows)
-        sizes = [t * h * w + family.tokens_after_clip for t, h, w in grids]
-        is_clip, _ = family.visual_tokens(torch.tensor([feature["input_ids"]]), rows, self.tokenizer)
+        ids = torch.tensor([feature["input_ids"]])
+        is_clip, is_image = family.visual_tokens(ids, rows, self.tokenizer)
         positions = is_clip[0].nonzero().flatten().numpy()
-        whole = int((np.cumsum(sizes) <= len(positions)).sum())
+        grids = family.video_grids(metadata, self.processor, rows)
+        sizes = [math.prod(grid) + family.tokens_after_clip for grid in grids]
+        whole = _whole(sizes, len(positions))
         if whole == len(videos):
             return feature
 
         feature = {**feature, "videos": videos[:whole]}
-        leftover = positions[sum(sizes[:whole]) :]
+        leftover = [positions[sum(sizes[:whole]) :]]
+        if images := feature.get("images"):
+            media = (images, [], [], [len(images)], [0], [0], ids.tolist())
+            inputs = {**self.template.mm_plugin.get_mm_inputs(*media, self.processor), "input_ids": ids}
+            grids = family.image_grids(inputs, self.processor, rows)
+            left = _whole([math.prod(grid) for grid in grids], int(is_image.sum()))
+            if left < len(images) and family.lone_image_differs:
+                left = 0
+                leftover.append(is_image[0].nonzero().flatten().numpy())
+            feature["images"] = images[:left]
         masks = {"input_ids": self.tokenizer.pad_token_id, "attention_mask": 0, "labels": self.label_pad_token_id}
         for key, value in masks.items():
             column = np.array(feature[key])
-            column[leftover] = value
+            column[np.concatenate(leftover)] = value
             feature[key] = column.tolist()
         return feature
+
+
+def _whole(sizes: Sequence[int], tokens: int) -> int:
+    """How many media, of these sizes and one behind the other, have all of their tokens."""
+    return int((np.cumsum(sizes) <= tokens).sum())
 
 
 def _clips(feature: dict[str, Any]) -> int:
