@@ -17,8 +17,6 @@ class Gemma3Family(SharedTokenFamily):
     """Gemma 3 with its vision tower: 4B and larger."""
 
     def begins_clip(self, ids: Sequence[int], runs: Sequence[tuple[int, int]], tokenizer: Any) -> bool:
-        if len(runs) < 2:
-            return False
         between = ids[runs[0][1] : runs[1][0]]
         return tokenizer.decode(between) == f"{tokenizer.eoi_token}\n\n{tokenizer.boi_token}"
 

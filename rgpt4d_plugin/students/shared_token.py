@@ -41,11 +41,11 @@ class SharedTokenFamily(SquareFamily):
 
     @abstractmethod
     def begins_clip(self, ids: Sequence[int], runs: Sequence[tuple[int, int]], tokenizer: Any) -> bool:
-        """Whether a clip begins with the first of these runs; asked only of rows that have images too.
+        """Whether a clip begins with the first of these runs; asked only where it may be an image as well.
 
         Args:
             ids: the row.
-            runs: what is left of its runs.
+            runs: what is left of its runs, at least two.
             tokenizer: of the student.
         """
 
@@ -55,16 +55,17 @@ class SharedTokenFamily(SquareFamily):
     def media(self, ids: Sequence[int], row: RowMedia, tokenizer: Any) -> list[Medium]:
         """Images and clips of a row in the order of their tokens; of a row that was cut, those that are left."""
         runs = _runs(np.asarray(ids), tokenizer.convert_tokens_to_ids(self.clip_token))
-        clips = iter(row.frames)
-        frames = next(clips, None)
+        images, clips = row.images, list(row.frames)
         media = []
         while runs:
-            is_clip = frames is not None and (not row.images or self.begins_clip(ids, runs, tokenizer))
-            count = frames if is_clip else 1
+            # A last run for more than one medium: `cutoff_len` cut the row, and its text may not tell any more. As a
+            # clip it is left out; an image that is lost with it does no harm.
+            last = len(runs) == 1 and images > 0
+            is_clip = bool(clips) and (images == 0 or last or self.begins_clip(ids, runs, tokenizer))
+            count = clips.pop(0) if is_clip else 1
+            images -= not is_clip
             media.append(Medium(is_clip, tuple(runs[:count])))
             runs = runs[count:]
-            if is_clip:
-                frames = next(clips, None)
         return media
 
     def visual_tokens(

@@ -40,8 +40,7 @@ class Gemma3Reader(SharedTokenReader):
             for message in messages
         ]
         expanded = super(SharedTokenReader, self).process_messages(written, images, [], audios, processor)
-        if images and videos:
-            self._p4d_check_order(messages, expanded, videos, processor)
+        self._p4d_check_order(messages, expanded, images, videos, processor)
         return expanded
 
     def _get_mm_inputs(

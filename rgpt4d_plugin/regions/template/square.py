@@ -75,12 +75,15 @@ class SharedTokenReader(SquareReader):
         self, messages: list[Any], images: list[Any], videos: list[Any], audios: list[Any], processor: Any
     ) -> list[Any]:
         expanded = super().process_messages(messages, images, videos, audios, processor)
-        if images and videos:
-            self._p4d_check_order(messages, expanded, videos, processor)
+        self._p4d_check_order(messages, expanded, images, videos, processor)
         return expanded
 
-    def _p4d_check_order(self, messages: list[Any], expanded: list[Any], videos: list[Any], processor: Any) -> None:
+    def _p4d_check_order(
+        self, messages: list[Any], expanded: list[Any], images: list[Any], videos: list[Any], processor: Any
+    ) -> None:
         """Raises ValueError if images and clips of a record cannot be told apart by their tokens."""
+        if not (images and videos and self.expand_mm_tokens):
+            return
         frames = iter(self.counted(videos, processor)[0])
         family, tokenizer = get_family(self.model_type), processor.tokenizer
         for message, written in zip(messages, expanded, strict=True):
