@@ -184,7 +184,7 @@ class ClipReader:
         for video in videos:
             with self._p4d_read(video) as reading:
                 results.append(self._p4d_decode(reading, **kwargs))
-                if self._p4d_asked is not None:
+                if self._p4d_asked is not None and not self._p4d_counting:
                     count = len(results[-1]["videos"][0]) if reading.count is None else reading.count
                     self._p4d_asked.append(frame_times(reading, count, kwargs["video_fps"]))
         return _joined(results) if results else {}
