@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Benchmarks while training: part of the host's evaluations and of its choice of a model, and nothing else."""
 
+import functools
 import json
 import random
 
 import pytest
 import torch
+from transformers import Qwen2_5_VLForConditionalGeneration
 
 from rgpt4d_plugin.eval_hooks import trainer as trainer_module
 from rgpt4d_plugin.eval_hooks.arguments import EvalConfigError
@@ -92,6 +94,21 @@ def test_without_every_there_is_one_evaluation_at_the_end(assets, tmp_path, bloc
         "final"
     ]
     assert "eval_r4d_avg" in json.loads((out / "eval_results.json").read_text())
+
+
+def test_generation_keeps_what_it_has_computed_under_gradient_checkpointing(assets, tmp_path, block, monkeypatch):
+    lengths = []
+    forward = Qwen2_5_VLForConditionalGeneration.forward
+
+    def recording_forward(self, *args, **kwargs):
+        if not self.training:
+            lengths.append(kwargs["input_ids"].shape[1])
+        return forward(self, *args, **kwargs)
+
+    functools.update_wrapper(recording_forward, forward)
+    monkeypatch.setattr(Qwen2_5_VLForConditionalGeneration, "forward", recording_forward)
+    train_here(assets.recipe(tmp_path / "out", p4d=None, max_steps=1, p4d_eval={**block, "limit": 1, "every": 1}))
+    assert len(lengths) == 2 and lengths[0] > 50 and lengths[1] == 1
 
 
 def test_weights_of_step_and_end_are_asked_once(assets, tmp_path, block, scripted):
