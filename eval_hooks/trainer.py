@@ -135,12 +135,12 @@ class BenchmarkTrainerMixin:
             fresh=self.args.do_train,  # replies in the folder are those of a run before
             progress=not self.args.disable_tqdm,
         )
-        return ranks.from_first(metrics_of(evaluation.questionnaires, results) if ranks.first else {})
+        return ranks.shared(metrics_of(evaluation.questionnaires, results) if ranks.first else {})
 
     def _p4d_step_of_weights(self) -> int:
-        """The training step whose weights the model has; the best one's after training, if these were loaded."""
-        best = self.state.best_global_step if self.args.load_best_model_at_end and not self.is_in_train else None
-        return self.state.global_step if best is None else best
+        """The training step whose weights the model has: after training, the best one's, if they were put back."""
+        put_back = self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None
+        return self.state.best_global_step if put_back and not self.is_in_train else self.state.global_step
 
     def _load_best_model(self) -> None:
         whole = not (self.is_deepspeed_enabled or self.is_fsdp_enabled or hasattr(self.model, "peft_config"))

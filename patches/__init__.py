@@ -17,7 +17,7 @@
 | `composite`                     | `model.model_utils.visual`: LLaVA-OneVision | at the host's import  |
 | `v1`                            | `v1.config.arg_parser.get_args`             | at the host's import  |
 | `mm_plugin`                     | the template's multimodal plugin (a copy)   | in a run with `p4d:`  |
-| `log_callback`                  | one `LogCallback` object                    | in a run with `p4d:`  |
+| `log_callback`                  | one `LogCallback` object                    | in a run with a block |
 
 `apply` is called by `_rgpt4d_boot` right after a target module's body has run. A seam that does not fit is kept and
 raised by the first run that uses `p4d:` or `p4d_eval:`; every other run of the host goes on as if the plugin were

@@ -224,7 +224,7 @@ class HostEngine:
             # A process without a question of its own helps with another's, or the other would wait for ever.
             have = self._ranks.all_of(inputs is not None)
             if any(have) and not all(have):
-                lent = self._ranks.from_first(inputs, source=have.index(True))
+                lent = self._ranks.shared(inputs, source=have.index(True))
                 inputs = lent if inputs is None else inputs
         if inputs is not None:
             texts = self._generate(inputs, max_new_tokens)

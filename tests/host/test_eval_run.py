@@ -15,6 +15,7 @@ from rgpt4d_plugin.eval_hooks.run import metrics_of, run_benchmarks, run_with_en
 from rgpt4d_plugin.eval_hooks.scoring import Result
 from tests.benchmark_folders import put, write_folder
 from tests.harness import train_here
+from tests.host.parts import host_parts
 
 
 SMALL = {"frames": 4, "max_new_tokens": 2, "batch_size": 2, "workers": 0}
@@ -157,6 +158,14 @@ def test_a_training_recipe_will_do(assets, folders, tmp_path):
     (result,) = run_with_host({**recipe, "p4d": assets.p4d(frames=8)}, progress=False)
     assert (result.items, result.limit) == (2, 2) and (tmp_path / "out/r4d_bench/result.json").is_file()
     assert not (tmp_path / "train").exists()
+
+
+def test_looking_at_a_recipe_needs_no_benchmark(assets, tmp_path):
+    """`rgpt4d preview` of a recipe that chooses its best model by a benchmark."""
+    recipe = assets.recipe(tmp_path / "out", p4d=None, p4d_eval={"benchmarks": {"r4d_bench": "nowhere"}, "every": 1})
+    recipe |= {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
+    recipe |= {"load_best_model_at_end": True, "metric_for_best_model": "eval_r4d_avg"}
+    assert host_parts(recipe).records("synth4d", 1)
 
 
 def test_an_engine_that_is_there_already(recipe, tmp_path):
