@@ -121,10 +121,15 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
             whole = 0
 
         feature = {**feature, "videos": videos[:whole]}
+        leftover = positions[sum(sizes[:whole]) :]
         packing = feature.get("packing_params")
         if packing is not None:  # a cut sample fills its row alone
-            feature["packing_params"] = {**packing, "video_subseq_ids": packing["video_subseq_ids"][:whole]}
-        leftover = positions[sum(sizes[:whole]) :]
+            feature["packing_params"] = {
+                **packing,
+                "video_subseq_ids": packing["video_subseq_ids"][:whole],
+                # The host finds the row's length again as what its mask shows and this.
+                "right_padding_length": packing["right_padding_length"] + len(leftover),
+            }
         length = len(feature["input_ids"])
         masks = {"input_ids": self.tokenizer.pad_token_id, "attention_mask": 0, "labels": self.label_pad_token_id}
         for key, value in masks.items():
