@@ -19,6 +19,7 @@ TARGETS = frozenset(
         "llamafactory.extras.constants",
         "llamafactory.hparams.parser",
         "llamafactory.model.loader",
+        "llamafactory.model.model_utils.visual",
         "llamafactory.train.sft.workflow",
         "llamafactory.v1.config.arg_parser",
         "transformers.models.auto.configuration_auto",

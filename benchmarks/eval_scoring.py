@@ -12,10 +12,12 @@ import argparse
 import json
 import os
 import random
+import resource
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -126,12 +128,28 @@ def _key_frame(number: int) -> bytes:
         return Path(file.name).read_bytes()
 
 
-def seconds(*command: str) -> float:
-    """Wall time of one `rgpt4d` command."""
-    start = time.perf_counter()
+@dataclass(frozen=True)
+class Cost:
+    """Of one or more commands, in seconds."""
+
+    wall: float
+    processor: float
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(self.wall + other.wall, self.processor + other.processor)
+
+    def __str__(self) -> str:
+        return f"{self.wall:.2f} s ({self.processor:.2f} s of processor time)"
+
+
+def cost(*command: str) -> Cost:
+    """What one `rgpt4d` command takes."""
     call = "import sys; from rgpt4d_plugin.cli import main; sys.exit(main())"
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-c", call, *command], check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(time.perf_counter() - start, processor)
 
 
 def main() -> None:
@@ -146,14 +164,14 @@ def main() -> None:
         for run, skill, seed in (("base", 0.22, 1), ("p4d", 0.29, 2)):
             replies = root / f"{run}.jsonl"
             write_replies(data, replies, skill, seed)
-            score = seconds(
+            score = cost(
                 *("eval", "score", "--benchmark", "r4d_bench", "--data", f"{data}", "--replies", f"{replies}"),
                 *("--model", run, "--frames", "16", "--out", f"{root / run}"),
             )
-            report = seconds("eval", "report", f"{root / run}", "--out", f"{root / run}")
-            print(f"{run}: score {score:.2f} s, report {report:.2f} s, both {score + report:.2f} s")
-        both = seconds("eval", "report", f"{root / 'base'}", f"{root / 'p4d'}", "--out", f"{root / 'comparison'}")
-        print(f"comparison of two: {both:.2f} s  ({arguments.items:,} items, {os.cpu_count()} CPUs)")
+            report = cost("eval", "report", f"{root / run}", "--out", f"{root / run}")
+            print(f"{run}: score {score}, report {report}, both {score + report}")
+        both = cost("eval", "report", f"{root / 'base'}", f"{root / 'p4d'}", "--out", f"{root / 'comparison'}")
+        print(f"comparison of two: {both}; {arguments.items:,} items, {os.cpu_count()} CPUs")
 
 
 if __name__ == "__main__":

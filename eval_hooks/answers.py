@@ -9,9 +9,9 @@ A reply becomes plain text (`reading.text`); candidates for the answer are looke
 state it; the first that says anything decides:
 
 1. the whole reply: a letter, an option's text, or both;
-2. the last announcement: "the final answer is ...", "option B is correct" (`reading.phrases`);
-3. the beginning: "B: right. The car ...";
-4. the last line, if it is a letter or an option's text;
+2. the last line, if it is a letter or an option's text;
+3. the last announcement: "the final answer is ...", "option B is correct" (`reading.phrases`);
+4. the beginning: "B: right. The car ...";
 5. the conclusion: what the last sentence says, else the last one that starts with "therefore" or the like, else the
    last of the few before.
 
@@ -24,7 +24,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .reading.letters import joined, leading_mark, line_letters, marks, spell_out
+from .reading.letters import is_listed, joined, leading_mark, line_letters, marks, spell_out
 from .reading.numbers import Quantity, quantities
 from .reading.options import Options, prepare
 from .reading.outcome import (
@@ -42,9 +42,9 @@ from .reading.outcome import (
     NumberReading,
     Reading,
 )
-from .reading.phrases import announced, announcements, concludes
-from .reading.statement import LONGEST, by_words, choice, refuses, whole, with_text
-from .reading.text import REVISION, is_blank, is_cut, is_thought_only, plain, sentences
+from .reading.phrases import announced, announcements, concludes, statement_at
+from .reading.statement import by_words, choice, refuses, whole, with_text
+from .reading.text import LONGEST, REVISION, is_blank, is_cut, is_thought_only, plain, sentences
 
 
 __all__ = [
@@ -107,38 +107,43 @@ def _decide(text: str, options: Options) -> Reading:
         return Reading(None, UNREAD)
     if read := whole(text, options):
         return read
+    if read := _ends(text, options):
+        return read
     if read := announced(text, options):
         return Reading(read.letter, FINAL) if read.letter else read
-    return _begins(text, options) or _ends(text, options) or _concludes(text, options) or Reading(None, UNREAD)
+    return _begins(text, options) or _concludes(text, options) or Reading(None, UNREAD)
+
+
+def _ends(text: str, options: Options) -> Reading | None:
+    """What the last line is, if it is a letter or an option's text and does not just end a list of options."""
+    *before, last = (line for line in map(str.strip, text.splitlines()) if line)
+    if not before:
+        return None
+    listed = line_letters("\n".join(before))[-1:] + line_letters(last)[:1]
+    if is_listed(listed, list(options.first)) or all(map(line_letters, (*before, last))):
+        return None
+    return whole(last, options)
 
 
 def _begins(text: str, options: Options) -> Reading | None:
-    """The letter that a reply begins with, unless it begins a list of options."""
+    """The letter that a reply begins with, if it does not begin a list of options."""
     lead = leading_mark(text)
-    if lead is None or lead.denied or len(set(line_letters(text))) > 1:
+    listed = line_letters(text)
+    if lead is None or lead.denied or is_listed(listed[:2], list(options.first)):
         return None
-    group = {mark.letter for mark in joined(text, marks(text)) if not mark.denied}
-    if len(group) > 1:
+    only_list = len(set(listed)) > 1 and all(line_letters(line.strip()) for line in text.splitlines() if line.strip())
+    if only_list or len({mark.letter for mark in joined(text, marks(text)) if not mark.denied}) > 1:
         return Reading(None, AMBIGUOUS)
     return with_text(lead.letter, text[lead.end :], options)
 
 
-def _ends(text: str, options: Options) -> Reading | None:
-    """The letter or the text that the last line is. A reply that ends on a list of options chooses none of them."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if len(lines) < 2:
-        return None
-    if len(set(line_letters("\n".join(lines[-2:])))) > 1:
-        return Reading(None, AMBIGUOUS)
-    if read := whole(lines[-1], options):
-        return read
-    last = leading_mark(lines[-1])
-    return with_text(last.letter, lines[-1][last.end :], options) if last and not last.denied else None
-
-
 def _concludes(text: str, options: Options) -> Reading | None:
-    """What the reply's conclusion says."""
+    """What the reply's conclusion says. A list of options says nothing."""
     pieces = sentences(text)
+    if len({*line_letters(text)}) > 1:
+        pieces = [piece for piece in pieces if not line_letters(f"{piece} ")]
+    if not pieces:
+        return Reading(None, AMBIGUOUS)
     *earlier, last = pieces
     if is_cut(text) and not concludes(last):
         return None
@@ -170,11 +175,11 @@ def read_number(reply: str) -> NumberReading:
     text = plain(reply)
     if is_blank(text):
         return NumberReading(None, EMPTY)
-    announcing = sorted(announcements(text, ()), key=lambda each: each[0])
-    for _, said in reversed(announcing):
+    for start in sorted((end for _, end in announcements(text, ())), reverse=True)[:_RECENT]:
+        said = statement_at(text, start)
         if given := quantities(said):
             return _result(said, given, FINAL)
-    for piece in reversed(sentences(text)):
+    for piece in reversed(sentences(text)[-_RECENT:]):
         if given := quantities(piece):
             return _result(piece, given, VALUE)
     return NumberReading(None, REFUSED if refuses(text[-LONGEST:]) else UNREAD)

@@ -202,24 +202,40 @@ def schedule(recipe: Mapping[str, Any], evaluation: Evaluation) -> dict[str, Any
             problems.append("do_train, do_predict: one of them must be true: train and evaluate, or evaluate a model")
         if every is not None:
             problems.append(f"p4d_eval.every: {every}: nothing is trained; remove it")
-    elif every is not None:
-        strategy = str(recipe.get("eval_strategy") or "no")
-        steps = recipe.get("eval_steps")
-        if strategy == "no":
-            recipe["eval_strategy"], recipe["eval_steps"] = "steps", every
-            if steps not in (None, every):
-                problems.append(f"eval_steps: {steps}: contradicts p4d_eval.every: {every}; remove it")
-        elif strategy != "steps":
-            problems.append(f"eval_strategy: {strategy}: p4d_eval.every counts steps; use eval_strategy: steps")
-        elif not isinstance(steps, int) or steps < 1 or every % steps:
-            problems.append(
-                f"p4d_eval.every: {every}: benchmarks are part of the host's evaluations, so it must be a multiple of "
-                f"eval_steps, which is {steps!r}"
-            )
+    else:
+        problems += _schedule_training(recipe, evaluation)
     problems += _check_best_metric(recipe, evaluation)
     if problems:
         raise EvalConfigError.from_problems(problems)
     return recipe
+
+
+def _schedule_training(recipe: dict[str, Any], evaluation: Evaluation) -> list[str]:
+    """Makes the host evaluate at every step at which benchmarks are asked; returns the contradictions."""
+    every, strategy, steps = (
+        evaluation.options.every,
+        str(recipe.get("eval_strategy") or "no"),
+        recipe.get("eval_steps"),
+    )
+    if strategy == "no":
+        if every is not None:
+            recipe["eval_strategy"], recipe["eval_steps"] = "steps", every
+            if steps not in (None, every):
+                return [f"eval_steps: {steps}: contradicts p4d_eval.every: {every}; remove it"]
+        return []
+    if strategy != "steps" and (every is not None or not evaluation.has_records):
+        return [f"eval_strategy: {strategy}: p4d_eval.every counts steps; use eval_strategy: steps"]
+    if not evaluation.has_records and every != steps:
+        return [
+            f"p4d_eval.every: {every}: without records of its own (eval_dataset, val_size) the host has nothing else "
+            f"to evaluate; set it to eval_steps, which is {steps!r}"
+        ]
+    if every is not None and (not isinstance(steps, int) or steps < 1 or every % steps):
+        return [
+            f"p4d_eval.every: {every}: benchmarks are part of the host's evaluations, so it must be a multiple of "
+            f"eval_steps, which is {steps!r}"
+        ]
+    return []
 
 
 def _check_best_metric(recipe: Mapping[str, Any], evaluation: Evaluation) -> list[str]:

@@ -20,20 +20,23 @@ def run_benchmarks(arguments: Namespace) -> None:
     from .run import run_with_engine, run_with_host
 
     recipe = read_recipe(arguments.recipe, arguments.overrides)
-    if "p4d_eval" not in recipe:
+    block = recipe.get("p4d_eval")
+    if not isinstance(block, Mapping):
         raise ValueError(
             f"{arguments.recipe} has no `p4d_eval:` block. Add one, or say it on the command line: "
             "p4d_eval.benchmarks.r4d_bench=DIR"
         )
+    out = arguments.out or block.get("out") or recipe.get("output_dir")
+    if not out:
+        raise ValueError("where to write? Give --out, or p4d_eval.out or output_dir in the recipe")
     if arguments.server is None:
         if arguments.model is not None or arguments.concurrency is not None:
             raise ValueError("--model and --concurrency are for --server; a recipe's model is model_name_or_path")
-        results = run_with_host(recipe, arguments.out)
+        results = run_with_host(recipe, out)
     else:
-        results = run_with_engine(recipe["p4d_eval"], _server(arguments, recipe), arguments.out)
+        results = run_with_engine(block, _server(arguments, recipe), out)
     for result in results:
         print("\n".join([*summary(result), ""]))
-    out = arguments.out or recipe["p4d_eval"]["out"]
     for path in write_report([out], out):
         print(path)
 

@@ -72,7 +72,7 @@ def ask(
     On processes that do not write, the result is empty.
     """
     file = ReplyFile.open(folder / REPLIES, settings_of(questionnaire, engine)) if ranks.first else None
-    done = ranks.from_first(set(file.done) if file else None)
+    done = ranks.shared(set(file.done) if file else None)
     questions = [question for question in questionnaire.questions if question.key not in done]
     bar = tqdm(
         desc=questionnaire.benchmark.title,

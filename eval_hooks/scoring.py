@@ -16,7 +16,7 @@ from rgpt4d_plugin._version import __version__
 
 from .benchmarks.base import READINGS, Benchmark, BenchmarkData, Item, Score
 from .replies import Reply
-from .stats import REPLICATES, Bootstrap, Column, interval, learn_columns
+from .stats import REPLICATES, Bootstrap, Column, Interval, interval, learn_columns
 
 
 SCORES = "scores.jsonl"
@@ -87,7 +87,7 @@ class Estimate:
 
     Attributes:
         value: None where the official scorer gives no number.
-        low: end of the 95 % interval; None where there is none.
+        low: end of the 95 % interval; None where there is none: the items are of one group, or all score the same.
         high: the other end.
         items: how many items count for it.
     """
@@ -348,6 +348,8 @@ def _counts(rows: Sequence[Row]) -> dict[str, int]:
 
 def _estimate(value: float, drawn: np.ndarray, items: int) -> Estimate:
     ends = interval(drawn)
+    if ends.low == ends.high:  # all items score the same, of which a bootstrap learns nothing
+        ends = Interval(None, None)
     value = float(value)
     return Estimate(None if math.isnan(value) else value, ends.low, ends.high, items)
 

@@ -83,6 +83,17 @@ class BenchmarkTrainerMixin:
         # With nothing else evaluated the host's `eval_samples_per_second` is of questions.
         return output._replace(num_samples=asked) if self._p4d_eval_alone else output
 
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        ours = {key: logs[key] for key in self._p4d_eval.evaluation.keys if key in logs}
+        if ours and "eval_loss" in logs:
+            # The Trainer's model card makes a table of all entries with an `eval_loss`, and needs them to be alike.
+            rest = {key: value for key, value in logs.items() if key not in ours}
+            super().log(rest, *args, **kwargs)
+            logs.update(rest)
+            super().log(ours, *args, **kwargs)
+        else:
+            super().log(logs, *args, **kwargs)
+
     def _p4d_run_benchmarks(self) -> tuple[dict[str, float], int]:
         """The columns, and how many questions were asked for them."""
         out, ranks = self._p4d_eval.out, Ranks.of_process_group()
@@ -124,12 +135,12 @@ class BenchmarkTrainerMixin:
             fresh=self.args.do_train,  # replies in the folder are those of a run before
             progress=not self.args.disable_tqdm,
         )
-        return ranks.from_first(metrics_of(evaluation.questionnaires, results) if ranks.first else {})
+        return ranks.shared(metrics_of(evaluation.questionnaires, results) if ranks.first else {})
 
     def _p4d_step_of_weights(self) -> int:
-        """The training step whose weights the model has; the best one's after training, if these were loaded."""
-        best = self.state.best_global_step if self.args.load_best_model_at_end and not self.is_in_train else None
-        return self.state.global_step if best is None else best
+        """The training step whose weights the model has: after training, the best one's, if they were put back."""
+        put_back = self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None
+        return self.state.best_global_step if put_back and not self.is_in_train else self.state.global_step
 
     def _load_best_model(self) -> None:
         whole = not (self.is_deepspeed_enabled or self.is_fsdp_enabled or hasattr(self.model, "peft_config"))

@@ -14,9 +14,10 @@
 | `evaluation`                    | around `parser` and inside `workflow`       | at the host's import; |
 |                                 |                                             | globals only in a run |
 | `model_groups`                  | `extras.constants`: models for the web UI   | at the host's import  |
+| `composite`                     | `model.model_utils.visual`: LLaVA-OneVision | at the host's import  |
 | `v1`                            | `v1.config.arg_parser.get_args`             | at the host's import  |
 | `mm_plugin`                     | the template's multimodal plugin (a copy)   | in a run with `p4d:`  |
-| `log_callback`                  | one `LogCallback` object                    | in a run with `p4d:`  |
+| `log_callback`                  | one `LogCallback` object                    | in a run with a block |
 
 `apply` is called by `_rgpt4d_boot` right after a target module's body has run. A seam that does not fit is kept and
 raised by the first run that uses `p4d:` or `p4d_eval:`; every other run of the host goes on as if the plugin were
@@ -42,6 +43,7 @@ _SEAMS = {
     "llamafactory.extras.constants": ("model_groups",),
     "llamafactory.hparams.parser": ("parser", "evaluation"),
     "llamafactory.model.loader": ("loader",),
+    "llamafactory.model.model_utils.visual": ("composite",),
     "llamafactory.train.sft.workflow": ("evaluation", "workflow"),
     "llamafactory.v1.config.arg_parser": ("v1",),
     "transformers.models.auto.configuration_auto": ("auto_classes",),

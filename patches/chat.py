@@ -31,19 +31,14 @@ def patch(module: ModuleType) -> Callable[[], None]:
     signature = inspect.signature(process_args)
 
     from rgpt4d_plugin.modeling import is_timestamped
-    from rgpt4d_plugin.regions.template.reader import ClipReader, with_reader
+    from rgpt4d_plugin.regions.template.reader import ClipReader
     from rgpt4d_plugin.students import RowMedia, get_family, timestamps_of
 
     make_template = module.get_template_and_fix_tokenizer
 
     @functools.wraps(make_template)
     def make_template_of_run(tokenizer: Any, data_args: Any) -> Any:
-        template = make_template(tokenizer, data_args)
-        p4d = getattr(data_args, "p4d", None)
-        if p4d is not None:
-            template = copy.copy(template)
-            template.mm_plugin = with_reader(template.mm_plugin, frames=p4d.frames, sentences=p4d.tpe == "text")
-        return template
+        return template_of_run(make_template(tokenizer, data_args), data_args)
 
     @functools.wraps(process_args)
     def process_args_with_types(
@@ -72,6 +67,18 @@ def patch(module: ModuleType) -> Callable[[], None]:
         engine._process_args = original
 
     return undo
+
+
+def template_of_run(template: Any, data_args: Any) -> Any:
+    """The template that shows and says what the `p4d:` block of a parsed recipe wants; without one, the given one."""
+    from rgpt4d_plugin.regions.template.reading import with_reader
+
+    p4d = getattr(data_args, "p4d", None)
+    if p4d is None:
+        return template
+    template = copy.copy(template)
+    template.mm_plugin = with_reader(template.mm_plugin, frames=p4d.frames, sentences=p4d.tpe == "text")
+    return template
 
 
 def token_types(input_ids: torch.Tensor, config: Any) -> torch.Tensor:

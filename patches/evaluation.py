@@ -88,7 +88,8 @@ def _patch_parser(module: ModuleType) -> Callable[[], None]:
             return parse_infer_args(args)
         from rgpt4d_plugin.patches.parser import for_inference
 
-        return parse_infer_args(for_inference(module, recipe))
+        recipe = {key: value for key, value in recipe.items() if key != KEY}
+        return parse_infer_args(recipe if "p4d" in recipe else for_inference(module, recipe))
 
     return wrap(
         module,

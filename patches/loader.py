@@ -57,12 +57,18 @@ def patch(module: ModuleType) -> Callable[[], None]:
             config = modeling.base_config(config)
         apply_liger_kernel(config, *args, **kwargs)
 
-    return wrap(
+    restore = wrap(
         module,
         load_config=load_timed_config,
         load_tokenizer=load_timed_tokenizer,
         apply_liger_kernel=apply_liger_kernel_of_base,
     )
+
+    def undo() -> None:
+        restore()
+        _forget()
+
+    return undo
 
 
 def _encoding(model_args: Any) -> TimestampEncoding | None:
@@ -102,3 +108,13 @@ def _introduce(model_type: str) -> None:
         visual.COMPOSITE_MODELS[model_type] = dataclasses.replace(visual.COMPOSITE_MODELS[base], model_type=model_type)
     if base in constants.MROPE_MODELS:
         constants.MROPE_MODELS.add(model_type)
+
+
+def _forget() -> None:
+    """Takes our types out of the host's tables."""
+    from llamafactory.extras import constants
+    from llamafactory.model.model_utils import visual
+
+    for model_type in (modeling.PREFIX + base for base in modeling.BASES):
+        visual.COMPOSITE_MODELS.pop(model_type, None)
+        constants.MROPE_MODELS.discard(model_type)

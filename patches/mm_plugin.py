@@ -19,7 +19,8 @@ from PIL.Image import Image
 
 from rgpt4d_plugin.patches.seams import require
 from rgpt4d_plugin.regions.media import decode_clip
-from rgpt4d_plugin.regions.template.reader import HOST_NAMES, ClipReader, Reading, frame_times, with_reader
+from rgpt4d_plugin.regions.template.reader import HOST_NAMES, ClipReader, Reading, frame_times
+from rgpt4d_plugin.regions.template.reading import with_reader
 from rgpt4d_plugin.video import SeenClip, VideoError, check_video
 
 
@@ -40,10 +41,8 @@ class ClipRecorder(ClipReader):
         finally:
             self._p4d_on_clip = None
 
-    def _get_video_token_metadata(self, videos: list[Any], processor: Any) -> dict[str, Any] | None:
-        for video in videos:
-            _check_entry(video)
-        return super()._get_video_token_metadata(videos, processor)
+    def _p4d_check(self, video: Any) -> None:
+        _check_entry(video)
 
     def _preprocess_image(self, image: Image, **kwargs: Any) -> Image:
         # The host repeats a file's last frame to fill the last temporal patch: the same object again is no new frame.
@@ -65,7 +64,8 @@ class ClipRecorder(ClipReader):
             raise VideoError(f"{name} has no frames", path)
         # Without a length in the header, the host samples more frames than there may be and counts what it gets.
         promised = reading.info is not None and reading.info.frames is not None
-        if promised and _even(len(frames)) < _even(len(reading.indices)):
+        filled = _even if self.pairs_frames else int
+        if promised and filled(len(frames)) < filled(len(reading.indices)):
             raise VideoError(
                 f"{name} is cut off or damaged: only {len(frames)} of the {len(reading.indices)} sampled frames could "
                 "be decoded",
@@ -102,13 +102,13 @@ def _even(frames: int) -> int:
     return frames + frames % 2
 
 
-def with_recorder(template: Any, frames: int | None, sentences: bool = False) -> Any:
+def with_recorder(template: Any, frames: int | None, sentences: bool | None = None) -> Any:
     """A copy of a host template whose multimodal plugin records clips; the host's own template stays as it is.
 
     Args:
         template: from `get_template_and_fix_tokenizer`.
         frames: `p4d.frames`.
-        sentences: `p4d.tpe: text`.
+        sentences: `p4d.tpe: text`; None: as the template has it.
     """
     require(type(template.mm_plugin), *HOST_NAMES, "_get_video_token_metadata")
     template = copy.copy(template)

@@ -114,7 +114,7 @@ def refuse_unsupported(p4d: P4DArguments, model_args: Any, data_args: Any, train
 
 
 def for_inference(module: ModuleType, recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """A training recipe as `chat`, `api`, `webchat`, `export` take it: without our blocks and the keys of training."""
+    """A training recipe as `chat`, `api`, `webchat`, `export` take it: without `p4d:` and the keys of training."""
     from llamafactory.extras.logging import get_logger
 
     trained, inferred = (
@@ -127,8 +127,7 @@ def for_inference(module: ModuleType, recipe: Mapping[str, Any]) -> dict[str, An
     else:
         used = ""
     get_logger(__name__).info_rank0(f"The plugin's blocks and the recipe's keys for training are not used here{used}.")
-    ours = ("p4d", "p4d_eval")
-    return {key: value for key, value in recipe.items() if key not in ours and key not in trained - inferred}
+    return {key: value for key, value in recipe.items() if key != "p4d" and key not in trained - inferred}
 
 
 def _deepspeed_optimizer(training_args: Any) -> bool:

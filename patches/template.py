@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Seam: the `rgpt4d_<name>` templates, in the host's registry of templates.
 
-Host names: `TEMPLATES` and `register_template` of `llamafactory.data.template`, and the names of the plugin classes
-that the twins override (0.9.5 and main of August 2026). The host's own templates are not touched.
+Host names: `TEMPLATES`, `register_template`, `get_mm_plugin` and `StringFormatter` of `llamafactory.data.template`,
+`PLUGINS` and `register_mm_plugin` of `llamafactory.data.mm_plugin`, and the names of the plugin classes that the twins
+override (0.9.5 and main of August 2026). The host's own templates are not touched. The template for LLaVA-OneVision is
+to be removed when the host has one.
 """
 
 from collections.abc import Callable
@@ -13,15 +15,20 @@ from rgpt4d_plugin.patches.seams import require
 
 def patch(module: ModuleType) -> Callable[[], None]:
     """Registers the twins; returns the undo function."""
-    require(module, "TEMPLATES", "register_template")
+    from llamafactory.data import mm_plugin
+
+    require(module, "TEMPLATES", "register_template", "get_mm_plugin", "StringFormatter")
+    require(mm_plugin, "PLUGINS", "register_mm_plugin", "BasePlugin")
+    from rgpt4d_plugin.regions.template import llava_onevision
     from rgpt4d_plugin.regions.template.reader import HOST_NAMES
     from rgpt4d_plugin.regions.template.twins import register_twins
 
     require(type(module.TEMPLATES["qwen2_vl"].mm_plugin), *HOST_NAMES)
-    added = register_twins(module)
+    added = [*register_twins(module), *llava_onevision.register(module, mm_plugin)]
 
     def undo() -> None:
         for name in added:
             del module.TEMPLATES[name]
+        mm_plugin.PLUGINS.pop(llava_onevision.NAME, None)
 
     return undo

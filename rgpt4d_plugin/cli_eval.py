@@ -30,11 +30,12 @@ def _add_run(steps: argparse._SubParsersAction) -> None:
         "scores, and a page. A run that was stopped goes on where it was when it is started again. Without --server "
         "the recipe's model and adapters answer, through LLaMA-Factory, in this process; with it a server that speaks "
         "OpenAI's API (vLLM, SGLang, llamafactory-cli api), whose key, if it wants one, is in OPENAI_API_KEY. "
+        "To share the work of a model between GPUs: llamafactory-cli train RECIPE, with do_predict. "
         "Example: rgpt4d eval run recipes/eval_r4d.yaml p4d_eval.limit=200 --out runs/mine",
     )
     run.add_argument("recipe", metavar="RECIPE", help="YAML file with a `p4d_eval:` block")
     run.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="overrides, as llamafactory-cli takes them")
-    run.add_argument("--out", metavar="DIR", help="the run's folder (default: p4d_eval.out)")
+    run.add_argument("--out", metavar="DIR", help="the run's folder (default: p4d_eval.out, or output_dir)")
     run.add_argument("--server", metavar="URL", help="base URL of a server, e.g. http://localhost:8000/v1")
     run.add_argument("--model", metavar="NAME", help="name under which the server knows the model")
     run.add_argument("--concurrency", type=int, metavar="N", help="requests to the server at once")

@@ -24,9 +24,12 @@ from llamafactory.extras.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER, VIDEO
 from torch.utils.data import DataLoader
 from transformers import BatchFeature, GenerationConfig
 
+from rgpt4d_plugin.modeling import is_timestamped
+from rgpt4d_plugin.patches.chat import token_types
 from rgpt4d_plugin.patches.mm_plugin import with_recorder
 from rgpt4d_plugin.regions.media import Clip
 from rgpt4d_plugin.regions.region import RegionError
+from rgpt4d_plugin.students import RowMedia, StudentFamily, get_family, timestamps_of
 from rgpt4d_plugin.video import VideoError
 
 from ..benchmarks.base import Medium
@@ -76,10 +79,13 @@ class Encoder:
         tokenizer: the host's; a copy that pads on the left is used.
         processor: the host's.
         dtype: of pixels.
+        family: of a model with timestamp positional encoding, which is to be told the times; None: of any other.
     """
 
-    def __init__(self, template: Any, tokenizer: Any, processor: Any, dtype: torch.dtype) -> None:
-        self._template, self._processor, self._dtype = template, processor, dtype
+    def __init__(
+        self, template: Any, tokenizer: Any, processor: Any, dtype: torch.dtype, family: StudentFamily | None = None
+    ) -> None:
+        self._template, self._processor, self._dtype, self._family = template, processor, dtype, family
         self._tokenizer = copy.deepcopy(tokenizer)
         self._tokenizer.padding_side = "left"
 
@@ -110,9 +116,17 @@ class Encoder:
             compute_dtype=self._dtype,
         )
         features = [self._feature(template, question) for question in questions]
-        with template.mm_plugin.asked():
+        media = [(len(feature["images"]), len(feature["videos"])) for feature in features]
+        with template.mm_plugin.asked() as seconds:
             batch = collator(features)
         del batch["labels"]
+        if self._family is not None:
+            frames = iter(map(len, seconds))
+            rows = [RowMedia(images, tuple(itertools.islice(frames, videos))) for images, videos in media]
+            ids = batch["input_ids"]
+            clips = self._family.clip_tokens(ids, batch, rows, self._processor, self._tokenizer)
+            per_step = self._family.frames_per_step(self._processor)
+            batch["video_timestamps"] = timestamps_of(ids, clips, seconds, per_step)
         return batch
 
     def _feature(self, template: Any, question: Question) -> dict[str, Any]:
@@ -144,7 +158,7 @@ class HostEngine:
         tokenizer: the host's.
         processor: the host's.
         template: of the run.
-        dtype: of pixels.
+        dtype: that the model computes in.
         description: of the model, see `Engine`.
         batch_size: questions a process answers at once.
         workers: processes that decode; 0: this one does, and the model waits for it.
@@ -170,8 +184,15 @@ class HostEngine:
         synced: bool = False,
         autocast: Callable[[], AbstractContextManager] = contextlib.nullcontext,
     ) -> None:
-        self.description = {"engine": "host", **description, "decoding": GREEDY, "versions": _versions()}
-        self._encoder = Encoder(template, tokenizer, processor, dtype)
+        self.description = {
+            "engine": "host",
+            **description,
+            "dtype": str(dtype).removeprefix("torch."),
+            "decoding": GREEDY,
+            "versions": _versions(),
+        }
+        family = get_family(model.config.model_type) if is_timestamped(model.config.model_type) else None
+        self._encoder = Encoder(template, tokenizer, processor, dtype, family)
         self._model, self._tokenizer = model, tokenizer
         self._stops = template.get_stop_token_ids(tokenizer)
         self._batch_size, self._workers = batch_size, workers
@@ -218,7 +239,7 @@ class HostEngine:
             # A process without a question of its own helps with another's, or the other would wait for ever.
             have = self._ranks.all_of(inputs is not None)
             if any(have) and not all(have):
-                lent = self._ranks.from_first(inputs, source=have.index(True))
+                lent = self._ranks.shared(inputs, source=have.index(True))
                 inputs = lent if inputs is None else inputs
         if inputs is not None:
             texts = self._generate(inputs, max_new_tokens)
@@ -231,7 +252,7 @@ class HostEngine:
         """Text of each row, and whether it was ended by the limit."""
         inputs = {key: _moved(value, self._device) for key, value in batch.items()}
         if self._wants_types and "mm_token_type_ids" not in inputs:
-            inputs["mm_token_type_ids"] = _token_types(inputs["input_ids"], self._model.config)
+            inputs["mm_token_type_ids"] = token_types(inputs["input_ids"], self._model.config)
         config = GenerationConfig(
             **GREEDY,
             max_new_tokens=max_new_tokens,
@@ -282,16 +303,6 @@ def _entry(medium: Medium) -> Any:
 
 def _moved(value: Any, device: torch.device) -> Any:
     return value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
-
-
-def _token_types(input_ids: torch.Tensor, config: Any) -> torch.Tensor:
-    """0 text, 1 image, 2 video, as the host's collator numbers them."""
-    types = torch.zeros_like(input_ids)
-    for number, name in ((1, "image_token_id"), (2, "video_token_id")):
-        token = getattr(config, name, None)
-        if token is not None:
-            types[input_ids == token] = number
-    return types
 
 
 def _versions() -> dict[str, str]:

@@ -8,6 +8,7 @@ from llamafactory.data import get_template_and_fix_tokenizer
 from llamafactory.hparams import get_infer_args
 from llamafactory.model import load_model, load_tokenizer
 
+from rgpt4d_plugin.patches.chat import template_of_run
 from rgpt4d_plugin.patches.evaluation import KEY
 
 from .describe import describe_model
@@ -26,7 +27,7 @@ def load_host_engine(recipe: Mapping[str, Any], batch_size: int = 1, workers: in
     # The block, whatever is in it, has the parser leave out the keys of training.
     model_args, data_args, finetuning_args, _ = get_infer_args({**recipe, KEY: None})
     parts = load_tokenizer(model_args)
-    template = get_template_and_fix_tokenizer(parts["tokenizer"], data_args)
+    template = template_of_run(get_template_and_fix_tokenizer(parts["tokenizer"], data_args), data_args)
     model = load_model(parts["tokenizer"], model_args, finetuning_args, is_trainable=False)
     return HostEngine(
         model.eval(),

@@ -66,7 +66,7 @@ class OpenAIEndpoint:
     timeout: float = 300.0
     tries: int = 6
     first_pause: float = 1.0
-    encoders: int = 2
+    encoders: int = 4
     temperature: float | None = 0.0
     token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     extra_body: Mapping[str, Any] = field(default_factory=dict)

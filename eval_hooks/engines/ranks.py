@@ -34,8 +34,8 @@ class Ranks:
         """Whether this process keeps the files and shows the progress."""
         return self.rank == 0
 
-    def from_first(self, value: T, source: int = 0) -> T:
-        """The `value` of the first process, or of `source`, on every process."""
+    def shared(self, value: T, source: int = 0) -> T:
+        """The `value` of the process `source`, on every process."""
         if self.size == 1:
             return value
         import torch.distributed as dist

@@ -7,6 +7,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ _LETTER = re.compile(
 # What stands before a letter in prose where it answers; before "player B" or "vitamin C" it does not.
 _INTRODUCED = re.compile(
     r"(?:\A|[\n:;=,/.!?]|[^\x00-\x7f]|(?:\A|\W)(?:is|are|be|was|as|with|to|so|thus|therefore|hence|and|or|nor|not|than|of"
-    r"|options|choices|answers|between|both|either|neither|over|versus|answer|choose|select|pick|chose|selected|picked|say|conclude|for|only|but|that|likely|probably|clearly|definitely|simply|still"
-    r"|just|actually|indeed|leaving|leaves|remains)"
+    r"|options|choices|answers|between|both|either|neither|over|versus|answer|choose|select|pick|chose|selected|picked|say|think|believe|guess|maybe|perhaps|conclude|for|only|but|that|likely|probably|clearly|definitely|simply|still"
+    r"|just|actually|indeed|leaving|leaves|remains)|'s"
     r"|(?:\A|\s)-)\s{0,3}\Z",
     re.IGNORECASE,
 )
@@ -48,6 +49,8 @@ _GOES_ON = re.compile(
     r"\s+(?:is|was|are|would|must|should|could|can|cannot|does|seems?|appears?|because|since|as|and|or|nor|but|not|with|due|based"
     r"|given|represents|corresponds|matches|describes|states|indicates|which|that|therefore|so|rather|instead|over|than)\b"
 )
+_FIRST, _LAST = 8, 40
+"""Letters of a text that are looked at, where it has more: the first and the last ones."""
 _PLACES = {
     word: place
     for place, words in enumerate(
@@ -69,7 +72,8 @@ _CLAUSE_START = re.compile(
 )
 _DENIED_BEFORE = re.compile(
     r"\b(?:not|never|neither|nor|cannot|rather than|instead of|unlike|over|versus|vs|than|except"
-    r"|exclud(?:e|es|ed|ing)|eliminat(?:e|es|ed|ing)|rul(?:e|es|ed|ing) out|reject(?:s|ed|ing)?|incorrect|wrong)\b|n't\b",
+    r"|exclud(?:e|es|ed|ing)|eliminat(?:e|es|ed|ing)|rul(?:e|es|ed|ing) out|reject(?:s|ed|ing)?"
+    r"|disregard(?:s|ed|ing)?|dismiss(?:es|ed|ing)?|discard(?:s|ed|ing)?|discount(?:s|ed|ing)?|ignor(?:e|es|ed|ing)|incorrect|wrong)\b|n't\b",
     re.IGNORECASE,
 )
 _WRONG = (
@@ -91,6 +95,7 @@ _DENIED_LINE = re.compile(
 _JOINT = re.compile(
     r"\s*(?:[,/&+|]|,?\s*\b(?:and|or|nor|as well as|and/or)\b)?\s*(?:both|either|options?|choices?)?\s*", re.IGNORECASE
 )
+_AND = re.compile(r"\b(?:and|or|nor)\b", re.IGNORECASE)
 _CLAUSE_OF_REASON = re.compile(r"\b(?:because|since|as|where|which|that|while|and|but|so)\b", re.IGNORECASE)
 
 
@@ -113,9 +118,12 @@ def spell_out(text: str, letters: Sequence[str], ordinals_only: bool) -> str:
     return _COUNTED.sub(named, text)
 
 
-def marks(text: str) -> list[Mark]:
+@lru_cache(maxsize=64)
+def marks(text: str) -> tuple[Mark, ...]:
     """All marks of a text, in order."""
-    found = [match for match in _LETTER.finditer(text)]
+    found = list(_LETTER.finditer(text))
+    if len(found) > _FIRST + _LAST:
+        found = found[:_FIRST] + found[-_LAST:]
     result = []
     for i, match in enumerate(found):
         start = _mark_start(text, match)
@@ -127,34 +135,39 @@ def marks(text: str) -> list[Mark]:
     return _share_denial(text, result)
 
 
-def _share_denial(text: str, found: list[Mark]) -> list[Mark]:
-    """In "A, B and D are wrong" what is said of D is said of all."""
-    for i in range(len(found) - 2, -1, -1):
-        mark, after = found[i], found[i + 1]
-        if after.denied and not mark.denied and _JOINT.fullmatch(text, mark.end, after.start):
-            found[i] = replace(mark, denied=True)
-    return found
+def _share_denial(text: str, found: list[Mark]) -> tuple[Mark, ...]:
+    """What is said before or after "A, B and D" is said of all three."""
+    result: list[Mark] = []
+    while len(result) < len(found):
+        group = joined(text, found[len(result) :])
+        listed = len(group) > 1 and _AND.search(text, group[-2].end, group[-1].start)
+        denied = group[-1].denied or (listed and group[0].denied)
+        result += [replace(mark, denied=bool(denied or mark.denied)) for mark in group]
+    return tuple(result)
 
 
-def joined(text: str, found: Sequence[Mark]) -> list[Mark]:
+def joined(text: str, found: Sequence[Mark]) -> Sequence[Mark]:
     """The marks that are joined to the first one: three of "A, B or C", one of "A. The car ..."."""
-    group = list(found[:1])
-    for mark in found[1:]:
-        if not _JOINT.fullmatch(text, group[-1].end, mark.start):
-            break
-        group.append(mark)
-    return group
+    for i in range(1, len(found)):
+        if not _JOINT.fullmatch(text, found[i - 1].end, found[i].start):
+            return found[:i]
+    return found
 
 
 def leading_mark(text: str) -> Mark | None:
     """The mark that a text begins with."""
-    first = next(iter(marks(text[:400])), None)
+    first = next(iter(marks(text[:200])), None)
     return first if first and not text[: first.start].strip(" \"'([") else None
 
 
 def line_letters(text: str) -> list[str]:
     """The letters that begin lines or sentences like the marks of a list."""
     return [match[1] or match[2] for match in _LISTED.finditer(text)]
+
+
+def is_listed(letters: Sequence[str], order: Sequence[str]) -> bool:
+    """Whether the second of two letters follows the first one as in a list of all options."""
+    return any(list(letters) == list(pair) for pair in zip(order, order[1:]))
 
 
 def _mark_start(text: str, match: re.Match[str]) -> int | None:
@@ -170,7 +183,7 @@ def _mark_start(text: str, match: re.Match[str]) -> int | None:
     if not introduced:
         return None
     if letter.islower():  # "b" alone, "b)", "the answer is b."
-        alone = _ENDS.match(text, end) and (letter not in "ai" or _LIST_MARK.match(text, end) or match["close"])
+        alone = _ENDS.match(text, end) and (letter not in "ai" or _LIST_MARK.match(text, end) or (match["open"] and match["close"]))
         return start if alone else None
     if letter == "I" and not _ENDS.match(text, end):
         return None

@@ -26,6 +26,8 @@ class Quantity:
     end: int
 
 
+_MOST = 200
+"""Numbers of a text that are looked at, from its end."""
 _DIGITS = r"[-+]?(?:(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d+)?(?:e[-+]?\d{1,3}(?!\w))?|\.\d+)(?!\d)"
 _TENS = {
     word: 10 * i for i, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)
@@ -62,14 +64,14 @@ _PER = {"second": "s", "seconds": "s", "sec": "s", "hour": "h"}
 
 
 def quantities(text: str, words: bool = True) -> list[Quantity]:
-    """The numbers of a text, in order. Numbers of a list ("1. ...", "2)") are none, nor are infinite ones.
+    """The numbers of a text, in order, the last ones of very many. Numbers of a list ("1. ...", "2)") are none, nor are infinite ones.
 
     Args:
         text: any.
         words: read "two", "twice" and "half a" too.
     """
     found = []
-    for match in _NUMBER.finditer(text):
+    for match in list(_NUMBER.finditer(text))[-_MOST:]:
         before = text[max(0, match.start() - 12) : match.start()]
         end = match.end()
         if match["digits"]:

@@ -72,8 +72,8 @@ class Options:
 
 
 def key(text: str) -> str:
-    """A text without case, markup and surrounding marks."""
-    return " ".join(plain(text).lower().strip(" \n.,;:!?\"'()[]-").split())
+    """A plain text without case and surrounding marks."""
+    return " ".join(text.lower().strip(" \n.,;:!?\"'()[]-").split())
 
 
 def prepare(options: Mapping[str, Any]) -> Options:
@@ -104,11 +104,11 @@ def _prepare(items: tuple[tuple[str, str], ...]) -> Options:
     keys = {letter: key_words(words[letter]) if letter in worded else () for letter in texts}
     merged_keys = {letter: key_words(merged[letter]) if letter in worded else () for letter in texts}
     distinct = []
-    for letter, text in texts.items():
+    for letter in texts:
         others = {word for other in texts if other != letter for word in merged_keys[other]}
         own = frozenset() if NEGATORS.intersection(exact[letter]) else frozenset(merged_keys[letter]) - others
         distinct.append(
-            Option(letter, key(text), exact[letter], keys[letter], merged_keys[letter], own, quantity[letter])
+            Option(letter, key(read[letter]), exact[letter], keys[letter], merged_keys[letter], own, quantity[letter])
         )
     return Options(
         first=first,

@@ -2,23 +2,26 @@
 """Where a reply announces its answer: "the final answer is ...", "I choose ...", "option B is correct", "so B"."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from .letters import Mark, marks
 from .options import Options
 from .outcome import LETTER, Reading
 from .statement import by_letter, choice, letter
-from .text import end_of_sentence
+from .text import LONGEST, end_of_sentence, sentences
 
 
-_MOST = 60
-"""Phrases of one kind that are looked at, from the end of the text."""
+_MOST = 12
+"""Announcements that are looked at, from the end of the text."""
 
-_BEFORE_NOUN = r"(?:(?P<before>[a-z']{1,20})\s{1,3})?"
-_NOUN = r"(?<![a-z])(?P<noun>answer|ans|option|choice|solution|selection|response|conclusion|prediction|答案|选项)(?![a-rt-z])"
-_ANNOUNCED = re.compile(
-    rf"{_BEFORE_NOUN}{_NOUN}(?P<middle>[^.!?:;=\n]{{0,90}}?)(?P<is>\b(?:is|was|be|are|becomes|remains)\b|[:=]|->|-(?=\s)|是|为|应该)",
+_NOUN = re.compile(
+    r"(?:\b(?P<before>[a-z']{1,20})\s{1,3})?"
+    r"(?:(?<![a-z])(?P<noun>answer|ans|option|choice|solution|selection|response|prediction)(?![a-z])|答案|选项)",
     re.IGNORECASE,
+)
+_IS = re.compile(
+    r"(?:[^.!?:;=\n\"]|\"[^\n\"]{0,200}\"){0,90}?(?P<is>\b(?:is|was|be|are|becomes|remains)\b|\"?[:=]|->|-(?=\s)|是|为|应该)", re.IGNORECASE
 )
 _HEADING = re.compile(
     r"^\W*(?:(?:the|my|final|correct|direct|short)\s+){0,3}(?:answer|choice|option)\W*\n", re.IGNORECASE | re.MULTILINE
@@ -31,25 +34,35 @@ _CHOSEN = re.compile(
     r" (?:choose|select|pick|chose|selected|picked|go with|opt for|settle on|answer)\b(?: with)?",
     re.IGNORECASE,
 )
+_MATCHES = re.compile(
+    r"\b(?:match(?:es|ing)?|correspond(?:s|ing)? (?:to|with)|align(?:s|ed|ing)? with|fits?|points? to|leads? (?:us |me )?to|supports?"
+    r"|consistent with|(?:represented|described|given) by|(?:match|fit|description|guess|bet) (?:is|would be)|leaving|leaves)\b(?: us with| me with)?",
+    re.IGNORECASE,
+)
 _SO = re.compile(
     r"(?:\A|(?<=[.!?,;\n])\s?)(?:and |but )?(?:so|thus|therefore|hence|in conclusion|overall|finally|in summary|to conclude|consequently"
     r"|ultimately|accordingly|as a result|因此|所以|综上)(?![a-z]),?",
     re.IGNORECASE,
 )
 _CONCLUDES = re.compile(
-    r"\b(?:so|thus|therefore|hence|in conclusion|overall|finally|in summary|to conclude|consequently|ultimately|accordingly"
-    r"|as a result|it can be concluded|we can conclude|i conclude|this (?:indicates|suggests|means|implies))\b",
+    r"(?:\A|[,;:] )(?:and |but )?(?:so|consequently|accordingly|as a result|in conclusion|in summary|to conclude|overall|ultimately)\b"
+    r"|\b(?:therefore|thus|hence|it can be concluded|we can conclude|i conclude|this (?:indicates|suggests|means|implies))\b"
+    r"|\A(?:finally|(?:given|based on|considering|from) (?:this|these|the))\b",
     re.IGNORECASE,
 )
 _IS_RIGHT = (
     r"\b(?:is|was|seems|appears|would be|must be|should be|being|remains)\s+(?:to be\s+|likely\s+|clearly\s+|therefore\s+|also\s+|indeed\s+){0,2}"
-    r"(?:the\s+|a\s+|our\s+|my\s+)?(?:only\s+|most\s+|best\s+|more\s+|closest\s+|final\s+){0,2}(?:correct|right(?=\s(?:answer|option|choice|one)|\W*\Z)|best|accurate"
-    r"|appropriate|answer|plausible|likely|suitable|logical|reasonable|fitting|choice)\b"
+    r"(?:(?:the\s+|our\s+|my\s+)?(?:only\s+|most\s+|final\s+){0,2}(?:correct|right(?=\s(?:answer|option|choice|one)|\W*\Z)|best|answer|choice|closest)(?! (?:only )?(?:if|when)\b)"
+    r"|(?:the\s+)?(?:most|only|more|best)\s+(?:accurate|appropriate|plausible|likely|suitable|logical|reasonable|fitting|consistent|valid|possible|probable))\b"
 )
 _CONFIRMED = re.compile(
     rf"(?:[^.!?\n]{{0,80}}?|[^\n]{{0,200}}?\b(?:this|it|that|which|option))\s*{_IS_RIGHT}", re.IGNORECASE
 )
 
+_SENTENCE_START = re.compile(r"[.!?\n]")
+_SECOND = re.compile(r"\b(?:could|may|might) also\b", re.IGNORECASE)
+_IF = re.compile(r"\bif (?!we\b|i\b|you\b|one\b|forced\b|i'd\b)", re.IGNORECASE)
+_WOULD = re.compile(r"\bwould\b", re.IGNORECASE)
 # "This option is", "to answer the question, it is", "another option is": no announcement.
 _NO_ANNOUNCEMENT = frozenset(
     "each every this that first second third another other incorrect wrong any no to can cannot could please must an these which".split()
@@ -62,50 +75,74 @@ _NO_ANSWER = re.compile(
 
 def concludes(sentence: str) -> bool:
     """Whether a sentence says that it concludes."""
-    return bool(_CONCLUDES.search(sentence))
+    return bool(_CONCLUDES.search(sentence[:LONGEST]))
 
 
 def announced(text: str, options: Options) -> Reading | None:
     """What the last announcement of an answer chooses; None if nothing is announced."""
     every = marks(text)
-    found = list(_confirmed(text, every, options))
-    found += [(start, read) for start, said in announcements(text, every) if (read := choice(said, options))]
-    found += [(start, read) for start, said in _after(_SO, text) if (read := by_letter(said, options))]
-    return max(found, key=lambda each: each[0])[1] if found else None
+    last = len(text) - len(sentences(text)[-1])  # "this matches option B" is a step of the reasoning anywhere else
+    candidates: list[tuple[int, Callable[[], Reading | None]]] = [
+        *((start, partial(_announced_at, text, end, options)) for start, end in announcements(text, every)),
+        *((match.start(), partial(_letter_at, text, match.end(), options)) for match in _last(_SO, text)),
+        *((match.start(), partial(_letter_at, text, match.end(), options)) for match in _last(_MATCHES, text) if match.start() >= last),
+        *((mark.start, partial(_confirmed, text, every, i, options)) for i, mark in enumerate(every)),
+    ]
+    candidates.sort(key=lambda candidate: -candidate[0])
+    return next(filter(None, (read() for _, read in candidates[:_MOST])), None)
 
 
-def announcements(text: str, every: Sequence[Mark]) -> Iterator[tuple[int, str]]:
-    """Where answers are announced, and the statements that should be the answers.
+def announcements(text: str, every: Sequence[Mark]) -> Iterator[tuple[int, int]]:
+    """Where announcements of an answer start, and where they end, which is where the answer should stand.
 
     Args:
         text: plain text.
         every: its marks.
     """
-    for match in list(_ANNOUNCED.finditer(text))[-_MOST:]:
-        if (match["before"] or "").lower() in _NO_ANNOUNCEMENT:
+    for noun in _last(_NOUN, text):
+        found = _IS.match(text, noun.end())
+        if found is None or (noun["before"] or "").lower() in _NO_ANNOUNCEMENT:
             continue
-        if any(match.start("noun") <= mark.start and mark.end <= match.start("is") for mark in every):
-            continue  # "option B is ...": a matter of what is said of B
-        said = _statement(text, match.end())
-        if not _NO_ANSWER.match(said):
-            yield match.start(), said
+        if _is_hypothetical(text, noun.start(), found.end()):
+            continue
+        if not any(mark.start <= noun.end() - 1 < mark.end <= found.start("is") for mark in every):
+            yield noun.start(), found.end()  # else "option B is ...": a matter of what is said of B
     for pattern in (_HEADING, _LABELLED, _CHOSEN):
-        yield from _after(pattern, text)
+        for match in _last(pattern, text):
+            yield match.start(), match.end()
 
 
-def _after(pattern: re.Pattern[str], text: str) -> Iterator[tuple[int, str]]:
-    for match in list(pattern.finditer(text))[-_MOST:]:
-        yield match.start(), _statement(text, match.end())
+def _is_hypothetical(text: str, start: int, end: int) -> bool:
+    """Whether an announcement is one of a second choice, or of an answer to another scene: "if it moved, ... would be"."""
+    clause = _SENTENCE_START.split(text[max(0, start - LONGEST) : start])[-1]
+    announcement = text[start:end]
+    return bool(_SECOND.search(announcement) or (_IF.search(clause) and _WOULD.search(announcement)))
 
 
-def _confirmed(text: str, every: list[Mark], options: Options) -> Iterator[tuple[int, Reading]]:
-    for i, mark in enumerate(every):
-        stop = every[i + 1].start if i + 1 < len(every) else len(text)
-        if not mark.denied and mark.letter in options.first and _CONFIRMED.match(text, mark.end, stop):
-            yield mark.start, letter(mark.letter, options, LETTER)
+def _last(pattern: re.Pattern[str], text: str) -> list[re.Match[str]]:
+    return list(pattern.finditer(text))[-_MOST:]
 
 
-def _statement(text: str, start: int) -> str:
+def statement_at(text: str, start: int) -> str:
+    """The statement that an announcement ends in; none if it goes on with a reason."""
     while start < len(text) and text[start] in " \n\"':-=":
         start += 1
+    if _NO_ANSWER.match(text, start):
+        return ""
     return text[start : end_of_sentence(text, start)]
+
+
+def _announced_at(text: str, start: int, options: Options) -> Reading | None:
+    return choice(statement_at(text, start), options)
+
+
+def _letter_at(text: str, start: int, options: Options) -> Reading | None:
+    return by_letter(statement_at(text, start), options)
+
+
+def _confirmed(text: str, every: Sequence[Mark], i: int, options: Options) -> Reading | None:
+    mark = every[i]
+    stop = every[i + 1].start if i + 1 < len(every) else len(text)
+    if mark.denied or mark.letter not in options.first or not _CONFIRMED.match(text, mark.end, stop):
+        return None
+    return letter(mark.letter, options, LETTER)

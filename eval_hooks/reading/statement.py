@@ -2,35 +2,40 @@
 """What one statement chooses: a letter, an option in words, a number, nothing, or the refusal to choose."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from .letters import marks
 from .numbers import quantities
 from .options import Option, Options, key
 from .outcome import AMBIGUOUS, LETTER, OPTION, REFUSED, UNREAD, VALUE, How, Reading
+from .text import LONGEST
 from .words import NEGATORS, Mention, Word, is_denied, mentions, words_of
 
 
-LONGEST = 600
-"""Characters read of a statement."""
-
-_LETTER_AND_TEXT = re.compile(r"[(\[\"']?([A-Za-z])[)\]\"']?\s?(?:[-.:)_,]|\s)\s?(?=\S)")
+# "B: right", "B right"; "A right" may begin with an article.
+_LETTER_AND_TEXT = re.compile(r"[(\[\"']?(?P<letter>[A-Za-z])[)\]\"']?\s?(?:[-.:)_,]|(?<![Aa])\s)\s?(?=\S)")
 _FIRST_PART = re.compile(r"[\s\-.:)_,(]*([^\n.;]{0,200})")
 _REFUSAL = re.compile(
     r"(?:\b(?:can ?not|could not|unable to|impossible to|not possible to|no way to|difficult to|hard to|do not)|n't)\s"
     r"[^.\n]{0,40}?\b(?:determin|answer|tell|identif|conclud|see|view|watch|assist|help|provid|say|know|access|ascertain"
     r"|choos|select|assess|be (?:determined|answered|identified|seen))"
-    r"|\b(?:not enough|insufficient|lack of|without (?:more|further|additional)|no) (?:\w+ ){0,2}?(?:information|context|evidence"
-    r"|details?|indication)\b"
-    r"|\bnot (?:applicable|sure|provide|contain|show|include|visible)\b|n't (?:provide|contain|show|include)\b"
+    r"|\b(?:not enough|insufficient|lack of|without (?:more|further|additional)|no) (?:\w+ ){0,2}?(?:information|context|evidence|details?)\b"
+    r"|\bnot (?:applicable|sure|provide)\b|n't provide\b"
     r"|\b(?:i'?m|i am) (?:very |so )?sorry\b|\bas an ai\b|\bundetermin|\bunclear\b|\bunknown\b",
     re.IGNORECASE,
 )
-_NOT_ANY = re.compile(r"\b(?:no|none|not (?:\w+ )?any|n't (?:\w+ )?any|never)\b", re.IGNORECASE)
+_NOT_ANY = re.compile(r"\b(?:no|none|(?:not|n't) (?:\w+ ){0,3}any|never)\b", re.IGNORECASE)
 _NONE_OF = re.compile(
-    r"\b(?:none|neither|not any) of (?:the )?(?:above|these|given|provided|listed|available|options|choices|answers|them)"
+    r"\A\W*none\W*\Z|\b(?:none|neither|not any) of (?:the )?(?:above|these|given|provided|listed|available|options|choices|answers|them)"
     r"|\bno (?:valid |correct |suitable |right )?(?:answer|option|choice)\b",
     re.IGNORECASE,
+)
+_OUTCOME = re.compile(
+    r"(?:(?:therefore|thus|so|hence|consequently|in conclusion)[, ]\s?|that )(?=(?:the|it|he|she|they|there|his|her|its|their|this|a|an|both|all)\b)",
+    re.IGNORECASE,
+)
+_ABOUT_THE_QUESTION = re.compile(
+    r"\b(?:answers?|options?|choices?|questions?|correct|incorrect|determin\w*|conclu\w*|analy\w*|we|i|unclear|possibl[ey]|might|may|could|or)\b|[:?]", re.IGNORECASE
 )
 # Words that may join two options of one choice; anything else between them is a sentence around two things.
 _JOINTS = frozenset("and or nor then to as well also both either".split())
@@ -50,13 +55,14 @@ def whole(text: str, options: Options) -> Reading | None:
     if len(found) == 1 and not key(text[: found[0].start] + text[found[0].end :]):
         return letter(found[0].letter, options, LETTER)
     same = [option for option in options.distinct if option.text and option.text == key(text)]
+    both = _LETTER_AND_TEXT.match(text)
+    if not same and both and both["letter"].upper() in options.first:
+        rest = key(text[both.end() :])
+        if any(option.text == rest for option in options.distinct):
+            return with_text(both["letter"].upper(), rest, options)
     if not same:
         exact = tuple(word.text for word in words_of(text))
         same = [option for option in options.distinct if exact and option.exact == exact]
-    if not same and (both := _LETTER_AND_TEXT.match(text)) and both[1].upper() in options.first:
-        rest = key(text[both.end() :])
-        if any(option.text == rest for option in options.distinct):
-            return with_text(both[1].upper(), rest, options)
     return _one_of(same)
 
 
@@ -72,6 +78,7 @@ def choice(text: str, options: Options) -> Reading | None:
         or _by_none(text, options)
         or by_words(text, options)
         or _by_refusal(text, options)
+        or _by_polarity(text, options)
     )
 
 
@@ -162,6 +169,21 @@ def _by_refusal(text: str, options: Options) -> Reading | None:
     return Reading(said[0], OPTION) if len(said) == 1 else Reading(None, REFUSED)
 
 
+def _by_polarity(text: str, options: Options) -> Reading | None:
+    """ "Yes" or "no" from a conclusion about the scene: "Therefore, the ball does not hit the rim." means no.
+
+    Questions with these options ask whether something is so. Only a conclusion counts, and only one that names nothing
+    else, the question and its options included.
+    """
+    yes_no = [next((o for o in options.distinct if o.exact == (word,)), None) for word in ("yes", "no")]
+    said = _OUTCOME.match(text)
+    if None in yes_no or said is None or _ABOUT_THE_QUESTION.search(text):
+        return None
+    subordinate = _SUBORDINATE.search(text, said.end())
+    main = text[: subordinate.start()] if subordinate else text
+    return _one_of([yes_no[any(word.text in NEGATORS for word in words_of(main))]])
+
+
 def _one_of(found: Iterable[Option]) -> Reading | None:
     found = list(found)
     if not found:
@@ -191,25 +213,32 @@ def _named(text: str, options: Options, merged: bool) -> Reading | None:
     return _last(*found, options) if found else None
 
 
-def _affirmed(text: str, keys: list[tuple[str, ...]], merged: bool) -> tuple[list[Word], list[Mention]] | None:
+def _affirmed(text: str, keys: list[tuple[str, ...]], merged: bool) -> tuple[Sequence[Word], list[Mention]] | None:
     words = words_of(text, merge_synonyms=merged)
     every = mentions(words, keys)
     found = [mention for mention in every if not mention.denied and not _denies_another(mention, every, words)]
     return (words, found) if found else None
 
 
-def _denies_another(mention: Mention, every: list[Mention], words: list[Word]) -> bool:
-    """Whether a name that says "not" only denies the option after it: "not turning left" is not "not turning"."""
+_ALL_WAYS = frozenset(("or", "nor", "any", "either"))
+
+
+def _denies_another(mention: Mention, every: list[Mention], words: Sequence[Word]) -> bool:
+    """Whether a name that says "not" only denies the option after it: "not turning left" is not "not turning", while
+    "not turning left or right" is."""
     if not any(words[i].text in NEGATORS for i in mention.words):
         return False
     end = max(mention.words)
+    clause = [word.text for word in words[end + 1 :] if word.clause == words[end].clause]
+    if _ALL_WAYS.intersection(clause):
+        return False
     after = {
         m.option for m in every if m.denied and min(m.words) > end and words[min(m.words)].clause == words[end].clause
     }
     return len(after - {mention.option}) == 1
 
 
-def _last(words: list[Word], found: list[Mention], options: Options) -> Reading:
+def _last(words: Sequence[Word], found: list[Mention], options: Options) -> Reading:
     """The option named last: the subject of an English sentence comes first ("the left car moves right"), and what it
     does last. Several that are joined ("left or right") are no choice."""
     last = found[-1]
@@ -226,7 +255,7 @@ def _last(words: list[Word], found: list[Mention], options: Options) -> Reading:
 
 
 def _named_in_part(text: str, options: Options) -> Reading | None:
-    """The only option that has any word to itself in the text: at least half of its own ones, not denied."""
+    """The only option that has any word to itself in the text: more than half of its own ones, not denied."""
     words = words_of(text, merge_synonyms=True)
     place = {word.stem: i for i, word in reversed(list(enumerate(words)))}
     touched = [option for option in options.distinct if not option.own.isdisjoint(place)]
@@ -234,4 +263,4 @@ def _named_in_part(text: str, options: Options) -> Reading | None:
         return None
     own = touched[0].own
     said = frozenset(place[stem] for stem in own if stem in place)
-    return _one_of(touched) if 2 * len(said) >= len(own) and not is_denied(words, said) else None
+    return _one_of(touched) if 2 * len(said) > len(own) and not is_denied(words, said) else None

@@ -5,8 +5,11 @@ import re
 import unicodedata
 
 
-HEAD, TAIL = 4_000, 8_000
+HEAD, TAIL = 1_500, 4_500
 """Characters read of a reply that is longer than both together. Answers stand at the ends of a reply."""
+
+LONGEST = 400
+"""Characters read of one statement."""
 
 REVISION = re.compile(
     r"\b(?:wait\b|hold on|on second thought|scratch that|let me (?:re-?)(?:check|consider|think|evaluate|examine)"
@@ -21,19 +24,19 @@ _THOUGHT_STARTS = ("<think>", "<thinking>", "<thought>", "<reasoning>", "◁thin
 _ANSWER_TAG = re.compile(r"<(?:final_?)?answer>(.*?)(?:</|\Z)", re.IGNORECASE | re.DOTALL)
 
 # `<|im_end|>`, `</s>`, `<final>`: names of tags. `<obj_1>` is a word of the benchmarks, `<B>` may be an answer.
-_TAG = re.compile(r"<\|[^<>|]{1,40}\|>|</?(?:[bisupq]|[a-z][a-z_]{1,20}) ?/?>")
+_TAG = re.compile(r"\[/?INST\]|<\|[^<>|]{1,40}\|>|</?(?:[bisupq]|[a-z][a-z_]{1,20}) ?/?>")
 _NOT_APPLICABLE = re.compile(r"\bN\s?/\s?A\b")
 _BOXED = re.compile(r"\\(?:f|frame)?box(?:ed)?\b")
 _LATEX_COMMAND = re.compile(
-    r"\\(?:text|math|operator)[a-z]{0,12}\b|\\[,;:!()\[\]]|\\(?:quad|left|right)\b(?=\s*[({\[|.\\])"
+    r"\\(?:text|math|operator)[a-z]{0,12}\b|\\[,;:!()\[\]]|\\(?:bf|rm|it|sf|tt|displaystyle)\b|\\(?:quad|left|right)\b(?=\s*[({\[|.\\])"
 )
 _TEMPLATE = re.compile(r"\$\{?LETTER\}?\$?(?:\s*[=:])?|\bLETTER\s*[=:]")
-_LINE_PREFIX = re.compile(r"^[ \t]*(?:[#>•·▪●◦+-]+[ \t]+)+", re.MULTILINE)
+_LINE_PREFIX = re.compile(r"^[ \t]*(?:[#>•·▪●◦+-]+[ \t]+)*", re.MULTILINE)
 _EMPHASIS = re.compile(r"(?<![A-Za-z0-9])_{1,3}(?=\S)|(?<=\S)_{1,3}(?![A-Za-z0-9])")
 _DROPPED = str.maketrans({"*": "", "`": "", "$": "", "\\": " ", "{": " ", "}": " "})
-# The full stop of a list mark ("A. left" at the start of a line or after a colon) ends no sentence, nor does a decimal's.
+# The full stop of a list mark ("A. left", "2. Then" at the start of a line) ends no sentence, nor does a decimal's.
 _SENTENCE_END = re.compile(
-    r"(?<!\A[A-Za-z])(?<!\n[A-Za-z])(?<![:;,(][A-Za-z])(?<![:;,(] [A-Za-z])[.!?]+[\"')\]]*(?=\s|\Z)|\n+"
+    r"(?<!\A\w)(?<!\n\w)(?<!\n\d\d)(?<![:;,(][A-Za-z])(?<![:;,(] [A-Za-z])[.!?]+[\"')\]]*(?=\s|\Z)|\n+"
 )
 
 
@@ -121,9 +124,10 @@ def is_blank(text: str) -> bool:
 
 
 def end_of_sentence(text: str, start: int) -> int:
-    """Where the sentence that covers `start` ends."""
-    found = _SENTENCE_END.search(text, start)
-    return found.start() if found else len(text)
+    """Where the sentence that covers `start` ends, at most `LONGEST` characters on."""
+    stop = min(start + LONGEST, len(text))
+    found = _SENTENCE_END.search(text, start, stop)
+    return found.start() if found else stop
 
 
 def sentences(text: str) -> list[str]:

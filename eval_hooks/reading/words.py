@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 
 NUMBER_WORDS = {
@@ -33,6 +34,8 @@ _SYNONYMS = (
         ),
         "unmoving",
     ),
+    (re.compile(r"\b(\w+) (?:is|are|was|were) not (?:\w+ly )?(?:present|visible|shown|seen|depicted|there)\b"), r"no \1"),
+    (re.compile(r"\bnot (?:show|contain|include|depict|feature|have) (?:any |an? )?"), "no "),
     (re.compile(r"\b(?:clos(?:e|er)|near(?:er)?|approach(?:es|ed|ing)?)\b"), "toward"),
     (re.compile(r"\b(?:further|farther|reced(?:e|es|ed|ing))\b"), "away"),
 )
@@ -62,8 +65,7 @@ _REWRITES = (
 )
 
 
-@dataclass(frozen=True)
-class Word:
+class Word(NamedTuple):
     """A word of a sentence.
 
     Attributes:
@@ -92,7 +94,8 @@ class Mention:
     denied: bool
 
 
-def words_of(text: str, merge_synonyms: bool = False) -> list[Word]:
+@lru_cache(maxsize=256)
+def words_of(text: str, merge_synonyms: bool = False) -> tuple[Word, ...]:
     """The words of a text, articles left out.
 
     Args:
@@ -112,7 +115,7 @@ def words_of(text: str, merge_synonyms: bool = False) -> list[Word]:
             spelled = _SPELLINGS.get(token, token)
             if not (merge_synonyms and found and found[-1].text == spelled):  # "closer towards"
                 found.append(Word(spelled, stem(spelled), clause))
-    return found
+    return tuple(found)
 
 
 @lru_cache(maxsize=4096)

@@ -6,7 +6,7 @@ import io
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from rgpt4d_plugin.video.clip import VideoError
 from rgpt4d_plugin.video.frames import read_frames, read_info
@@ -63,7 +63,7 @@ class Shots:
             if images:
                 return [self._picture(key, i, _open(medium), "an image of") for i, medium in enumerate(images)], ""
             return [self._picture(key, 0, _middle(media[0]), "the middle frame of")], ""
-        except (VideoError, OSError, UnidentifiedImageError) as err:
+        except (VideoError, BenchmarkDataError, OSError, SyntaxError) as err:  # the last is a PNG file's broken chunk
             return [], f"No picture: {err}"
 
     def _picture(self, key: str, number: int, image: Image.Image, what: str) -> Picture:

@@ -10,9 +10,9 @@ from PIL import Image
 
 from rgpt4d_plugin.regions.marks import draw_marks
 from rgpt4d_plugin.regions.media import Clip, Still
-from rgpt4d_plugin.regions.placing import place, window
+from rgpt4d_plugin.regions.placing import Placed, place, window
 from rgpt4d_plugin.regions.stills import marks_on, open_still
-from rgpt4d_plugin.video import SeenClip
+from rgpt4d_plugin.video import SeenClip, check_video
 from rgpt4d_plugin.video.frames import VideoInfo, read_frames, read_info, spread
 
 
@@ -89,10 +89,7 @@ def show_clip(clip: Clip, sampling: Sampling) -> ShownClip:
         RegionError: the clip's part or a region does not fit the file.
         VideoError: the file cannot be decoded, or does not say its length or frame rate.
     """
-    info = read_info(clip.path)
-    first, final = window(clip, info) if clip.is_part else (0, info.known_last)
-    total = final - first + 1
-    placed = place(clip, info, [first + index for index in sampling.indices(total, _seconds(clip, info, total))])
+    info, total, placed = _place(clip, sampling)
     raw = read_frames(clip.path, placed.indices)
     frames = [fit(frame, sampling.max_pixels) for frame in raw]
     for position, marks in placed.marks.items():
@@ -102,6 +99,12 @@ def show_clip(clip: Clip, sampling: Sampling) -> ShownClip:
     marked = {at: [f"<obj_{mark.number}>" for mark in marks] for at, marks in placed.marks.items()}
     seconds = [index / info.known_rate for index in indices]
     return ShownClip(clip.path, frames, raw, indices, seconds, info.known_rate, total, marked)
+
+
+def check_clip(clip: Clip, sampling: Sampling) -> None:
+    """Raises what `show_clip` would, as far as headers and ends of files tell it; decodes nothing."""
+    check_video(clip.path)
+    _place(clip, sampling)
 
 
 def show_frames(pictures: Sequence[Image.Image], sampling: Sampling) -> ShownClip:
@@ -124,6 +127,11 @@ def show_still(still: Still, sampling: Sampling) -> Image.Image:
     """Opens, scales and marks an image, or the frame of a video that stands for one; see `open_still` for errors."""
     picture = open_still(still)
     return draw_marks(fit(picture, sampling.image_max_pixels), marks_on(still, picture.size), picture.size)
+
+
+def check_still(still: Still) -> None:
+    """Raises what `show_still` would, as far as headers tell it."""
+    marks_on(still, open_still(still, size_only=True).size)
 
 
 def processor_media(pictures: Sequence[Any], clips: Sequence[ShownClip]) -> dict[str, Any]:
@@ -149,6 +157,15 @@ def fit(picture: Image.Image, max_pixels: int) -> Image.Image:
         factor = math.sqrt(max_pixels / (picture.width * picture.height))
         picture = picture.resize((int(picture.width * factor), int(picture.height * factor)))
     return picture.convert("RGB")
+
+
+def _place(clip: Clip, sampling: Sampling) -> tuple[VideoInfo, int, Placed]:
+    """The file's header, the clip's number of frames in it, and which of them are shown with which marks."""
+    info = read_info(clip.path)
+    first, final = window(clip, info) if clip.is_part else (0, info.known_last)
+    total = final - first + 1
+    indices = sampling.indices(total, _seconds(clip, info, total))
+    return info, total, place(clip, info, [first + index for index in indices])
 
 
 def _seconds(clip: Clip, info: VideoInfo, total: int) -> float:

@@ -2,12 +2,15 @@
 """The supported base models, by `model_type`."""
 
 from rgpt4d_plugin.modeling import base_type
-from rgpt4d_plugin.students import qwen_vl
+from rgpt4d_plugin.students import gemma3, internvl, llava_next_video, llava_onevision, qwen_vl
 from rgpt4d_plugin.students.base import RowMedia, StudentFamily, TokenCountError, locate_clips, timestamps_of
 
 
 FAMILIES: dict[str, StudentFamily] = {
-    model_type: family for family in qwen_vl.FAMILIES for model_type in family.model_types
+    model_type: family
+    for module in (qwen_vl, llava_next_video, llava_onevision, internvl, gemma3)
+    for family in module.FAMILIES
+    for model_type in family.model_types
 }
 
 

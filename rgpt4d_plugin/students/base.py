@@ -39,6 +39,7 @@ class StudentFamily(ABC):
         image_token: what stands for one token of an image.
         clip_token: what stands for one token of a clip; in some families the same.
         tokens_after_clip: how many more of them follow a clip's grid.
+        lone_image_differs: whether an image has other tokens where it is the only one of its record.
     """
 
     name: str
@@ -48,6 +49,7 @@ class StudentFamily(ABC):
     image_token: str
     clip_token: str
     tokens_after_clip: int = 0
+    lone_image_differs: bool = False
 
     def decoder(self, model: nn.Module) -> nn.Module:
         """The text decoder whose output is the last hidden state, after its final norm: (B, L, C)."""

@@ -2,7 +2,8 @@
 """The host's SFT collator, which also hands each clip's frames and token positions to the distiller."""
 
 import itertools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,7 +101,8 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
     def _without_cut_clips(self, feature: dict[str, Any]) -> dict[str, Any]:
         """The feature without the clips whose tokens `cutoff_len` cut; what is left of those tokens is masked.
 
-        The host keeps such a clip's pixels, and the model then refuses the batch for having more of them than tokens.
+        The host keeps such a clip's pixels, and those of images behind it, and the model then refuses the batch for
+        having more of them than tokens.
         """
         videos = feature.get("videos") or []
         if not videos or not self._may_be_cut(feature):
@@ -109,33 +111,42 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
         family = self.p4d.family
         counts, metadata = self.template.mm_plugin.counted(videos, self.processor)
         rows = [RowMedia(_images(feature), tuple(counts))]
-        grids = family.video_grids(metadata, self.processor, rows)
-        sizes = [t * h * w + family.tokens_after_clip for t, h, w in grids]
-        is_clip, _ = family.visual_tokens(torch.tensor([feature["input_ids"]]), rows, self.tokenizer)
+        ids = torch.tensor([feature["input_ids"]])
+        is_clip, is_image = family.visual_tokens(ids, rows, self.tokenizer)
         positions = is_clip[0].nonzero().flatten().numpy()
-        if sum(sizes) <= len(positions):
+        grids = family.video_grids(metadata, self.processor, rows)
+        sizes = [math.prod(grid) + family.tokens_after_clip for grid in grids]
+        whole = _whole(sizes, len(positions))
+        if whole == len(videos):
             return feature
-        whole = int((np.cumsum(sizes) <= len(positions)).sum())
         if self.mask_history and len(videos) > 1:
             # The host then drops the first turns rather than the last: whose the tokens are that it left, is unknown.
             whole = 0
 
         feature = {**feature, "videos": videos[:whole]}
-        leftover = positions[sum(sizes[:whole]) :]
+        leftover = [positions[sum(sizes[:whole]) :]]
+        if images := feature.get("images"):
+            media = (images, [], [], [len(images)], [0], [0], ids.tolist())
+            inputs = {**self.template.mm_plugin.get_mm_inputs(*media, self.processor), "input_ids": ids}
+            grids = family.image_grids(inputs, self.processor, rows)
+            left = _whole([math.prod(grid) for grid in grids], int(is_image.sum()))
+            if left < len(images) and (family.lone_image_differs or self.mask_history):
+                left = 0
+                leftover.append(is_image[0].nonzero().flatten().numpy())
+            feature["images"] = images[:left]
         packing = feature.get("packing_params")
         if packing is not None:  # a cut sample fills its row alone
-            feature["packing_params"] = {
-                **packing,
-                "video_subseq_ids": packing["video_subseq_ids"][:whole],
-                # The host finds the row's length again as what its mask shows and this.
-                "right_padding_length": packing["right_padding_length"] + len(leftover),
-            }
+            kept = {"video_subseq_ids": whole, "image_subseq_ids": _images(feature)}
+            packing = packing | {key: (packing[key] or [])[:count] for key, count in kept.items()}
+            # The host finds the row's length again as what its mask shows and this.
+            packing["right_padding_length"] += sum(map(len, leftover))
+            feature["packing_params"] = packing
         length = len(feature["input_ids"])
         masks = {"input_ids": self.tokenizer.pad_token_id, "attention_mask": 0, "labels": self.label_pad_token_id}
         for key, value in masks.items():
             column = np.array(feature[key])
             if len(column) == length:  # not the answer to a prompt that the model is to go on from
-                column[leftover] = value
+                column[np.concatenate(leftover)] = value
                 feature[key] = column.tolist()
         return feature
 
@@ -144,6 +155,11 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
         tokens, labels = len(feature["input_ids"]), len(feature["labels"])
         # With predict_with_generate the prompt is apart from the answer, and both count.
         return (tokens if tokens == labels else tokens + labels) >= self.cutoff_len
+
+
+def _whole(sizes: Sequence[int], tokens: int) -> int:
+    """How many media, of these sizes and one behind the other, have all of their tokens."""
+    return int((np.cumsum(sizes) <= tokens).sum())
 
 
 def _clips(feature: dict[str, Any]) -> int:

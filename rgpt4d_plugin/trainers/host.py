@@ -29,8 +29,9 @@ from rgpt4d_plugin.trainers.collator import P4DDataCollator
 from rgpt4d_plugin.trainers.run import P4DRun
 
 
-# What asks for several processes or a GPU, of a process that only looks.
+# What asks for several processes, a GPU or an evaluation, of a process that only looks.
 _RUN_KEYS = ("deepspeed", "fp16", "tf32")
+_EVAL_KEYS = ("p4d_eval", "eval_strategy", "do_eval", "do_predict", "load_best_model_at_end")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Host:
             recipe: as read from its file.
             needs_teacher: False: the teacher is not used, and its file need not be there.
         """
-        recipe = {key: value for key, value in recipe.items() if key not in _RUN_KEYS}
+        recipe = {key: value for key, value in recipe.items() if key not in (*_RUN_KEYS, *_EVAL_KEYS)}
         if not needs_teacher:
             recipe = _with_any_checkpoint(recipe)
         with tempfile.TemporaryDirectory() as output:

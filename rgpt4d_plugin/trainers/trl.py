@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from datasets import IterableDataset
+from datasets import Dataset, IterableDataset
 from peft import PeftConfig, PeftModel
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
 from trl import SFTConfig, SFTTrainer
@@ -37,7 +37,7 @@ from rgpt4d_plugin.regions.shown import Sampling
 from rgpt4d_plugin.trainers.mixin import P4DTrainerMixin
 from rgpt4d_plugin.trainers.run import P4DRun
 from rgpt4d_plugin.trainers.trl_collator import P4DVisionCollator
-from rgpt4d_plugin.trainers.trl_records import COLUMNS
+from rgpt4d_plugin.trainers.trl_records import COLUMNS, check_record
 
 
 __all__ = ["P4DSFTTrainer", "P4DVisionCollator", "Sampling", "VideoSFTTrainer"]
@@ -48,7 +48,9 @@ class VideoSFTTrainer(SFTTrainer):
 
     Args:
         model: as for `SFTTrainer`.
-        args: as for `SFTTrainer`. A `max_length` that cuts a video is refused; None is the sensible value.
+        args: as for `SFTTrainer`. A `max_length` that cuts a video is refused; None is the sensible value. The
+            records and the heads of their files are checked first, by `dataset_num_proc` processes, unless
+            `dataset_kwargs` says `skip_prepare_dataset`.
         processing_class: the processor; None: the model's own.
         data_collator: None: a `P4DVisionCollator` by the other arguments.
         sampling: which frames of a video are shown, and how large; for the default collator.
@@ -71,13 +73,34 @@ class VideoSFTTrainer(SFTTrainer):
         processing_class = processing_class or AutoProcessor.from_pretrained(_name(model))
         if data_collator is None:
             data_collator = _collator(args, processing_class, sampling=sampling or Sampling())
+        self._checks = data_collator.showing if isinstance(data_collator, P4DVisionCollator) else None
         if isinstance(train_dataset, IterableDataset) and args.accelerator_config.dispatch_batches is None:
             # By default one process reads for all and cuts batches along their first axis; that of pixels is another.
             args.accelerator_config.dispatch_batches = False
         super().__init__(model, args, data_collator, train_dataset, eval_dataset, processing_class, **kwargs)
 
-    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
-        return dataset  # the collator does all of it; TRL does the same for datasets of images
+    def _prepare_dataset(
+        self,
+        dataset: Any,
+        processing_class: Any,
+        args: SFTConfig,
+        packing: bool,
+        formatting_func: Any,
+        dataset_name: str,
+    ) -> Any:
+        """Checks the records as far as that goes without decoding; each process its share.
+
+        What TRL prepares here is the collator's, as it is for TRL's datasets of images.
+        """
+        if isinstance(dataset, Dataset) and self._checks is not None:
+            dataset.shard(args.world_size, args.process_index).map(
+                _check,
+                with_indices=True,
+                fn_kwargs={**self._checks, "first": args.process_index, "step": args.world_size},
+                num_proc=args.dataset_num_proc,
+                desc=f"Checking {dataset_name} dataset",
+            )
+        return dataset
 
     def _set_signature_columns_if_needed(self) -> None:
         if self._signature_columns is None:
@@ -178,6 +201,11 @@ def _config(model: Any, arguments: P4DArguments) -> Any:
             ]
         )
     return timestamped_config(config, encoding.scale, encoding.base)
+
+
+def _check(record: dict[str, Any], index: int, first: int, step: int, **showing: Any) -> None:
+    """For `Dataset.map`: a record of a process's share of the dataset."""
+    check_record(record, first + index * step, **showing)
 
 
 def _name(model: Any) -> str:

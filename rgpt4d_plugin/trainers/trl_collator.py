@@ -46,8 +46,13 @@ class P4DVisionCollator(DataCollatorForVisionLanguageModeling):
     regions: RegionArguments = field(default_factory=RegionArguments)
     sentences: bool = False
 
+    @property
+    def showing(self) -> dict[str, Any]:
+        """Arguments of `show_record` and `check_record`."""
+        return {"sampling": self.sampling, "regions": self.regions, "sentences": self.sentences}
+
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        records = [show_record(example, self.sampling, self.regions, self.sentences) for example in examples]
+        records = [show_record(example, **self.showing) for example in examples]
         clips = [clip for record in records for clip in record.clips]
         batch = self._tokenise(records, clips)
         if self.p4d is not None:
@@ -109,7 +114,9 @@ class P4DVisionCollator(DataCollatorForVisionLanguageModeling):
 
     def _is_media(self, ids: torch.Tensor) -> torch.Tensor:
         """Which tokens stand for frames and images."""
-        return torch.isin(ids, torch.tensor([self.processor.image_token_id, self.processor.video_token_id]))
+        known = vars(self.processor)
+        tokens = [known[name] for name in ("image_token_id", "video_token_id") if name in known]  # or one for both
+        return torch.isin(ids, torch.tensor(tokens))
 
     def _check_length(self, rows: Sequence[torch.Tensor], records: Sequence[ShownRecord]) -> None:
         """Raises RecordError if `max_length` would cut a clip or an image: the model refuses such a batch."""

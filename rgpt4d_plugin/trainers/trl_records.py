@@ -15,7 +15,8 @@ region prompts.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +25,16 @@ from PIL import Image
 from rgpt4d_plugin.arguments import RegionArguments
 from rgpt4d_plugin.regions.media import decode_clip, decode_still, parse_clip
 from rgpt4d_plugin.regions.region import RegionError, check_mentions, parse_regions
-from rgpt4d_plugin.regions.shown import Sampling, ShownClip, fit, show_clip, show_frames, show_still
+from rgpt4d_plugin.regions.shown import (
+    Sampling,
+    ShownClip,
+    check_clip,
+    check_still,
+    fit,
+    show_clip,
+    show_frames,
+    show_still,
+)
 from rgpt4d_plugin.regions.styles import ask, with_time_sentences
 from rgpt4d_plugin.video import VideoError
 
@@ -73,15 +83,57 @@ def show_record(
         RegionError: the regions do not fit the text or the media.
         VideoError: a video cannot be read.
     """
+    with _named(record, "in the record that begins"):
+        conversation, images, videos = _ask(_without_none(record), regions, sentences)
+        pictures = [_picture(entry, sampling) for entry in images]
+        return ShownRecord(conversation, pictures, [_clip(entry, sampling) for entry in videos])
+
+
+def check_record(
+    record: Mapping[str, Any], number: int, sampling: Sampling, regions: RegionArguments, sentences: bool = False
+) -> None:
+    """Raises what `show_record` would, as far as headers and ends of files tell it; decodes nothing.
+
+    Args:
+        record: of the dataset.
+        number: of the record, for messages.
+        sampling: as for `show_record`.
+        regions: as for `show_record`.
+        sentences: as for `show_record`.
+    """
+    with _named(record, f"record {number}, which begins"):
+        _, images, videos = _ask(_without_none(record), regions, sentences)
+        for entry in images:
+            still = decode_still(entry)
+            if still is not None:
+                check_still(still)
+            else:
+                _open(entry)
+        for entry in videos:
+            if isinstance(entry, list):
+                for frame in entry:
+                    _open(frame)
+            else:
+                check_clip(decode_clip(entry), sampling)
+
+
+@contextmanager
+def _named(record: Mapping[str, Any], which: str) -> Iterator[None]:
+    """Errors inside the block say which record they are about."""
     try:
-        return _show(_without_none(record), sampling, regions, sentences)
+        yield
     except (RecordError, RegionError) as err:
-        raise type(err)(f"{err}{_place(record)}") from err
+        raise type(err)(f"{err}{_place(record, which)}") from err
     except VideoError as err:
-        raise VideoError(f"{err}{_place(record)}", err.entry) from err
+        raise VideoError(f"{err}{_place(record, which)}", err.entry) from err
+    except OSError as err:
+        raise RecordError(f"images: {err}{_place(record, which)}") from err
 
 
-def _show(record: Mapping[str, Any], sampling: Sampling, options: RegionArguments, sentences: bool) -> ShownRecord:
+def _ask(
+    record: Mapping[str, Any], options: RegionArguments, sentences: bool
+) -> tuple[dict[str, list[dict[str, Any]]], list[Any], list[Any]]:
+    """The conversation with content parts that hold no files, and the images and videos that it shows."""
     turns = {key: record[key] for key in ("prompt", "completion", "messages") if key in record}
     if set(turns) not in ({"messages"}, {"prompt", "completion"}):
         raise RecordError(f"expected `messages`, or `prompt` and `completion`; the record has {', '.join(record)}")
@@ -101,13 +153,8 @@ def _show(record: Mapping[str, Any], sampling: Sampling, options: RegionArgument
     messages = asked.messages
     if sentences:
         messages = with_time_sentences(messages, videos, _MARKS["image"], _MARKS["video"])
-
     spoken = iter([{**message, "content": _parts(message["content"])} for message in messages])
-    return ShownRecord(
-        {key: [next(spoken) for _ in part] for key, part in turns.items()},
-        [_picture(entry, sampling) for entry in asked.images],
-        [_clip(entry, sampling) for entry in asked.videos],
-    )
+    return {key: [next(spoken) for _ in part] for key, part in turns.items()}, asked.images, asked.videos
 
 
 @dataclass
@@ -227,12 +274,12 @@ def _without_none(value: Any) -> Any:
     return [_without_none(item) for item in value] if isinstance(value, list) else value
 
 
-def _place(record: Mapping[str, Any]) -> str:
-    """Which record it is, for messages: its number is not known to a collator."""
+def _place(record: Mapping[str, Any], which: str) -> str:
+    """Names the record by what it begins with: its number is not known to a collator."""
     messages = record.get("prompt") or record.get("messages")
     if not isinstance(messages, list) or not messages:
         return ""
-    return f" (in the record that begins {_excerpt(_texts(messages))!r})"
+    return f" ({which} {_excerpt(_texts(messages))!r})"
 
 
 def _texts(messages: list[Any]) -> Iterable[str]:

@@ -43,7 +43,14 @@ REGISTRIES = {
         "TEMPLATES",
         {
             "rgpt4d_dots_ocr",
+            "rgpt4d_gemma3",
+            "rgpt4d_intern_s1",
+            "rgpt4d_intern_vl",
             "rgpt4d_keye_vl",
+            "rgpt4d_llava_next_video",
+            "rgpt4d_llava_next_video_mistral",
+            "rgpt4d_llava_next_video_yi",
+            "rgpt4d_llava_onevision",
             "rgpt4d_mimo_vl",
             "rgpt4d_qwen2_vl",
             "rgpt4d_qwen3_5",
@@ -57,6 +64,7 @@ REGISTRIES = {
         "CONFIG_MAPPING",
         {f"rgpt4d_{base}" for base in modeling.BASES},
     ),
+    "llamafactory.model.model_utils.visual": ("COMPOSITE_MODELS", {"llava_onevision"}),
 }
 """What is added to registries."""
 
@@ -223,11 +231,18 @@ def test_undo_restores_the_very_objects(host):
 
 
 def test_registries_gain_the_plugins_names_and_lose_them_again(host):
+    patches.undo_all()  # some names are added when a model is loaded
+    for module in host.values():
+        patches.apply(module)
     for key, (registry, names) in REGISTRIES.items():
-        assert {name for name in getattr(host[key], registry) if name.startswith("rgpt4d")} == names
+        found = {name for name in getattr(host[key], registry) if name.startswith("rgpt4d")}
+        assert found | (names & set(getattr(host[key], registry))) == names
+    plugins = host["llamafactory.data.template"].get_mm_plugin.__globals__["PLUGINS"]
+    assert "rgpt4d_llava_onevision" in plugins
     patches.undo_all()
-    for key, (registry, _) in REGISTRIES.items():
-        assert not [name for name in getattr(host[key], registry) if name.startswith("rgpt4d")]
+    for key, (registry, names) in REGISTRIES.items():
+        assert not [name for name in getattr(host[key], registry) if name.startswith("rgpt4d") or name in names]
+    assert not [name for name in plugins if name.startswith("rgpt4d")]
 
 
 def test_the_chat_engine_gets_its_own_function_back(host):
@@ -313,10 +328,16 @@ def _first_required(name):
     return {
         "llamafactory.chat.hf_engine": ("HuggingfaceEngine", "get_template_and_fix_tokenizer"),
         "llamafactory.data.converter": ("register_dataset_converter", "DATASET_CONVERTERS"),
-        "llamafactory.data.template": ("TEMPLATES", "register_template"),
-        "llamafactory.extras.constants": ("register_model_group", "SUPPORTED_MODELS", "DEFAULT_TEMPLATE"),
+        "llamafactory.data.template": ("TEMPLATES", "register_template", "get_mm_plugin", "StringFormatter"),
+        "llamafactory.extras.constants": (
+            "register_model_group",
+            "SUPPORTED_MODELS",
+            "DEFAULT_TEMPLATE",
+            "MULTIMODAL_SUPPORTED_MODELS",
+        ),
         "llamafactory.hparams.parser": ("read_args", *WRAPPED.get(name, ())),
         "llamafactory.model.loader": ("load_config", "load_tokenizer", "apply_liger_kernel"),
+        "llamafactory.model.model_utils.visual": ("COMPOSITE_MODELS",),
         "llamafactory.train.sft.workflow": ("run_sft", *evaluation.GLOBALS),
         "llamafactory.v1.config.arg_parser": ("get_args",),
         "transformers.models.auto.configuration_auto": ("CONFIG_MAPPING",),

@@ -14,7 +14,7 @@ from rgpt4d_plugin.eval_hooks.engines.load import load_host_engine
 from rgpt4d_plugin.eval_hooks.questions import Question, Questionnaire
 from rgpt4d_plugin.patches.mm_plugin import with_recorder
 from rgpt4d_plugin.regions.media import Clip
-from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
+from rgpt4d_plugin.synth4d.tiny_model import FAMILIES, TEMPLATES, build_tiny_student
 from tests.benchmark_folders import image, put, video, write_folder
 from tests.harness import DATA
 from tests.host.parts import host_parts
@@ -34,14 +34,13 @@ def engines(tmp_path_factory):
     """Engines of one model, by family and batch size; a family's model is built once."""
     loaded = {}
 
-    def engine(family="qwen2_5_vl", batch_size=1, workers=0) -> HostEngine:
-        if family not in loaded:
+    def engine(family="qwen2_5_vl", batch_size=1, workers=0, tpe="off") -> HostEngine:
+        if (family, tpe) not in loaded:
             folder = tmp_path_factory.mktemp(family)
             build_tiny_student(folder, family, hidden=32, layers=2, vision_hidden=32)
-            template = "qwen3_vl_nothink" if family == "qwen3_vl" else "qwen2_vl"
-            recipe = {"model_name_or_path": str(folder), "template": template, "infer_dtype": "float32"}
-            loaded[family] = load_host_engine(recipe)
-        made = copy.copy(loaded[family])
+            recipe = {"model_name_or_path": str(folder), "template": TEMPLATES[family], "infer_dtype": "float32"}
+            loaded[family, tpe] = load_host_engine({**recipe, "p4d": {"preset": "none", "tpe": tpe}})
+        made = copy.copy(loaded[family, tpe])
         made._batch_size, made._workers = batch_size, workers
         return made
 
@@ -72,11 +71,12 @@ def mixed(tmp_path, square):
     ]
 
 
-@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
-def test_a_batch_answers_as_single_questions_do(engines, mixed, family):
-    single = dict(engines(family).ask(mixed))
+@pytest.mark.parametrize("tpe", ["off", "add"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_batch_answers_as_single_questions_do(engines, mixed, family, tpe):
+    single = dict(engines(family, tpe=tpe).ask(mixed))
     assert single.keys() == {q.key for q in mixed} and all(reply.error is None for reply in single.values())
-    assert dict(engines(family, batch_size=3).ask(mixed)) == single
+    assert dict(engines(family, batch_size=3, tpe=tpe).ask(mixed)) == single
     # The replies are made of what is shown.
     assert len({single[key].text for key in ("clip", "marked", "part", "images", "text")}) > 2
 

@@ -12,17 +12,33 @@ from PIL import Image
 
 from rgpt4d_plugin.distill import ClipTokens, DistillBatch
 from rgpt4d_plugin.patches.mm_plugin import with_recorder
+from rgpt4d_plugin.students import get_family
 from rgpt4d_plugin.synth4d.clips import decode_mp4, encode_mp4
 from rgpt4d_plugin.synth4d.tiny_model import FAMILIES, build_tiny_student
+from rgpt4d_plugin.synth4d.tiny_model import TEMPLATES as TEMPLATE_OF
 from rgpt4d_plugin.video import VideoError
 from tests.host.parts import host_parts
 
 
-TOKEN = 16
-"""Pixels along a side of one token of the tiny students: patches of 8, merged by 2."""
+def is_qwen(family):
+    return family.startswith("qwen")
 
-PAIR = 2
-"""Frames of one token."""
+
+def one_length(family):
+    """Whether the family takes clips of one length only."""
+    return family == "llava_onevision"
+
+
+def grid_of(family, frames, height, width):
+    """(t, h, w) of the tiny students: Qwen's tokens are 16 x 16 pixels of two frames, the others' 4 x 4 a frame."""
+    return ((frames + 1) // 2, height // 16, width // 16) if is_qwen(family) else (frames, 4, 4)
+
+
+def seen_of(family, height, width):
+    """(left, top, right, bottom) of what of a frame is seen: LLaVA-NeXT-Video cuts the middle square out."""
+    side = min(height, width)
+    left, top = ((width - side) // 2, (height - side) // 2) if family == "llava_next_video" else (0, 0)
+    return left, top, width - left, height - top
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -30,11 +46,17 @@ def parts(request, assets, tmp_path_factory):
     """Host objects and model of one family."""
     root = tmp_path_factory.mktemp(request.param)
     student = build_tiny_student(root / "student", request.param, hidden=32, layers=2, vision_hidden=32)
-    template = "qwen3_vl_nothink" if request.param == "qwen3_vl" else "qwen2_vl"
+    template = TEMPLATE_OF[request.param]
     recipe = assets.recipe(root / "out", model_name_or_path=str(student), template=template, video_maxlen=16)
     found = host_parts(recipe)
     assert found.model.config.model_type == request.param
     return found
+
+
+@pytest.fixture
+def family(parts):
+    """Model type."""
+    return parts.model.config.model_type
 
 
 @pytest.fixture
@@ -52,13 +74,22 @@ def save(path, pixels):
     return str(path)
 
 
-def paint(pixels, t, y, x):
-    """The clip with the block of token (t, y, x) in black and white."""
+def paint(family, pixels, grid, place):
+    """The clip with the block of the token at a place (t, y, x) in black and white."""
     pixels = pixels.copy()
-    block = pixels[PAIR * t : PAIR * (t + 1), TOKEN * y : TOKEN * (y + 1), TOKEN * x : TOKEN * (x + 1)]
-    block[..., : TOKEN // 2, :] = 0
-    block[..., TOKEN // 2 :, :] = 255
+    (steps, rows, columns), (t, y, x) = grid, place
+    left, top, right, bottom = seen_of(family, *pixels.shape[1:3])
+    height, width = (bottom - top) // rows, (right - left) // columns
+    block = pixels[frames_of(pixels, steps, t), top + height * y :, left + width * x :][:, :height, :width]
+    block[..., : width // 2, :] = 0
+    block[..., width // 2 :, :] = 255
     return pixels
+
+
+def frames_of(frames, steps, t):
+    """Those of a step of the grid."""
+    pair = -(-len(frames) // steps)
+    return slice(pair * t, pair * (t + 1))
 
 
 def decoder_input(model, batch):
@@ -95,13 +126,17 @@ def assert_painting_is_seen(parts, template, features, clips, grids):
     collator = parts.collator(template)
     plain = collator(features())
     before = decoder_input(parts.model, plain)
+    family = parts.model.config.model_type
     assert [clip.grid for clip in plain["p4d"].tokens] == grids
-    video_token = parts.tokenizer.convert_tokens_to_ids("<|video_pad|>")
-    every = torch.cat([clip.index for clip in plain["p4d"].tokens]).tolist()
-    assert sorted(every) == (plain["input_ids"].flatten() == video_token).nonzero().flatten().tolist()
+    known = get_family(family)
+    if known.clip_token != known.image_token:
+        token = parts.tokenizer.convert_tokens_to_ids(known.clip_token)
+        every = torch.cat([clip.index for clip in plain["p4d"].tokens]).unique()
+        found = (plain["input_ids"].flatten() == token).nonzero().flatten()
+        assert np.isin(every, found).all() and len(found) == len(every) + known.tokens_after_clip * len(clips)
     for clip, (path, pixels) in enumerate(clips):
         for place in positions(grids[clip]):
-            save(path, paint(pixels, *place))
+            save(path, paint(family, pixels, grids[clip], place))
             batch = collator(features())
             change = (decoder_input(parts.model, batch) - before).norm(dim=-1).flatten()
             token = batch["p4d"].tokens[clip].index.view(grids[clip])[place].item()
@@ -111,14 +146,14 @@ def assert_painting_is_seen(parts, template, features, clips, grids):
                 changed = (old.int() - new.int()).abs().amax((1, 2, 3)) > 20  # the codec's own noise is far less
                 expected = torch.zeros(len(old), dtype=torch.bool)
                 if other == clip:
-                    expected[PAIR * place[0] : PAIR * (place[0] + 1)] = True
+                    expected[frames_of(old, grids[clip][0], place[0])] = True
                 assert torch.equal(changed, expected), f"clip {clip}, token {place}, frames of clip {other}"
         save(path, pixels)
 
 
 @pytest.mark.parametrize(("height", "width"), [(48, 80), (96, 32)])
-def test_one_clip(parts, template, tmp_path, height, width):
-    """Not square, and seven frames: the last one fills its pair alone."""
+def test_one_clip(parts, family, template, tmp_path, height, width):
+    """Not square, and seven frames: where two make a token, the last one is alone."""
     path, pixels = tmp_path / "clip.mp4", noise(0, 7, height, width)
     save(path, pixels)
     assert_painting_is_seen(
@@ -126,15 +161,16 @@ def test_one_clip(parts, template, tmp_path, height, width):
         template,
         lambda: [parts.encode(template, "<video>What?", videos=[str(path)])],
         [(path, pixels)],
-        [(4, height // TOKEN, width // TOKEN)],
+        [grid_of(family, 7, height, width)],
     )
 
 
-def test_a_batch_of_everything(parts, template, tmp_path):
-    """Text alone, an image beside a video, two videos of other shapes in one sample, and padding."""
+def test_a_batch_of_everything(parts, family, template, tmp_path):
+    """Text alone, images around a video, two videos of other shapes in one sample, and padding."""
     # The host's Qwen3-VL plugin miscounts samples whose clips differ in length.
-    shorter = 7 if parts.model.config.model_type == "qwen3_vl" else 4
-    shapes = [(5, 48, 80), (7, 48, 80), (shorter, 80, 48)]
+    shapes = [(5, 48, 80), (7, 48, 80), (7 if family == "qwen3_vl" else 4, 80, 48)]
+    if one_length(family):
+        shapes = [(5, *shape) for _, *shape in shapes]
     paths = [tmp_path / f"{index}.mp4" for index in range(3)]
     clips = [(path, noise(index, *shape)) for index, (path, shape) in enumerate(zip(paths, shapes))]
     for path, pixels in clips:
@@ -145,35 +181,40 @@ def test_a_batch_of_everything(parts, template, tmp_path):
         names = [str(path) for path in paths]
         return [
             parts.encode(template, "How many balls are there?"),
-            parts.encode(template, "Is <image> in <video>?", images=[image], videos=names[:1]),
+            parts.encode(template, "Is <image> in <video>or <image>?", images=[image] * 2, videos=names[:1]),
             parts.encode(template, "Which is nearer?"),
             parts.encode(template, "<video>Is it in this one? <video>Which?", videos=names[1:]),
             parts.encode(template, "<image>What?", images=[image]),
         ]
 
-    grids = [((frames + 1) // PAIR, height // TOKEN, width // TOKEN) for frames, height, width in shapes]
+    grids = [grid_of(family, *shape) for shape in shapes]
     assert_painting_is_seen(parts, template, features, clips, grids)
 
 
 @pytest.mark.parametrize("lengths", [(4, 7), (7, 4)])
-def test_two_clips_of_different_length_in_one_sample(parts, template, tmp_path, lengths):
-    """Right where the host counts them right; never a wrong grid, and never a StopIteration, which ends an epoch."""
+def test_two_clips_of_different_length_in_one_sample(parts, family, template, tmp_path, lengths):
+    """Right where they are counted right; never a wrong grid, and never a StopIteration, which ends an epoch."""
     paths = [save(tmp_path / f"{index}.mp4", noise(index, frames, 48, 80)) for index, frames in enumerate(lengths)]
+    if one_length(family):
+        with pytest.raises(VideoError, match=r"have \d, \d frames, but LLaVA-OneVision takes clips of one length"):
+            parts.encode(template, "<video><video>Which?", videos=paths)
+        return
     features = [parts.encode(template, "<video><video>Which?", videos=paths)]
     collator = parts.collator(template)
-    if parts.model.config.model_type != "qwen3_vl":
+    if family != "qwen3_vl":
         grids = [clip.grid for clip in collator(features)["p4d"].tokens]
-        assert grids == [((frames + 1) // PAIR, 3, 5) for frames in lengths]
+        assert grids == [grid_of(family, frames, 48, 80) for frames in lengths]
         return
     with pytest.raises(VideoError, match=r"\.mp4.* several clips of different length"):
         collator(features)
 
 
 @pytest.mark.parametrize("lengths", [(4, 7), (7, 4)])
-def test_a_twin_counts_clips_of_different_length_in_any_turn(parts, tmp_path, lengths):
+def test_a_twin_counts_clips_of_different_length_in_any_turn(parts, family, tmp_path, lengths):
     """As the family's own processor in transformers does, which knows each clip's own times."""
-    is_qwen3 = parts.model.config.model_type == "qwen3_vl"
-    twin = TEMPLATES["rgpt4d_qwen3_vl_nothink" if is_qwen3 else "rgpt4d_qwen2_vl"]
+    if one_length(family):
+        pytest.skip("takes clips of one length only")
+    twin = TEMPLATES["rgpt4d_" + TEMPLATE_OF[family].removeprefix("rgpt4d_")]
     paths = [save(tmp_path / f"{index}.mp4", noise(index, frames, 48, 80)) for index, frames in enumerate(lengths)]
     template = with_recorder(twin, None)
     feature = parts.encode(template, "Which of <video>and <video>is it?", videos=paths)
@@ -186,16 +227,15 @@ def test_a_twin_counts_clips_of_different_length_in_any_turn(parts, tmp_path, le
         "_videos": paths,
     }
     batch = parts.collator(template)([feature, parts.tokenise(template, record)])
-    assert [clip.grid for clip in batch["p4d"].tokens] == [((frames + 1) // PAIR, 3, 5) for frames in lengths] * 2
+    grids = [grid_of(family, frames, 48, 80) for frames in lengths]
+    assert [clip.grid for clip in batch["p4d"].tokens] == grids * 2
     parts.model(**{key: value for key, value in batch.items() if torch.is_tensor(value)})
 
     text = parts.tokenizer.decode(feature["input_ids"])
-    for path in paths:
-        alone = parts.tokenizer.decode(parts.encode(template, "<video>", videos=[path])["input_ids"])
-        expansion = alone[alone.index("<|im_start|>user\n") + 17 :].split("<|im_end|>")[0]
-        assert (
-            expansion in text and expansion.count("<|video_pad|>") == ((lengths[paths.index(path)] + 1) // PAIR) * 15
-        )
+    for path, (t, h, w) in zip(paths, grids):
+        alone = parts.tokenizer.decode(parts.encode(template, "A|<video>|", videos=[path])["input_ids"])
+        expansion = alone.split("|")[1] if "<|" not in alone else alone.split("A|", 1)[1].rsplit("|<|im_end|>", 2)[0]
+        assert expansion in text and expansion.count(get_family(family).clip_token) == t * h * w
 
 
 @pytest.mark.parametrize("with_image", [False, True])
@@ -210,7 +250,7 @@ def test_a_batch_without_video(parts, template, with_image):
     assert len(batch["p4d"]) == 0 and batch["p4d"].frames == [] and batch["p4d"].left_out == 0
 
 
-def test_the_teacher_gets_the_same_frames_at_its_own_size(parts, template, tmp_path):
+def test_the_teacher_gets_the_same_frames_at_its_own_size(parts, family, template, tmp_path):
     path = tmp_path / "clip.mp4"
     save(path, noise(0, 7, 48, 80))
     batch = parts.collator(template)([parts.encode(template, "<video>What?", videos=[str(path)])])["p4d"]
@@ -218,7 +258,8 @@ def test_the_teacher_gets_the_same_frames_at_its_own_size(parts, template, tmp_p
     (frames,) = batch.frames
     assert frames.shape == (7, 3, 64, 64) and frames.dtype == torch.uint8 and frames.is_contiguous()
     for found, pixels in zip(frames, decode_mp4(path)):
-        expected = np.asarray(Image.fromarray(pixels).resize((64, 64), Image.Resampling.BILINEAR))
+        seen = seen_of(family, 48, 80)
+        expected = np.asarray(Image.fromarray(pixels).resize((64, 64), Image.Resampling.BILINEAR, box=seen))
         assert np.array_equal(found.permute(1, 2, 0), expected)
     assert batch.timestamps == [[frame / 2 for frame in range(7)]]
 

@@ -10,6 +10,8 @@ import yaml
 from llamafactory.hparams.parser import _TRAIN_ARGS
 
 from rgpt4d_plugin.arguments import PRESETS, P4DArguments, parse_p4d
+from rgpt4d_plugin.eval_hooks.arguments import parse_p4d_eval, schedule
+from tests.benchmark_folders import write_folder
 
 
 ROOT = Path(__file__).parents[2]
@@ -36,11 +38,18 @@ def with_checkpoint(block, path):
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
-def test_recipe(path, checkpoint):
+def test_recipe(path, checkpoint, tmp_path):
     recipe = yaml.safe_load(path.read_text())
-    block = recipe.pop("p4d")
+    block, evaluation = recipe.pop("p4d", None), recipe.pop("p4d_eval", None)
     assert recipe.keys() <= HOST_KEYS
-    assert parse_p4d(with_checkpoint(block, checkpoint), recipe).loss.active
+    assert block or evaluation
+    if block is not None:
+        assert parse_p4d(with_checkpoint(block, checkpoint), recipe).loss.active
+    if evaluation is not None:
+        folders = {name: str(tmp_path / name) for name in evaluation["benchmarks"]}
+        for name, folder in folders.items():
+            write_folder(name, Path(folder))
+        assert schedule(recipe, parse_p4d_eval({**evaluation, "benchmarks": folders}, recipe)) == recipe
     if recipe.get("deepspeed"):
         assert (ROOT / recipe["deepspeed"]).is_file()
 

@@ -9,9 +9,11 @@ import yaml
 from llamafactory.chat import ChatModel
 from llamafactory.hparams import get_infer_args, get_train_args
 from llamafactory.model import load_config, load_model, load_tokenizer
+from PIL import Image
 
 from rgpt4d_plugin.arguments import P4DConfigError, TimestampEncoding, parse_p4d
 from rgpt4d_plugin.modeling.marker import MARKER_FILE, read_marker
+from rgpt4d_plugin.synth4d.tiny_model import FAMILIES, TEMPLATES, build_tiny_student
 from tests.harness import DATA, largest_relative_difference, logs, train_here, weights
 from tests.host.parts import host_parts
 
@@ -79,6 +81,50 @@ def test_the_batch_holds_the_times_of_the_frames(assets, tmp_path):
     pairs = [round((a + b) / 2 * 1e6) for a, b in zip(first[::2], [*first[1::2], first[-1]], strict=True)]
     assert stamps[0][video[0]].unique_consecutive().tolist() == pairs
     assert stamps[2][video[2]].unique_consecutive().tolist() == pairs * 2
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_trains_and_answers_with_it(assets, tmp_path, family):
+    """Times at the tokens of clips, also beside images; a step of training; the same answer by chat and by batch."""
+    student = build_tiny_student(tmp_path / "student", family, hidden=32, layers=2, vision_hidden=32)
+    recipe = assets.recipe(
+        tmp_path / "out",
+        model_name_or_path=str(student),
+        template=f"rgpt4d_{TEMPLATES[family].removeprefix('rgpt4d_')}",
+        p4d=assets.p4d(tpe="add", frames=4),
+        video_maxlen=None,
+    )
+    image = str(tmp_path / "a.png")
+    Image.new("RGB", (64, 64), "red").save(image)
+
+    parts = host_parts(recipe)
+    template = parts.run_template
+    asked = [
+        ("<video>What?", [], [CLIP]),
+        ("<image>Is it in <video>or <video>?", [image], [CLIP, CLIP]),
+        ("Hm?", [], []),
+    ]
+    features = [parts.encode(template, text, images=images, videos=videos) for text, images, videos in asked]
+    batch = parts.collator(template)(features)
+    stamps = batch["video_timestamps"]
+    placed = torch.full_like(stamps, -1).flatten()
+    per_step = parts.run.family.frames_per_step(parts.processor)
+    for tokens, seconds in zip(batch["p4d"].tokens, batch["p4d"].timestamps, strict=True):
+        steps = [sum(seconds[i : i + per_step]) / per_step for i in range(0, 4, per_step)]
+        placed[tokens.index] = torch.tensor(
+            [round(time * 1e6) for time in steps for _ in range(len(tokens.index) // len(steps))]
+        )
+    assert torch.equal(stamps.flatten(), placed) and len(batch["p4d"]) == 3
+
+    train_here(recipe)
+    assert logs(tmp_path / "out")[1]["loss"] < logs(tmp_path / "out")[0]["loss"]
+    trained = {**recipe, "model_name_or_path": str(tmp_path / "out"), "infer_dtype": "float32", "do_sample": False}
+    engine = ChatModel(trained).engine
+    messages = [{"role": "user", "content": "<image>Is it in <video>or <video>?"}]
+    arguments = (engine.model, engine.tokenizer, engine.processor, engine.template, engine.generating_args, messages)
+    generate, length = engine._process_args(*arguments, images=[image], videos=[CLIP, CLIP])
+    assert sorted(generate["video_timestamps"].unique().tolist()) == sorted(stamps[1].unique().tolist())
+    assert len(engine.model.generate(**generate)[0]) > length
 
 
 def test_the_encoding_reaches_the_loss(assets, tmp_path):

@@ -428,6 +428,30 @@ def test_bad_records_are_named(collator, record, error, message):
         collator([record])
 
 
+def test_bad_records_are_found_before_training(assets, dataset, tmp_path):
+    """Nothing is decoded for it, and it can be left out as TRL's preparation can."""
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(Path(VIDEO).read_bytes()[:-20000])
+
+    def build(record, **settings):
+        records = Dataset.from_list([*[dict(dataset[0]) for _ in range(3)], record])
+        given = {"p4d": assets.p4d(), "sampling": SAMPLING}
+        return P4DSFTTrainer(str(assets.student), config(tmp_path, **settings), train_dataset=records, **given)
+
+    with pytest.raises(VideoError, match=r"no such video: no.mp4 \(record 3, which begins 'What\?'\)"):
+        build(asked("What?", videos=["no.mp4"]))
+    with pytest.raises(VideoError, match=r"cut.mp4 is not a readable video.*record 3"):
+        build(asked("What?", videos=[str(cut)]))
+    with pytest.raises(RecordError, match="videos: 2 in the column.*record 3"):
+        build(asked("<video>What?", videos=[VIDEO, VIDEO]), dataset_num_proc=2)
+    build(asked("What?", videos=["no.mp4"]), dataset_kwargs={"skip_prepare_dataset": True})
+
+
+def test_a_missing_image_is_named(collator):
+    with pytest.raises(RecordError, match=r"images: .*No such file.*no.png.*in the record that begins 'What\?'"):
+        collator([asked("What?", images=["no.png"])])
+
+
 def test_a_clip_is_never_cut(processor):
     settings = {"sampling": Sampling(frames=4, max_pixels=64 * 64)}
     record = asked("What?", videos=[VIDEO])

@@ -17,8 +17,8 @@ from llamafactory.webui.engine import Engine
 
 from rgpt4d_plugin import patches
 from rgpt4d_plugin.patches.model_groups import BASES, NAME_PREFIX
+from rgpt4d_plugin.recipe import read_recipe
 from rgpt4d_plugin.students import FAMILIES
-from rgpt4d_plugin.trainers.host import read_recipe
 from rgpt4d_plugin.trainers.run import ALL_LOG_KEYS
 from tests.harness import logs, train_here, weights
 

@@ -200,7 +200,10 @@ def test_every_is_the_hosts_schedule(folders):
     }
     assert schedule(TRAINING, evaluation(folders)) == TRAINING
     own = {**TRAINING, "eval_strategy": "steps", "eval_steps": 5}
-    assert schedule(own, evaluation(folders, every=10)) == own
+    assert schedule(own, evaluation(folders, every=5)) == own
+    records = {**own, "eval_dataset": "mine"}
+    for every in (None, 5, 10):
+        assert schedule(records, evaluation(folders, records, every=every)) == records
 
 
 @pytest.mark.parametrize(
@@ -212,16 +215,22 @@ def test_every_is_the_hosts_schedule(folders):
             "eval_strategy: epoch: p4d_eval.every counts steps; use eval_strategy: steps",
         ),
         (
-            {"eval_strategy": "steps", "eval_steps": 4},
+            {"eval_strategy": "steps", "eval_steps": 4, "val_size": 0.1},
             {"every": 6},
             "p4d_eval.every: 6: benchmarks are part of the host's evaluations, so it must be a multiple of "
             "eval_steps, which is 4",
         ),
         (
-            {"eval_strategy": "steps"},
+            {"eval_strategy": "steps", "val_size": 0.1},
             {"every": 6},
             "p4d_eval.every: 6: benchmarks are part of the host's evaluations, so it must be a multiple of "
             "eval_steps, which is None",
+        ),
+        (
+            {"eval_strategy": "steps", "eval_steps": 4},
+            {"every": 8},
+            "p4d_eval.every: 8: without records of its own (eval_dataset, val_size) the host has nothing else to "
+            "evaluate; set it to eval_steps, which is 4",
         ),
         ({"eval_steps": 4}, {"every": 5}, "eval_steps: 4: contradicts p4d_eval.every: 5; remove it"),
         (
@@ -251,7 +260,12 @@ def test_every_is_the_hosts_schedule(folders):
             "is None",
         ),
         (
-            {"metric_for_best_model": "eval_r4d_avg", "eval_strategy": "steps", "eval_steps": 5},
+            {
+                "metric_for_best_model": "eval_r4d_avg",
+                "eval_strategy": "steps",
+                "eval_steps": 5,
+                "eval_dataset": "mine",
+            },
             {"every": 10},
             "metric_for_best_model: eval_r4d_avg: every evaluation must have it: set p4d_eval.every to eval_steps, "
             "which is 5",
@@ -259,7 +273,8 @@ def test_every_is_the_hosts_schedule(folders):
     ],
 )
 def test_contradictions_are_refused(folders, recipe, options, found):
-    assert problems(schedule, {**TRAINING, **recipe}, evaluation(folders, **options)) == [found]
+    recipe = {**TRAINING, **recipe}
+    assert problems(schedule, recipe, evaluation(folders, recipe, **options)) == [found]
 
 
 def test_the_best_model_is_chosen_by_a_number_that_exists(folders):

@@ -227,6 +227,16 @@ def test_run_asks_the_recipe_s_model(recipe, r4d, monkeypatch, capsys):
     assert "no results" in capsys.readouterr().err
 
 
+def test_run_writes_where_the_recipe_says(recipe, r4d, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(run_module, "run_with_host", lambda recipe, out: asked.append(out) or [])
+    assert main(["eval", "run", str(recipe)]) == 1
+    assert "where to write? Give --out, or p4d_eval.out or output_dir" in capsys.readouterr().err
+    main(["eval", "run", str(recipe), f"output_dir={r4d}/a"])
+    main(["eval", "run", str(recipe), f"output_dir={r4d}/a", f"p4d_eval.out={r4d}/b"])
+    assert asked == [f"{r4d}/a", f"{r4d}/b"]
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

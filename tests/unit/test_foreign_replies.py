@@ -86,7 +86,7 @@ def test_labels_may_be_letters_or_the_text_of_the_option(read, label):
 
 def test_lmms_eval_samples_by_document_or_number(read):
     with_document = {"doc_id": 5, "doc": ITEMS[4], "resps": [["A"]], "filtered_resps": ["a"], "target": "A"}
-    by_number = {"doc_id": 2, "input": "...", "filtered_resps": ["C."], "target": "C", "doc_hash": "x"}
+    by_number = {"doc_id": 2, "input": "...", "filtered_resps": "C.", "target": "C", "doc_hash": "x"}
     found = read(with_document, by_number)
     assert found.format == "lmms-eval"
     assert list(found.replies.values()) == [Reply("toy/4", "A"), Reply("toy/2", "C.")]

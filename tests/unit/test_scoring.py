@@ -66,6 +66,13 @@ def test_scores_by_hand(result):
     assert overall.low < 45.83 < overall.high
 
 
+def test_a_column_in_which_all_is_wrong_has_no_interval(data):
+    """Its resamples are all 0, which would look like certainty."""
+    result = score_replies(Toy(), data, {}, replicates=50)
+    overall = result.columns["strict"]["Overall"]
+    assert (overall.value, overall.low, overall.high) == (0.0, None, None)
+
+
 def test_everything_is_counted(result):
     assert set(result.counts) == set(COUNTS)
     assert {name: n for name, n in result.counts.items() if n} == {

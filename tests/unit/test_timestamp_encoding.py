@@ -65,22 +65,43 @@ class Family:
         self.plain_processor.tokenizer.padding_side = "left"
         self.processor = modeling.timestamped_processor(self.plain_processor, name)
 
+    @property
+    def takes_videos(self):
+        """Gemma 3 takes the frames of a video as images."""
+        return self.name != "gemma3"
+
     def inputs(self, *samples, processor=None, **kwargs):
-        """A batch; a sample is a text and the frame numbers of each of its clips, two a second."""
-        texts, videos, metadata = [], [], []
-        for text, clips in samples:
-            content = [*({"type": "video"} for _ in clips), {"type": "text", "text": text}]
-            texts.append(
-                self.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
-            )
-            for numbers in clips:
-                pixels = np.random.default_rng([*numbers]).integers(0, 255, (len(numbers), 3, 32, 32), dtype=np.uint8)
-                videos.append(pixels)
-                metadata.append({"fps": 2.0, "frames_indices": list(numbers), "total_num_frames": numbers[-1] + 1})
+        """A batch; a sample is a text and the frame numbers of each of its clips, two a second.
+
+        All clips of a batch have as many frames: not every base's processor takes others.
+        """
+        processor = processor or self.processor
+        texts = [self.prompt(text, clips) for text, clips in samples]
         kwargs = {"return_tensors": "pt", "padding": True, **kwargs}
-        if videos:
-            kwargs |= {"videos": videos, "video_metadata": metadata, "do_sample_frames": False}
-        return (processor or self.processor)(text=texts, **kwargs)
+        clips = [list(numbers) for _, given in samples for numbers in given]
+        shown = [
+            np.random.default_rng(numbers).integers(0, 255, (len(numbers), 3, 32, 32), dtype=np.uint8)
+            for numbers in clips
+        ]
+        if clips and self.takes_videos:
+            metadata = [
+                {"fps": 2.0, "frames_indices": numbers, "total_num_frames": numbers[-1] + 1} for numbers in clips
+            ]
+            kwargs |= {"videos": shown, "video_metadata": metadata, "do_sample_frames": False}
+        elif clips:
+            frames = iter([frame for clip in shown for frame in clip])
+            kwargs["images"] = [[next(frames) for numbers in given for _ in numbers] for _, given in samples]
+            if processor is self.processor or type(processor) is type(self.processor):
+                kwargs["frame_times"] = [number / 2 for numbers in clips for number in numbers]
+        return processor(text=texts, **kwargs)
+
+    def prompt(self, text, clips):
+        media = [part for numbers in clips for part in self.parts(numbers)]
+        messages = [{"role": "user", "content": [*media, {"type": "text", "text": text}]}]
+        return self.processor.apply_chat_template(messages, add_generation_prompt=True)
+
+    def parts(self, numbers):
+        return [{"type": "video"}] if self.takes_videos else [{"type": "image"} for _ in numbers]
 
 
 ONE = ("Which way?", [range(6)])
@@ -118,7 +139,7 @@ def embeddings(model, inputs):
 
 
 def test_the_encoding_is_added_to_video_tokens_and_nothing_else(family):
-    inputs = family.inputs(("Which?", [range(6)]), ("And longer here?", [range(0, 8, 2), range(4, 8)]))
+    inputs = family.inputs(("Which?", [range(6)]), ("And longer here?", [range(0, 12, 2), range(4, 10)]))
     stamps = inputs["video_timestamps"]
     plain = {key: value for key, value in inputs.items() if key != "video_timestamps"}
     difference = embeddings(family.model, inputs) - embeddings(family.base, plain)
@@ -129,7 +150,7 @@ def test_the_encoding_is_added_to_video_tokens_and_nothing_else(family):
 
 
 def test_the_processor_gives_every_step_its_time_and_leaves_the_rest_alone(family):
-    samples = [("Which?", [range(0, 10, 2)]), ("No video.", []), ("Two.", [range(4), range(3, 10, 2)])]
+    samples = [("Which?", [range(0, 10, 2)]), ("No video.", []), ("Two.", [range(5), range(6, 16, 2)])]
     inputs = family.inputs(*samples)
     plain = family.inputs(*samples, processor=family.plain_processor)
     assert inputs.keys() - plain.keys() == {"video_timestamps"}
@@ -137,7 +158,7 @@ def test_the_processor_gives_every_step_its_time_and_leaves_the_rest_alone(famil
 
     stamps = inputs["video_timestamps"]
     assert stamps.shape == inputs["input_ids"].shape and stamps.dtype == torch.int64
-    pair = getattr(family.processor.video_processor, "temporal_patch_size", None) or 1
+    pair = getattr(getattr(family.processor, "video_processor", None), "temporal_patch_size", 1)
 
     def expected(numbers):
         filled = [*numbers, *([numbers[-1]] * (-len(numbers) % pair))]
@@ -151,9 +172,17 @@ def test_the_processor_gives_every_step_its_time_and_leaves_the_rest_alone(famil
 
 def test_frames_without_times_are_refused(family):
     video = np.zeros((4, 3, 32, 32), dtype=np.uint8)
-    text = family.processor.apply_chat_template([{"role": "user", "content": [{"type": "video"}]}])
-    with pytest.raises(ValueError, match=r"videos\[0\]: the times of its frames are not known"):
-        family.processor(text=[text], videos=[video], do_sample_frames=False, return_tensors="pt")
+    text = family.prompt("Which?", [range(4)])
+    if family.takes_videos:
+        with pytest.raises(ValueError, match=r"videos\[0\]: the times of its frames are not known"):
+            family.processor(text=[text], videos=[video], do_sample_frames=False, return_tensors="pt")
+    else:
+        with pytest.raises(ValueError, match="images need `frame_times`"):
+            family.processor(text=[text], images=[list(video)], return_tensors="pt")
+        with pytest.raises(ValueError, match="frame_times: 1 more than there are images"):
+            family.processor(text=[text], images=[list(video)], frame_times=[0.0] * 5, return_tensors="pt")
+        with pytest.raises(ValueError, match="takes no videos"):
+            family.processor(text=[text], videos=[video], return_tensors="pt")
 
 
 def test_video_without_times_is_refused(family):
@@ -178,7 +207,7 @@ def new_tokens(model, inputs, **kwargs):
 
 
 def test_generation_with_a_cache_equals_generation_without(family):
-    inputs = family.inputs(ONE, ("And this one here?", [range(4), range(3, 7)]))
+    inputs = family.inputs(ONE, ("And this one here?", [range(1, 7), range(3, 9)]))
     cached = new_tokens(family.model, inputs)
     assert cached == new_tokens(family.model, inputs, use_cache=False)
     # The encoding is not without effect on what is said.
@@ -188,7 +217,7 @@ def test_generation_with_a_cache_equals_generation_without(family):
 
 @pytest.mark.parametrize("beams", [1, 3])
 def test_a_padded_batch_says_what_its_samples_say_alone(family, beams):
-    samples = [ONE, ("And this one here, which way does it go?", [range(0, 8, 2)])]
+    samples = [ONE, ("And this one here, which way does it go?", [range(0, 12, 2)])]
     batch = new_tokens(family.model, family.inputs(*samples), num_beams=beams)
     assert batch == [new_tokens(family.model, family.inputs(sample), num_beams=beams)[0] for sample in samples]
 

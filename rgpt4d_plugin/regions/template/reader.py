@@ -5,7 +5,6 @@ It sits on names of `llamafactory.data.mm_plugin.MMPluginMixin` (the same in 0.9
 that is a plain path goes through the host's own code and comes out as the host makes it.
 """
 
-import functools
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +21,6 @@ from rgpt4d_plugin.regions.media import Clip, decode_clip, decode_still
 from rgpt4d_plugin.regions.placing import place, window
 from rgpt4d_plugin.regions.region import RegionError
 from rgpt4d_plugin.regions.stills import marks_on, open_still
-from rgpt4d_plugin.regions.styles import with_time_sentences
 from rgpt4d_plugin.regions.template.origin import where_used
 from rgpt4d_plugin.video import VideoError
 from rgpt4d_plugin.video.frames import VideoInfo, open_video, read_frames
@@ -76,6 +74,8 @@ class ClipReader:
     counts_each_clip: bool = False
     """Tokens are counted medium by medium: the host's Qwen3-VL plugin (0.9.5; mended on main) takes the length of all
     clips from the first, and the times of a clip from the place of its message."""
+    pairs_frames: bool = True
+    """The host repeats a clip's last frame where their number is odd, as it does for Qwen-VL."""
     _p4d_frames: int | None = None
     """`p4d.frames`."""
     _p4d_sentences: bool = False
@@ -86,18 +86,10 @@ class ClipReader:
     _p4d_asked: list[list[float]] | None = None
     """While the host's chat engine builds its inputs: the times of every clip's frames so far."""
 
-    def __reduce__(self) -> tuple:
-        # The class is made at run time: rebuild it in preprocessing workers. What a reading holds is left out, so that
-        # the datasets library finds the same fingerprint, and its cache, in every run.
-        state = {key: value for key, value in self.__dict__.items() if not key.startswith("_p4d_")}
-        return rebuild, (type(self).__mro__[1], self.host_class, state, self._p4d_frames, self._p4d_sentences)
-
     def process_messages(
         self, messages: list[Any], images: list[Any], videos: list[Any], audios: list[Any], processor: Any
     ) -> list[Any]:
         host = super().process_messages
-        if self._p4d_sentences:
-            messages = with_time_sentences(messages, videos, IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER)
         self._p4d_counting = True
         try:
             if not self.counts_each_clip or len(videos) + (VIDEO_PLACEHOLDER not in messages[0]["content"]) < 2:
@@ -138,6 +130,7 @@ class ClipReader:
             return super()._get_video_token_metadata(videos, processor)
         results = []
         for video in videos:
+            self._p4d_check(video)
             with self._p4d_read(video) as reading:
                 entry = video if reading.clip is None else reading.clip.path
                 results.append(super()._get_video_token_metadata([entry], processor))
@@ -155,7 +148,7 @@ class ClipReader:
         metadata = self._get_video_token_metadata(videos, processor)
         if metadata is None:
             metadata = self._get_mm_inputs([], videos, [], processor)
-        return [0] * len(videos), metadata
+        return [0] * len(videos), metadata  # the grids are in the metadata
 
     def _get_video_sample_indices(self, video_stream: Any, **kwargs: Any) -> Any:
         reading = self._p4d_reading
@@ -191,10 +184,13 @@ class ClipReader:
         for video in videos:
             with self._p4d_read(video) as reading:
                 results.append(self._p4d_decode(reading, **kwargs))
-                if self._p4d_asked is not None:
+                if self._p4d_asked is not None and not self._p4d_counting:
                     count = len(results[-1]["videos"][0]) if reading.count is None else reading.count
                     self._p4d_asked.append(frame_times(reading, count, kwargs["video_fps"]))
         return _joined(results) if results else {}
+
+    def _p4d_check(self, video: Any) -> None:
+        """Raises what is wrong with an entry of `videos` when its tokens are counted; `ClipRecorder` looks."""
 
     @contextmanager
     def _p4d_read(self, video: Any) -> Iterator[Reading]:
@@ -300,32 +296,3 @@ def _join(values: list[Any]) -> Any:
     if isinstance(values[0], list):
         return [item for value in values for item in value]
     return torch.cat(values) if isinstance(values[0], torch.Tensor) else values[0]
-
-
-@functools.cache
-def reading_class(mixin: type, host_class: type) -> type:
-    """The class that puts `mixin`, a `ClipReader`, in front of a host plugin class."""
-    return type(f"{mixin.__name__}{host_class.__name__}", (mixin, host_class), {"host_class": host_class})
-
-
-def rebuild(mixin: type, host_class: type, state: dict[str, Any], frames: int | None, sentences: bool) -> Any:
-    """A plugin of `reading_class` with the attributes of a host plugin."""
-    cls = reading_class(mixin, host_class)
-    plugin = cls.__new__(cls)
-    plugin.__dict__.update(state)
-    plugin._p4d_frames = frames
-    plugin._p4d_sentences = sentences
-    return plugin
-
-
-def with_reader(plugin: Any, mixin: type = ClipReader, frames: int | None = None, sentences: bool = False) -> Any:
-    """A copy of a template's plugin with `mixin` in front of its host class; the given object stays as it is.
-
-    Args:
-        plugin: the host's or one of ours.
-        mixin: `ClipReader` or a subclass.
-        frames: `p4d.frames`.
-        sentences: `p4d.tpe: text`.
-    """
-    state = {key: value for key, value in plugin.__dict__.items() if not key.startswith("_p4d_")}
-    return rebuild(mixin, getattr(plugin, "host_class", type(plugin)), state, frames, sentences)

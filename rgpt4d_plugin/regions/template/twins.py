@@ -4,13 +4,14 @@
 from dataclasses import fields
 from types import ModuleType
 
-from rgpt4d_plugin.regions.template.reader import with_reader
+from rgpt4d_plugin.regions.template.reading import with_reader
+from rgpt4d_plugin.students import FAMILIES
 
 
 PREFIX = "rgpt4d_"
 
-PLUGINS = ("Qwen2VLPlugin", "Qwen3VLPlugin")
-"""Names of the host's plugin classes whose templates get a twin: those that were tested, token for token."""
+PLUGINS = frozenset(name for family in FAMILIES.values() for name in family.plugins)
+"""Names of the plugin classes whose templates get a twin: those that were tested, token for token."""
 
 
 def register_twins(module: ModuleType) -> list[str]:
@@ -26,7 +27,8 @@ def register_twins(module: ModuleType) -> list[str]:
             continue
         parts = {field.name: getattr(template, field.name) for field in fields(template)}
         parts["mm_plugin"] = with_reader(template.mm_plugin)
-        parts["mm_plugin"].counts_each_clip = type(template.mm_plugin).__name__ == "Qwen3VLPlugin"
+        if type(template.mm_plugin).__name__ == "Qwen3VLPlugin":
+            parts["mm_plugin"].counts_each_clip = True
         module.register_template(name=twin, template_class=type(template), **parts)
         added.append(twin)
     return added

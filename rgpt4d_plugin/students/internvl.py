@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""InternVL in its transformers form: a clip is written `Frame1: <img>...</img>`, a line for each frame.
+
+Each frame is one tile, 2 x 2 patches of which are shuffled into one token. Images may have several tiles, in one run.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rgpt4d_plugin.students.shared_token import SharedTokenFamily
+
+
+_FIRST = "Frame1: "
+
+
+@dataclass(frozen=True)
+class InternVLFamily(SharedTokenFamily):
+    """InternVL 2.5, 3 and 3.5 as transformers has them."""
+
+    def begins_clip(self, ids: Sequence[int], runs: Sequence[tuple[int, int]], tokenizer: Any) -> bool:
+        opening = runs[0][0] - 1  # <img>
+        # No token is longer than its text, so these hold all of it.
+        return tokenizer.decode(ids[max(0, opening - len(_FIRST)) : opening]).endswith(_FIRST)
+
+
+FAMILIES = (
+    InternVLFamily(
+        name="InternVL",
+        model_types=("internvl",),
+        templates=("intern_vl",),
+        plugins=("InternVLPlugin",),
+        image_token="<IMG_CONTEXT>",
+        clip_token="<IMG_CONTEXT>",
+    ),
+)

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LLaVA-NeXT-Video: a clip's tokens are one run of <video>, a square of them for each frame.
+
+The middle square is cut out of a frame, so that is all its tokens stand for, and all the teacher is shown.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rgpt4d_plugin.students.base import RowMedia
+from rgpt4d_plugin.students.llava import LlavaVideoFamily
+
+
+@dataclass(frozen=True)
+class LlavaNextVideoFamily(LlavaVideoFamily):
+    """Average pooling: what an odd side has left over is dropped."""
+
+    def side(self, processor: Any) -> int:
+        return processor.video_processor.crop_size["height"] // processor.patch_size // 2
+
+    def view(self, width: int, height: int, processor: Any) -> tuple[float, float, float, float]:
+        # The shorter edge is scaled to `size`, and then `crop_size` is cut out of the middle.
+        video = processor.video_processor
+        scale = video.size["shortest_edge"] / min(width, height)
+        seen_width = min(width, video.crop_size["width"] / scale)
+        seen_height = min(height, video.crop_size["height"] / scale)
+        left, top = (width - seen_width) / 2, (height - seen_height) / 2
+        return left, top, left + seen_width, top + seen_height
+
+    def image_grids(
+        self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]
+    ) -> list[tuple[int, int, int]]:
+        if "image_sizes" not in inputs:
+            return []
+        height, width = inputs["pixel_values"].shape[-2:]
+        # The class token is counted there, and left out by this strategy.
+        left_out = int(processor.vision_feature_select_strategy == "default")
+        return [
+            (1, 1, processor._get_number_of_features(*size, height, width) - left_out)
+            for size in inputs["image_sizes"].tolist()
+        ]
+
+
+FAMILIES = (
+    LlavaNextVideoFamily(
+        name="LLaVA-NeXT-Video",
+        model_types=("llava_next_video",),
+        templates=("llava_next_video", "llava_next_video_mistral", "llava_next_video_yi"),
+        plugins=("LlavaNextVideoPlugin",),
+        image_token="<image>",
+        clip_token="<video>",
+    ),
+)

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LLaVA-OneVision: a clip's tokens are one run of <video>, a square of them for each frame.
+
+One more ends the clip: the newline that the model's images have after every line.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rgpt4d_plugin.students.base import RowMedia
+from rgpt4d_plugin.students.llava import LlavaVideoFamily
+
+
+@dataclass(frozen=True)
+class LlavaOnevisionFamily(LlavaVideoFamily):
+    """Bilinear pooling: an odd side is rounded up."""
+
+    def side(self, processor: Any) -> int:
+        return math.ceil(math.isqrt(processor.num_image_tokens) / 2)
+
+    def image_grids(
+        self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]
+    ) -> list[tuple[int, int, int]]:
+        if "image_sizes" not in inputs:
+            return []
+        height, width = inputs["pixel_values"].shape[-2:]
+        alone = [count == 1 for count in inputs["batch_num_images"].tolist() for _ in range(count)]
+        # Of several images in a record no tiles are made: each is shown whole, and ends with one newline.
+        return [
+            (
+                1,
+                1,
+                processor._get_number_of_features(*size, height, width) if tiled else processor.num_image_tokens + 1,
+            )
+            for size, tiled in zip(inputs["image_sizes"].tolist(), alone, strict=True)
+        ]
+
+
+FAMILIES = (
+    LlavaOnevisionFamily(
+        name="LLaVA-OneVision",
+        model_types=("llava_onevision",),
+        templates=("rgpt4d_llava_onevision",),
+        plugins=("LlavaOnevisionPlugin",),
+        image_token="<image>",
+        clip_token="<video>",
+        tokens_after_clip=1,
+        lone_image_differs=True,
+    ),
+)
