@@ -130,14 +130,17 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
             inputs = {**self.template.mm_plugin.get_mm_inputs(*media, self.processor), "input_ids": ids}
             grids = family.image_grids(inputs, self.processor, rows)
             left = _whole([math.prod(grid) for grid in grids], int(is_image.sum()))
-            if left < len(images) and family.lone_image_differs:
+            if left < len(images) and (family.lone_image_differs or self.mask_history):
                 left = 0
                 leftover.append(is_image[0].nonzero().flatten().numpy())
             feature["images"] = images[:left]
         packing = feature.get("packing_params")
         if packing is not None:  # a cut sample fills its row alone
             kept = {"video_subseq_ids": whole, "image_subseq_ids": _images(feature)}
-            feature["packing_params"] = packing | {key: (packing[key] or [])[:count] for key, count in kept.items()}
+            packing = packing | {key: (packing[key] or [])[:count] for key, count in kept.items()}
+            # The host finds the row's length again as what its mask shows and this.
+            packing["right_padding_length"] += sum(map(len, leftover))
+            feature["packing_params"] = packing
         length = len(feature["input_ids"])
         masks = {"input_ids": self.tokenizer.pad_token_id, "attention_mask": 0, "labels": self.label_pad_token_id}
         for key, value in masks.items():
