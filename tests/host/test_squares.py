@@ -21,6 +21,7 @@ from rgpt4d_plugin.students import RowMedia, get_family
 from rgpt4d_plugin.synth4d.clips import encode_mp4
 from rgpt4d_plugin.synth4d.tiny_model import FAMILIES, build_tiny_student
 from rgpt4d_plugin.synth4d.tiny_model import TEMPLATES as TEMPLATE_OF
+from rgpt4d_plugin.trainers.preview import describe
 from rgpt4d_plugin.video import VideoError
 from tests.harness import DATA
 from tests.host.parts import host_parts
@@ -397,6 +398,18 @@ def test_gemma3_token_types(built, grey):
 
 
 # --- templates -------------------------------------------------------------------------------------------------------
+
+
+def test_the_preview_shows_what_the_model_gets(parts, family, black, grey):
+    """Grids, tokens, pictures, marks and visual tokens, for `rgpt4d preview`."""
+    entry = marked(black, {"time": 1.0, "box": [50, 30, 110, 90]})
+    sample = describe(parts, "some", 0, record(["<image>A <obj_1>? <video>", "yes"], [picture(200)], [entry]))
+    (clip,), (image,) = sample.clips, sample.images
+    assert (clip.grid, clip.tokens, clip.frames.shape) == ((6, 3, 3), 54, (6, SIDE, SIDE, 3))
+    assert [bool(core(frame).any()) for frame in clip.frames] == [number == 2 for number in range(6)]
+    assert np.prod(image.grid) == image.tokens and level(image.pixels) == 200
+    assert sample.count("visual") == 54 + image.tokens + family.tokens_after_clip
+    assert not sample.notes
 
 
 def test_llava_onevision_chat_format(built):
