@@ -400,6 +400,22 @@ def test_gemma3_token_types(built, grey):
 # --- templates -------------------------------------------------------------------------------------------------------
 
 
+def test_a_packed_row_of_llava_onevision_keeps_the_images_of_its_records_apart(built):
+    """A record's only image is in tiles, several are not: in a packed row their tokens say so."""
+    parts = built("llava_onevision")
+    pictures = [picture(20 * n, size) for n, size in enumerate(((150, 100), (64, 48), (60, 90), (96, 96), (120, 60)))]
+    alone = [parts.encode(parts.template, "<image>?", images=pictures[:1])]
+    alone.append(parts.encode(parts.template, "<image>or <image>?", images=pictures[1:3]))
+    alone += [parts.encode(parts.template, "<image>?", images=[image]) for image in pictures[3:]]
+    packed = {key: [item for feature in alone for item in feature[key]] for key in ("input_ids", "labels", "images")}
+    packed["attention_mask"] = [1] * len(packed["input_ids"])
+    batch = parts.plain_collator(parts.template)([packed])
+    assert batch["batch_num_images"].tolist() == [1, 2, 1, 1]
+    apart = parts.plain_collator(parts.template)([dict(feature) for feature in alone])
+    assert torch.equal(batch["pixel_values"], apart["pixel_values"])
+    parts.model(**batch)
+
+
 def test_the_preview_shows_what_the_model_gets(parts, family, black, grey):
     """Grids, tokens, pictures, marks and visual tokens, for `rgpt4d preview`."""
     entry = marked(black, {"time": 1.0, "box": [50, 30, 110, 90]})

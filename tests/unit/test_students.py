@@ -2,7 +2,9 @@
 """Finding a clip's tokens in a batch, on rows written by hand; reading frames back from a processor's outputs."""
 
 import copy
+import re
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,6 +123,15 @@ def test_an_unsupported_family_names_the_supported_ones():
         get_family("llava_next")
     for model_type, family in FAMILIES.items():
         assert f"{family.name} ({model_type})" in str(error.value)
+
+
+def test_the_page_on_new_families_shows_a_family_as_it_is():
+    root = Path(__file__).parents[2]
+    family = (root / "rgpt4d_plugin/students/llava_onevision.py").read_text()
+    page = (root / "docs/adding_a_family.md").read_text()
+    assert f"```python\n{family}```" in page
+    for path in re.findall(r"`((?:rgpt4d_plugin|patches|tests)/[\w/.]+)`", page):
+        assert (root / path).exists(), path
 
 
 # --- what the model sees, read back from its inputs ------------------------------------------------------------------
