@@ -72,6 +72,11 @@ class _Fold(dict[int, str]):
 _FOLD = _Fold()
 
 
+def one_of(phrases: str) -> str:
+    """A regular expression that matches any of some phrases, given in one string with ", " between them."""
+    return f"(?:{'|'.join(phrases.split(', '))})"
+
+
 def plain(reply: str) -> str:
     """The part of a reply that answers, as plain text.
 
