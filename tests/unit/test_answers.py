@@ -492,7 +492,8 @@ def test_no_text_raises(reply, options):
 
 WORDS = (
     "A B C D ( ) [ ] . , : ; ! ? ' \" * ` $ \\ _ - + / # \n \t answer the is not option correct because so "
-    "therefore I choose left right moving no none of 1 2.5 1,000 m two twenty- and or wait \\boxed{ <think> </think> <answer> n't "
+    "therefore I choose left right moving no none of 1 2.5 1,000 m two twenty- and or wait \\boxed{ <think> </think> "
+    "<answer> n't "
     "\u0301 \u202e \ud800 \x00 \u4e2d first second if would be cannot determine"
 ).split(" ")
 
