@@ -316,6 +316,7 @@ TABLE = [
         "changes of mind",
         MOVES,
         [
+            ("B: right. The man has to wait for the car on the left.", "B"), ("Hold on to C. But wait! It is B.", "B"),
             ("The answer is A. Wait, the wheels turn. The answer is B.", "B"),
             ("So it is A. Wait, let me check again. It moves to the right.", "B"),
             ("It looks like A. However, it moves, so the answer is B.", "B"),
@@ -374,7 +375,7 @@ def test_awkward_replies(options, reply, expected):
     ("reply", "how"),
     [
         ("B", "letter"), ("B: right. It turns.", "letter"), ("It turns.\n\nB", "letter"),
-        ("\\boxed{B}", "letter"), ("The answer is B.", "final"), ("So it is \\boxed{B}.", "final"), ("right",
+        ("\\boxed{B}", "letter"), ("The answer is B.", "final"), ("So it is \\boxed{B}.", "letter"), ("right",
         "option"),
         ("It moves to the right.", "option"),
     ],
@@ -492,8 +493,8 @@ def test_no_text_raises(reply, options):
 
 WORDS = (
     "A B C D ( ) [ ] . , : ; ! ? ' \" * ` $ \\ _ - + / # \n \t answer the is not option correct because so "
-    "therefore I choose left right moving no none of 1 2.5 1,000 m two twenty- and or wait \\boxed{ <think> </think> <answer> n't "
-    "\u0301 \u202e \ud800 \x00 \u4e2d first second if would be cannot determine"
+    "therefore I choose left right moving no none of 1 2.5 1,000 m two twenty- and or wait \\boxed{ <think> </think> "
+    "<answer> n't N/A \u0301 \u202e \ud800 \x00 \u4e2d first second if would be cannot determine"
 ).split(" ")
 
 
