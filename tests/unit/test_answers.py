@@ -168,7 +168,8 @@ TABLE = [
         "an option in words",
         MOVES,
         [
-            ("right", "B"), ("Right.", "B"), ("RIGHT", "B"), ("'right'", "B"), ("to the right", "B"),
+            ("Right. The car on the left stands.", "B"), ("right", "B"), ("Right.", "B"), ("RIGHT", "B"),
+            ("'right'", "B"), ("to the right", "B"),
             ("The right", "B"), ("rightward", "B"), ("towards the right", "B"),
             ("The car is moving to the right.", "B"), ("It moves right", "B"),
             ("The car turns to the right side of the frame.", "B"), ("not moving", "A"), ("Not moving.", "A"),
@@ -221,7 +222,8 @@ TABLE = [
         "yes, no and not enough",
         YES_NO,
         [
-            ("Yes", "A"), ("No", "B"), ("no.", "B"), ("No, it does not.", "B"), ("Yes, the ball hits it.", "A"),
+            ("No. The ball hits the board.", "B"), ("Yes", "A"), ("No", "B"), ("no.", "B"),
+            ("No, it does not.", "B"), ("Yes, the ball hits it.", "A"),
             ("The answer is no.", "B"), ("The correct answer is 'yes'.", "A"), ("B: No", "B"),
             ("There is no ball.", "unread"), ("It hits the rim.", "C"),
             ("There is not enough information to tell.", "D"), ("It cannot be determined from the video.", "D"),
@@ -235,7 +237,8 @@ TABLE = [
         "numbers",
         COUNTS,
         [
-            ("2", "C"), ("two", "C"), ("Two.", "C"), ("2.0", "C"), ("10", "D"), ("1", "B"), ("The answer is 2.", "C"),
+            ("Two. I see 1 and 10.", "C"), ("2", "C"), ("two", "C"), ("Two.", "C"), ("2.0", "C"), ("10", "D"),
+            ("1", "B"), ("The answer is 2.", "C"),
             ("The final answer is: $2$", "C"), ("\\boxed{2}", "C"), ("twice", "C"), ("He jumps twice.", "C"),
             ("There are two cars.", "C"), ("There are no cars moving left.", "A"), ("None of the cars move.", "A"),
             ("zero", "A"), ("There is only one car.", "B"), ("once", "B"), ("2 times", "C"), ("C. 2", "C"),
