@@ -168,7 +168,8 @@ TABLE = [
         "an option in words",
         MOVES,
         [
-            ("right", "B"), ("Right.", "B"), ("RIGHT", "B"), ("'right'", "B"), ("to the right", "B"),
+            ("Right. The car on the left stands.", "B"), ("right", "B"), ("Right.", "B"), ("RIGHT", "B"),
+            ("'right'", "B"), ("to the right", "B"),
             ("The right", "B"), ("rightward", "B"), ("towards the right", "B"),
             ("The car is moving to the right.", "B"), ("It moves right", "B"),
             ("The car turns to the right side of the frame.", "B"), ("not moving", "A"), ("Not moving.", "A"),
@@ -221,7 +222,8 @@ TABLE = [
         "yes, no and not enough",
         YES_NO,
         [
-            ("Yes", "A"), ("No", "B"), ("no.", "B"), ("No, it does not.", "B"), ("Yes, the ball hits it.", "A"),
+            ("No. The ball hits the board.", "B"), ("Yes", "A"), ("No", "B"), ("no.", "B"),
+            ("No, it does not.", "B"), ("Yes, the ball hits it.", "A"),
             ("The answer is no.", "B"), ("The correct answer is 'yes'.", "A"), ("B: No", "B"),
             ("There is no ball.", "unread"), ("It hits the rim.", "C"),
             ("There is not enough information to tell.", "D"), ("It cannot be determined from the video.", "D"),
@@ -235,7 +237,8 @@ TABLE = [
         "numbers",
         COUNTS,
         [
-            ("2", "C"), ("two", "C"), ("Two.", "C"), ("2.0", "C"), ("10", "D"), ("1", "B"), ("The answer is 2.", "C"),
+            ("Two. I see 1 and 10.", "C"), ("2", "C"), ("two", "C"), ("Two.", "C"), ("2.0", "C"), ("10", "D"),
+            ("1", "B"), ("The answer is 2.", "C"),
             ("The final answer is: $2$", "C"), ("\\boxed{2}", "C"), ("twice", "C"), ("He jumps twice.", "C"),
             ("There are two cars.", "C"), ("There are no cars moving left.", "A"), ("None of the cars move.", "A"),
             ("zero", "A"), ("There is only one car.", "B"), ("once", "B"), ("2 times", "C"), ("C. 2", "C"),
@@ -316,6 +319,7 @@ TABLE = [
         "changes of mind",
         MOVES,
         [
+            ("B: right. The man has to wait for the car on the left.", "B"), ("Hold on to C. But wait! It is B.", "B"),
             ("The answer is A. Wait, the wheels turn. The answer is B.", "B"),
             ("So it is A. Wait, let me check again. It moves to the right.", "B"),
             ("It looks like A. However, it moves, so the answer is B.", "B"),
@@ -374,7 +378,7 @@ def test_awkward_replies(options, reply, expected):
     ("reply", "how"),
     [
         ("B", "letter"), ("B: right. It turns.", "letter"), ("It turns.\n\nB", "letter"),
-        ("\\boxed{B}", "letter"), ("The answer is B.", "final"), ("So it is \\boxed{B}.", "final"), ("right",
+        ("\\boxed{B}", "letter"), ("The answer is B.", "final"), ("So it is \\boxed{B}.", "letter"), ("right",
         "option"),
         ("It moves to the right.", "option"),
     ],
@@ -493,8 +497,7 @@ def test_no_text_raises(reply, options):
 WORDS = (
     "A B C D ( ) [ ] . , : ; ! ? ' \" * ` $ \\ _ - + / # \n \t answer the is not option correct because so "
     "therefore I choose left right moving no none of 1 2.5 1,000 m two twenty- and or wait \\boxed{ <think> </think> "
-    "<answer> n't "
-    "\u0301 \u202e \ud800 \x00 \u4e2d first second if would be cannot determine"
+    "<answer> n't N/A \u0301 \u202e \ud800 \x00 \u4e2d first second if would be cannot determine"
 ).split(" ")
 
 
