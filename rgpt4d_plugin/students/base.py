@@ -40,6 +40,7 @@ class StudentFamily(ABC):
         clip_token: what stands for one token of a clip; in some families the same.
         tokens_after_clip: how many more of them follow a clip's grid.
         lone_image_differs: whether an image has other tokens where it is the only one of its record.
+        sees_ahead: whether the tokens of an image or frame see those of it that come after them.
     """
 
     name: str
@@ -50,6 +51,7 @@ class StudentFamily(ABC):
     clip_token: str
     tokens_after_clip: int = 0
     lone_image_differs: bool = False
+    sees_ahead: bool = False
 
     def decoder(self, model: nn.Module) -> nn.Module:
         """The text decoder whose output is the last hidden state, after its final norm: (B, L, C)."""

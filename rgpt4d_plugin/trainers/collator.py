@@ -34,14 +34,25 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        row = self.cutoff_len + 1  # which the host has made one less, for packing
-        if self.neat_packing and self.get_rope_func is not None and row % (self.pad_to_multiple_of or 1):
-            raise P4DConfigError.from_problems(
-                [
-                    f"cutoff_len: {row}: with neat_packing the host needs a multiple of {self.pad_to_multiple_of} for "
-                    f"this model; use {row - row % self.pad_to_multiple_of}"
-                ]
+        if self.neat_packing:
+            self._refuse_neat_packing()
+
+    def _refuse_neat_packing(self) -> None:
+        """Raises P4DConfigError where the host packs rows that the model cannot take, or that change it."""
+        problems = []
+        if self.p4d.family.sees_ahead:
+            problems.append(
+                f"neat_packing: true: the host's mask takes from {self.p4d.family.name} that the tokens of an image "
+                "see one another; remove it"
             )
+        row = self.cutoff_len + 1  # which the host has made one less, for packing
+        if self.get_rope_func is not None and row % (self.pad_to_multiple_of or 1):
+            problems.append(
+                f"cutoff_len: {row}: with neat_packing the host needs a multiple of {self.pad_to_multiple_of} for "
+                f"this model; use {row - row % self.pad_to_multiple_of}"
+            )
+        if problems:
+            raise P4DConfigError.from_problems(problems)
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
         try:
@@ -52,6 +63,14 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
             raise VideoError(f"{err}{self.where_used(err.entry)}", err.entry) from err
 
     def _collate(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+        # The host gives positions to packed rows, and to no others.
+        if self.p4d.family.lone_image_differs and any(_images(row) > 1 for row in features if "position_ids" in row):
+            raise P4DConfigError.from_problems(
+                [
+                    f"packing: true: {self.p4d.family.name} gives an image other tokens where it is the only one of "
+                    "its record, which a packed row does not tell; remove it, or train on records without images"
+                ]
+            )
         kept = [self._without_cut_clips(feature) for feature in features]
         left_out = sum(_clips(old) - _clips(new) for old, new in zip(features, kept, strict=True))
         media = [(_images(feature), _clips(feature)) for feature in kept]
@@ -69,11 +88,7 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
                 # the end of the epoch and the run ends early, without an error.
                 raise self._miscounted(seen[0][0].source) from err
 
-        mask, length = batch["attention_mask"], batch["input_ids"].shape[1]
-        if mask is not None and mask.dim() == 4 and mask.shape[-1] > length:
-            # The host adds its stand-in image to packed rows of text alone, and to their mask twice.
-            batch["attention_mask"] = mask[..., :length, :length]
-
+        self._mend_packed_text(batch)
         family = self.p4d.family
         frames = iter([len(clip.frames) for clip, _ in seen])
         rows = [RowMedia(images, tuple(itertools.islice(frames, clips))) for images, clips in media]
@@ -88,6 +103,20 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
         if self.p4d.distils:
             batch[BATCH_KEY] = DistillBatch(tokens, [frames for _, frames in seen], times, left_out)
         return batch
+
+    @staticmethod
+    def _mend_packed_text(batch: dict[str, Any]) -> None:
+        """Makes a batch of packed rows without images or clips one that the model takes.
+
+        The host adds a stand-in image to the first row: for models with three-axis positions twice to the mask, for
+        others not to the positions.
+        """
+        length = batch["input_ids"].shape[1]
+        mask, places = batch["attention_mask"], batch.get("position_ids")
+        if mask is not None and mask.dim() == 4:
+            batch["attention_mask"] = mask[..., :length, :length]
+        if places is not None and places.dim() == 2 and places.shape[1] < length:
+            batch["position_ids"] = torch.nn.functional.pad(places, (0, length - places.shape[1]))
 
     @staticmethod
     def _miscounted(source: str) -> VideoError:
