@@ -11,7 +11,7 @@ state it; the first that says anything decides:
 1. the whole reply: a letter, an option's text, or both;
 2. the last line, if it is a letter or an option's text;
 3. the last announcement: "the final answer is ...", "option B is correct" (`reading.phrases`);
-4. the beginning: "B: right. The car ...";
+4. the beginning: "B: right. The car ...", "Right. The car ...";
 5. the conclusion: what the last sentence says, else the last one that starts with "therefore" or the like, else the
    last of the few before.
 
@@ -126,10 +126,13 @@ def _ends(text: str, options: Options) -> Reading | None:
 
 
 def _begins(text: str, options: Options) -> Reading | None:
-    """The letter that a reply begins with, if it does not begin a list of options."""
+    """The letter that a reply begins with, if it does not begin a list of options, or the option that is its first
+    sentence."""
     lead = leading_mark(text)
     listed = line_letters(text)
-    if lead is None or lead.denied or is_listed(listed[:2], list(options.first)):
+    if lead is None:
+        return whole(sentences(text)[0], options)
+    if lead.denied or is_listed(listed[:2], list(options.first)):
         return None
     only_list = len(set(listed)) > 1 and all(line_letters(line.strip()) for line in text.splitlines() if line.strip())
     if only_list or len({mark.letter for mark in joined(text, marks(text)) if not mark.denied}) > 1:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from .text import one_of
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -27,76 +29,75 @@ class Mark:
     denied: bool = False
 
 
-_LABEL = re.compile(
-    r"(?:\b(?:option|choice|answer|letter|alternative)|选项|选择|选|答案)\s{0,3}[:#]?\s{0,3}\Z", re.IGNORECASE
-)
+_FIRST, _LAST = 8, 40
+"""Letters of a text that are looked at, where it has more: the first and the last ones."""
+
 _LETTER = re.compile(
     r"""(?<![A-Za-z0-9_'&.])(?<![A-Za-z0-9]-)
     (?P<open>[(\[<"']{0,3})(?P<letter>[A-Za-z])(?P<close>[)\]>"']{0,3})
     (?![A-Za-z0-9_]|'[A-Za-z]|-[A-Za-z0-9]|&\w|\.[A-Za-z])""",
     re.VERBOSE,
 )
+_LABEL = re.compile(
+    r"(?:\b(?:option|choice|answer|letter|alternative)|选项|选择|选|答案)\s{0,3}[:#]?\s{0,3}\Z", re.IGNORECASE
+)
+_INTRODUCERS = one_of(
+    "is, are, be, was, as, with, to, so, thus, therefore, hence, and, or, nor, not, but, than, of, for, that, only, "
+    "options, choices, answers, answer, between, both, either, neither, over, versus, choose, select, pick, chose, "
+    "selected, picked, say, think, believe, guess, conclude, maybe, perhaps, likely, probably, clearly, definitely, "
+    "simply, still, just, actually, indeed, leaving, leaves, remains"
+)
 # What stands before a letter in prose where it answers; before "player B" or "vitamin C" it does not.
 _INTRODUCED = re.compile(
-    r"(?:\A|[\n:;=,/.!?]|[^\x00-\x7f]|(?:\A|\W)(?:is|are|be|was|as|with|to|so|thus|therefore|hence|and|or|nor|not|than|of"
-    r"|options|choices|answers|between|both|either|neither|over|versus|answer|choose|select|pick|chose|selected|picked|say|think|believe|guess|maybe|perhaps|conclude|for|only|but|that|likely|probably|clearly|definitely|simply|still"
-    r"|just|actually|indeed|leaving|leaves|remains)|'s"
-    r"|(?:\A|\s)-)\s{0,3}\Z",
-    re.IGNORECASE,
+    rf"(?:\A|[\n:;=,/.!?]|[^\x00-\x7f]|(?:\A|\W){_INTRODUCERS}|'s|(?:\A|\s)-)\s{{0,3}}\Z", re.IGNORECASE
 )
 # How a sentence goes on after the letter "A"; after the article, something else follows.
-_GOES_ON = re.compile(
-    r"\s+(?:is|was|are|would|must|should|could|can|cannot|does|seems?|appears?|because|since|as|and|or|nor|but|not|with|due|based"
-    r"|given|represents|corresponds|matches|describes|states|indicates|which|that|therefore|so|rather|instead|over|than)\b"
+_GOES_ON = one_of(
+    "is, was, are, would, must, should, could, can, cannot, does, seem, seems, appears, because, since, as, and, or, "
+    "nor, but, not, with, due, based, given, represents, corresponds, matches, describes, states, indicates, which, "
+    "that, therefore, so, rather, instead, over, than"
 )
-_FIRST, _LAST = 8, 40
-"""Letters of a text that are looked at, where it has more: the first and the last ones."""
-_PLACES = {
-    word: place
-    for place, words in enumerate(
-        ("first 1st one 1", "second 2nd two 2", "third 3rd three 3", "fourth 4th four 4", "fifth 5th five 5", "sixth 6th six 6"),
-        start=1,
-    )
-    for word in words.split()
-}  # fmt: skip
-_COUNTED = re.compile(
-    r"\b(?P<ordinal>first|second|third|fourth|fifth|sixth|last|1st|2nd|3rd|[4-6]th) (?:option|choice|alternative)\b"
-    r"|\b(?:option|choice|alternative) (?:number |no\. ?)?#?(?P<cardinal>one|two|three|four|five|six|[1-6])\b(?![.,]\d)",
-    re.IGNORECASE,
-)
-_LIST_MARK = re.compile(r"\s?[:.)\]\-](?:\s|\Z)|\s?[:)]|\s*(?:\n|\Z)")
+_GOES_ON_AFTER = re.compile(rf"\s+{_GOES_ON}\b")
 _ENDS = re.compile(r"\s*(?:[.,;:!?)\]/\n\"']|\Z|[^\x00-\x7f])")
+_LIST_MARK = re.compile(r"\s?[:.)\]\-](?:\s|\Z)|\s?[:)]|\s*(?:\n|\Z)")
+_LISTED = re.compile(r"(?:^|(?<=[.;!?]))[ \t]*(?:[(\[]([A-Z])[)\]]|([A-Z])\s?[:.)])(?=\s|$)", re.MULTILINE)
 
-_CLAUSE_START = re.compile(
-    r"[.;:!?\n]|,(?!\s*(?:or|nor|and)?\s*[(\"']?[A-Z]\b)|\b(?:but|so|therefore|thus|hence|because)\b", re.IGNORECASE
+_AND = re.compile(r"\b(?:and|or|nor)\b", re.IGNORECASE)
+_JOINT = re.compile(
+    r" *(?:[,/&+|]|,? *\b(?:and|or|nor|as well as|and/or)\b)? *(?:both|either|options?|choices?)? *", re.IGNORECASE
 )
-_DENIED_BEFORE = re.compile(
-    r"\b(?:not|never|neither|nor|cannot|rather than|instead of|unlike|over|versus|vs|than|except"
-    r"|exclud(?:e|es|ed|ing)|eliminat(?:e|es|ed|ing)|rul(?:e|es|ed|ing) out|reject(?:s|ed|ing)?"
-    r"|disregard(?:s|ed|ing)?|dismiss(?:es|ed|ing)?|discard(?:s|ed|ing)?|discount(?:s|ed|ing)?|ignor(?:e|es|ed|ing)|incorrect|wrong)\b|n't\b",
-    re.IGNORECASE,
+_CLAUSE_START = re.compile(r"[.,;:!?\n]|\b(?:but|so|therefore|thus|hence|because)\b", re.IGNORECASE)
+_DENIES = one_of(
+    "not, never, neither, nor, cannot, rather than, instead of, unlike, over, versus, vs, than, except, incorrect, "
+    "wrong, rule out, rules out, ruled out, ruling out"
 )
-_WRONG = (
-    r"(?:not\b(?! only)|incorrect\b|wrong\b|false\b|ruled out|eliminated|excluded|unlikely|less likely|impossible|invalid"
-    r"|inaccurate|irrelevant|inconsistent|contradict)"
+_SETS_ASIDE = one_of("exclud, eliminat, reject, disregard, dismiss, discard, discount, ignor") + r"(?:e|es|s|ed|ing)?"
+_DENIED_BEFORE = re.compile(rf"\b(?:{_DENIES}|{_SETS_ASIDE})\b|n't\b", re.IGNORECASE)
+_WRONG = one_of(
+    r"not\b(?! only), incorrect\b, wrong\b, false\b, ruled out, eliminated, excluded, unlikely, less likely, "
+    "impossible, invalid, inaccurate, irrelevant, inconsistent, contradict"
 )
 _DENIED_AFTER = re.compile(
-    rf"[^.;:!?\n]{{0,60}}?(?:\b(?:is|are|was|can|could|would|must|should|does|do|did|seems?|appears?|be)(?:n't\b|\s+(?:be\s+|clearly\s+"
-    rf"|also\s+|therefore\s+|to be\s+|definitely\s+|likely\s+)?{_WRONG})|\bcannot\b)",
+    r"[^.;:!?\n]{0,60}?(?:\b(?:is|are|was|can|could|would|must|should|does|do|did|seems?|appears?|be)"
+    rf"(?:n't\b|\s+(?:(?:be|to be|clearly|also|therefore|definitely|likely)\s+)?{_WRONG})|\bcannot\b)",
     re.IGNORECASE,
 )
-_LISTED = re.compile(r"(?:^|(?<=[.;!?]))[ \t]*(?:[(\[]([A-Z])[)\]]|([A-Z])\s?[:.)])(?=\s|$)", re.MULTILINE)
+_REASON = re.compile(r"\b(?:because|since|as|where|which|that|while|and|but|so)\b", re.IGNORECASE)
 # A line of a list that judges its option: "A: left - this does not match."
+_JUDGED = one_of("correct, right, best, accurate, supported, valid, possible, consistent, plausible, likely, true")
 _DENIED_LINE = re.compile(
-    r"[^\n]{0,300}?\b(?:incorrect|not correct|wrong|ruled out|eliminated|not applicable|not (?:the )?(?:correct|right|best|accurate"
-    r"|supported|valid|possible|consistent|plausible|likely|true)|unlikely|(?:does|do|did)(?:n't| not) (?:match|apply|fit|align|correspond))\b",
+    rf"[^\n]{{0,300}}?\b(?:incorrect|wrong|ruled out|eliminated|unlikely|not applicable|not (?:the )?{_JUDGED}"
+    r"|(?:does|do|did)(?:n't| not) (?:match|apply|fit|align|correspond))\b",
     re.IGNORECASE,
 )
-_JOINT = re.compile(
-    r"\s*(?:[,/&+|]|,?\s*\b(?:and|or|nor|as well as|and/or)\b)?\s*(?:both|either|options?|choices?)?\s*", re.IGNORECASE
+
+_COUNT = ("first 1st one 1", "second 2nd two 2", "third 3rd three 3", "fourth 4th four 4", "fifth 5th five 5")
+_PLACES = {word: place for place, words in enumerate(_COUNT, start=1) for word in words.split()}
+_COUNTED = re.compile(
+    r"\b(?P<ordinal>first|second|third|fourth|fifth|last|1st|2nd|3rd|[45]th) (?:option|choice|alternative)\b"
+    r"|\b(?:option|choice|alternative) (?:number |no\. ?)?#?(?P<cardinal>one|two|three|four|five|[1-5])\b(?![.,]\d)",
+    re.IGNORECASE,
 )
-_AND = re.compile(r"\b(?:and|or|nor)\b", re.IGNORECASE)
-_CLAUSE_OF_REASON = re.compile(r"\b(?:because|since|as|where|which|that|while|and|but|so)\b", re.IGNORECASE)
 
 
 def spell_out(text: str, letters: Sequence[str], ordinals_only: bool) -> str:
@@ -183,11 +184,13 @@ def _mark_start(text: str, match: re.Match[str]) -> int | None:
     if not introduced:
         return None
     if letter.islower():  # "b" alone, "b)", "the answer is b."
-        alone = _ENDS.match(text, end) and (letter not in "ai" or _LIST_MARK.match(text, end) or (match["open"] and match["close"]))
+        alone = _ENDS.match(text, end) and (
+            letter not in "ai" or _LIST_MARK.match(text, end) or (match["open"] and match["close"])
+        )
         return start if alone else None
     if letter == "I" and not _ENDS.match(text, end):
         return None
-    if letter == "A" and not (_ENDS.match(text, end) or _GOES_ON.match(text, end)):
+    if letter == "A" and not (_ENDS.match(text, end) or _GOES_ON_AFTER.match(text, end)):
         return None
     return start
 
@@ -199,7 +202,7 @@ def _is_denied(text: str, start: int, end: int, limit: int) -> bool:
     if _DENIED_BEFORE.search(clause or ""):
         return True
     after = text[end:limit]
-    reason = _CLAUSE_OF_REASON.search(after)
+    reason = _REASON.search(after)
     if _DENIED_AFTER.match(after[: reason.start()] if reason else after):
         return True
     at_line_start = not text[:start].rpartition("\n")[2].strip()

@@ -49,7 +49,8 @@ _UNITS = {
     for unit, names in {
         "m": "m meter meters metre metres", "cm": "cm centimeter centimeters centimetre centimetres",
         "mm": "mm millimeter millimeters millimetre millimetres", "km": "km kilometer kilometers kilometre kilometres",
-        "ft": "ft foot feet", "inch": "inch inches", "s": "s sec secs second seconds", "ms": "ms millisecond milliseconds",
+        "ft": "ft foot feet", "inch": "inch inches", "s": "s sec secs second seconds",
+        "ms": "ms millisecond milliseconds",
         "min": "min minute minutes", "deg": "deg degree degrees °", "rad": "rad radian radians", "%": "% percent",
         "m/s": "m/s mps", "km/h": "km/h kmh kph", "m/s2": "m/s2 m/s^2 m/s²", "deg/s": "deg/s °/s", "rad/s": "rad/s",
         "m2": "m2 m^2", "m3": "m3 m^3", "frame": "frame frames",
@@ -64,7 +65,7 @@ _PER = {"second": "s", "seconds": "s", "sec": "s", "hour": "h"}
 
 
 def quantities(text: str, words: bool = True) -> list[Quantity]:
-    """The numbers of a text, in order, the last ones of very many. Numbers of a list ("1. ...", "2)") are none, nor are infinite ones.
+    """The numbers of a text, in order; of very many, the last ones. The marks of a list ("1. ...") are none.
 
     Args:
         text: any.

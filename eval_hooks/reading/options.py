@@ -15,7 +15,8 @@ from .words import NEGATORS, key_words, words_of
 _YES_NO = (("yes",), ("no",))
 _UNDETERMINED = re.compile(
     r"not (?:enough|sufficient)|insufficient|not sure|unsure|unclear|unknown|undetermined|can(?:no|')?t (?:be )?"
-    r"(?:determined?|tell|say|told|answer)|cannot (?:be )?(?:determined?|tell|answer|say)|impossible to|not possible to",
+    r"(?:determined?|tell|say|told|answer)|cannot (?:be )?(?:determined?|tell|answer|say)|impossible to"
+    r"|not possible to",
     re.IGNORECASE,
 )
 _NONE = re.compile(r"\W*(?:none|neither|nothing)(?: of (?:the )?[a-z]+(?: [a-z]+)?)?\W*\Z", re.IGNORECASE)

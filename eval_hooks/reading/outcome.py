@@ -11,8 +11,8 @@ EMPTY, UNREAD, AMBIGUOUS, REFUSED = "empty", "unread", "ambiguous", "refused"
 READ = (LETTER, FINAL, OPTION, VALUE)
 """How an answer was read.
 
-letter: the reply is a letter, begins with one, or ends on one.
-final: a phrase announces the answer ("the final answer is ...", "option B is correct", `\\boxed{B}`).
+letter: the reply is a letter, begins with one, or ends on one, such as `\\boxed{B}`.
+final: a phrase announces the answer ("the final answer is ...", "option B is correct").
 option: the reply, or its conclusion, names one option in words.
 value: it gives the number that one option is.
 """

@@ -9,19 +9,38 @@ from .letters import Mark, marks
 from .options import Options
 from .outcome import LETTER, Reading
 from .statement import by_letter, choice, letter
-from .text import LONGEST, end_of_sentence, sentences
+from .text import LONGEST, end_of_sentence, one_of, sentences
 
 
 _MOST = 12
 """Announcements that are looked at, from the end of the text."""
 
+# "The correct answer", and how an announcement goes on to "is"; what is quoted in between may hold anything.
 _NOUN = re.compile(
     r"(?:\b(?P<before>[a-z']{1,20})\s{1,3})?"
-    r"(?:(?<![a-z])(?P<noun>answer|ans|option|choice|solution|selection|response|prediction)(?![a-z])|答案|选项)",
+    r"(?:(?<![a-z])(?:answer|ans|option|choice|solution|selection|response|prediction)(?![a-z])|答案|选项)",
     re.IGNORECASE,
 )
 _IS = re.compile(
-    r"(?:[^.!?:;=\n\"]|\"[^\n\"]{0,200}\"){0,90}?(?P<is>\b(?:is|was|be|are|becomes|remains)\b|\"?[:=]|->|-(?=\s)|是|为|应该)", re.IGNORECASE
+    r"(?:[^.!?:;=\n\"]|\"[^\n\"]{0,200}\"){0,90}?"
+    r"(?P<is>\b(?:is|was|be|are|becomes|remains)\b|\"?[:=]|->|-(?=\s)|是|为|应该)",
+    re.IGNORECASE,
+)
+# "To answer the question, it is", "another option is": no announcements.
+_NO_ANNOUNCEMENT = frozenset(
+    "each every this these that which an another other first second third incorrect wrong any no to can cannot could "
+    "must please".split()
+)
+_SENTENCE_END = re.compile(r"[.!?\n]")
+_SECOND = re.compile(r"\b(?:could|may|might) also\b", re.IGNORECASE)
+_WOULD = re.compile(r"\bwould\b", re.IGNORECASE)
+_IF = re.compile(
+    r"\bif (?!we\b|i\b|you\b|one\b|forced\b|i'd\b)", re.IGNORECASE
+)  # "if we have to choose" is no condition
+# "The answer is based on ..." says why, not what.
+_NO_ANSWER = re.compile(
+    one_of("based, clear, determined, derived, supported, evident, because, found, as follows, obvious") + r"\b",
+    re.IGNORECASE,
 )
 _HEADING = re.compile(
     r"^\W*(?:(?:the|my|final|correct|direct|short)\s+){0,3}(?:answer|choice|option)\W*\n", re.IGNORECASE | re.MULTILINE
@@ -30,46 +49,47 @@ _LABELLED = re.compile(
     r"\b(?:final|correct|best|right|my) (?:answer|choice|option)\s+(?=[(\[\"']?[A-Z]\b)", re.IGNORECASE
 )
 _CHOSEN = re.compile(
-    r"\b(?:I|we)(?:'d|'ll| would| will| must| should| can| have| therefore| thus| to| confidently){0,3}"
-    r" (?:choose|select|pick|chose|selected|picked|go with|opt for|settle on|answer)\b(?: with)?",
+    r"\b(?:I|we)(?:'d|'ll| would| will| must| should| can| have| therefore| thus| to| confidently){0,3} "
+    rf"{one_of('choose, select, pick, chose, selected, picked, go with, opt for, settle on, answer')}\b(?: with)?",
     re.IGNORECASE,
 )
+
 _MATCHES = re.compile(
-    r"\b(?:match(?:es|ing)?|correspond(?:s|ing)? (?:to|with)|align(?:s|ed|ing)? with|fits?|points? to|leads? (?:us |me )?to|supports?"
-    r"|consistent with|(?:represented|described|given) by|(?:match|fit|description|guess|bet) (?:is|would be)|leaving|leaves)\b(?: us with| me with)?",
+    r"\b(?:match(?:es|ing)?|correspond(?:s|ing)? (?:to|with)|align(?:s|ed|ing)? with|fits?|points? to|supports?"
+    r"|leads? (?:us |me )?to|consistent with|(?:represented|described|given) by"
+    r"|(?:match|fit|description|guess|bet) (?:is|would be)|leaving|leaves)\b(?: us with| me with)?",
     re.IGNORECASE,
 )
+_THEREFORE = "so, thus, therefore, hence, consequently, accordingly, ultimately, overall, finally"
+_IN_SUM = "in conclusion, in summary, to conclude, as a result"
 _SO = re.compile(
-    r"(?:\A|(?<=[.!?,;\n])\s?)(?:and |but )?(?:so|thus|therefore|hence|in conclusion|overall|finally|in summary|to conclude|consequently"
-    r"|ultimately|accordingly|as a result|因此|所以|综上)(?![a-z]),?",
+    r"(?:\A|(?<=[.!?,;\n])\s?)(?:and |but )?"
+    rf"(?:{one_of(f'{_THEREFORE}, {_IN_SUM}')}(?![a-z])|因此|所以|综上),?",
     re.IGNORECASE,
 )
 _CONCLUDES = re.compile(
-    r"(?:\A|[,;:] )(?:and |but )?(?:so|consequently|accordingly|as a result|in conclusion|in summary|to conclude|overall|ultimately)\b"
-    r"|\b(?:therefore|thus|hence|it can be concluded|we can conclude|i conclude|this (?:indicates|suggests|means|implies))\b"
+    rf"(?:\A|[,;:] )(?:and |but )?{one_of(f'so, consequently, accordingly, overall, ultimately, {_IN_SUM}')}\b"
+    r"|\b(?:therefore|thus|hence|it can be concluded|we can conclude|i conclude)\b"
+    r"|\bthis (?:indicates|suggests|means|implies)\b"
     r"|\A(?:finally|(?:given|based on|considering|from) (?:this|these|the))\b",
     re.IGNORECASE,
 )
-_IS_RIGHT = (
-    r"\b(?:is|was|seems|appears|would be|must be|should be|being|remains)\s+(?:to be\s+|likely\s+|clearly\s+|therefore\s+|also\s+|indeed\s+){0,2}"
-    r"(?:(?:the\s+|our\s+|my\s+)?(?:only\s+|most\s+|final\s+){0,2}(?:correct|right(?=\s(?:answer|option|choice|one)|\W*\Z)|best|answer|choice|closest)(?! (?:only )?(?:if|when)\b)"
-    r"|(?:the\s+)?(?:most|only|more|best)\s+(?:accurate|appropriate|plausible|likely|suitable|logical|reasonable|fitting|consistent|valid|possible|probable))\b"
-)
-_CONFIRMED = re.compile(
-    rf"(?:[^.!?\n]{{0,80}}?|[^\n]{{0,200}}?\b(?:this|it|that|which|option))\s*{_IS_RIGHT}", re.IGNORECASE
-)
 
-_SENTENCE_START = re.compile(r"[.!?\n]")
-_SECOND = re.compile(r"\b(?:could|may|might) also\b", re.IGNORECASE)
-_IF = re.compile(r"\bif (?!we\b|i\b|you\b|one\b|forced\b|i'd\b)", re.IGNORECASE)
-_WOULD = re.compile(r"\bwould\b", re.IGNORECASE)
-# "This option is", "to answer the question, it is", "another option is": no announcement.
-_NO_ANNOUNCEMENT = frozenset(
-    "each every this that first second third another other incorrect wrong any no to can cannot could please must an these which".split()
+_SEEMS = r"\b(?:is|was|seems|appears|would be|must be|should be|being|remains)\s+"
+_ADVERBS = r"(?:(?:to be|likely|clearly|therefore|also|indeed)\s+){0,2}"
+_RIGHT = (
+    r"(?:(?:the|our|my)\s+)?(?:(?:only|most|final)\s+){0,2}(?:correct|best|answer|choice|closest"
+    r"|right(?=\s(?:answer|option|choice|one)|\W*\Z))(?! (?:only )?(?:if|when)\b)"
 )
-# "The answer is based on ..." says why, not what.
-_NO_ANSWER = re.compile(
-    r"(?:based|clear|determined|derived|supported|evident|because|found|as follows|obvious)\b", re.IGNORECASE
+_BEST = r"(?:the\s+)?(?:most|only|more|best)\s+" + one_of(
+    "accurate, appropriate, plausible, likely, suitable, logical, reasonable, fitting, consistent, valid, "
+    "possible, probable"
+)
+# "B is the correct answer", "B: right. This is the most plausible ..."
+_CONFIRMED = re.compile(
+    r"(?:[^.!?\n]{0,80}?|[^\n]{0,200}?\b(?:this|it|that|which|option))\s*"
+    + rf"{_SEEMS}{_ADVERBS}(?:{_RIGHT}|{_BEST})\b",
+    re.IGNORECASE,
 )
 
 
@@ -81,13 +101,17 @@ def concludes(sentence: str) -> bool:
 def announced(text: str, options: Options) -> Reading | None:
     """What the last announcement of an answer chooses; None if nothing is announced."""
     every = marks(text)
-    last = len(text) - len(sentences(text)[-1])  # "this matches option B" is a step of the reasoning anywhere else
-    candidates: list[tuple[int, Callable[[], Reading | None]]] = [
-        *((start, partial(_announced_at, text, end, options)) for start, end in announcements(text, every)),
-        *((match.start(), partial(_letter_at, text, match.end(), options)) for match in _last(_SO, text)),
-        *((match.start(), partial(_letter_at, text, match.end(), options)) for match in _last(_MATCHES, text) if match.start() >= last),
-        *((mark.start, partial(_confirmed, text, every, i, options)) for i, mark in enumerate(every)),
-    ]
+    last_sentence = len(text) - len(sentences(text)[-1])
+    candidates: list[tuple[int, Callable[[], Reading | None]]] = []
+    for start, end in announcements(text, every):
+        candidates.append((start, partial(choice, statement_at(text, end), options)))
+    for match in _last(_SO, text):
+        candidates.append((match.start(), partial(by_letter, statement_at(text, match.end()), options)))
+    for match in _last(_MATCHES, text):
+        if match.start() >= last_sentence:  # anywhere else, "this matches option B" is a step of the reasoning
+            candidates.append((match.start(), partial(by_letter, statement_at(text, match.end()), options)))
+    for i, mark in enumerate(every):
+        candidates.append((mark.start, partial(_confirmed, text, every, i, options)))
     candidates.sort(key=lambda candidate: -candidate[0])
     return next(filter(None, (read() for _, read in candidates[:_MOST])), None)
 
@@ -113,8 +137,8 @@ def announcements(text: str, every: Sequence[Mark]) -> Iterator[tuple[int, int]]
 
 
 def _is_hypothetical(text: str, start: int, end: int) -> bool:
-    """Whether an announcement is one of a second choice, or of an answer to another scene: "if it moved, ... would be"."""
-    clause = _SENTENCE_START.split(text[max(0, start - LONGEST) : start])[-1]
+    """Whether it announces a second choice ("could also be"), or the answer to another scene ("if it moved, ...")."""
+    clause = _SENTENCE_END.split(text[max(0, start - LONGEST) : start])[-1]
     announcement = text[start:end]
     return bool(_SECOND.search(announcement) or (_IF.search(clause) and _WOULD.search(announcement)))
 
@@ -132,15 +156,8 @@ def statement_at(text: str, start: int) -> str:
     return text[start : end_of_sentence(text, start)]
 
 
-def _announced_at(text: str, start: int, options: Options) -> Reading | None:
-    return choice(statement_at(text, start), options)
-
-
-def _letter_at(text: str, start: int, options: Options) -> Reading | None:
-    return by_letter(statement_at(text, start), options)
-
-
 def _confirmed(text: str, every: Sequence[Mark], i: int, options: Options) -> Reading | None:
+    """The letter of a mark that is said to be right before the next mark."""
     mark = every[i]
     stop = every[i + 1].start if i + 1 < len(every) else len(text)
     if mark.denied or mark.letter not in options.first or not _CONFIRMED.match(text, mark.end, stop):

@@ -8,41 +8,54 @@ from .letters import marks
 from .numbers import quantities
 from .options import Option, Options, key
 from .outcome import AMBIGUOUS, LETTER, OPTION, REFUSED, UNREAD, VALUE, How, Reading
-from .text import LONGEST
+from .text import LONGEST, one_of
 from .words import NEGATORS, Mention, Word, is_denied, mentions, words_of
 
 
 # "B: right", "B right"; "A right" may begin with an article.
 _LETTER_AND_TEXT = re.compile(r"[(\[\"']?(?P<letter>[A-Za-z])[)\]\"']?\s?(?:[-.:)_,]|(?<![Aa])\s)\s?(?=\S)")
 _FIRST_PART = re.compile(r"[\s\-.:)_,(]*([^\n.;]{0,200})")
+_CANNOT = one_of(
+    "can ?not, could not, unable to, impossible to, not possible to, no way to, difficult to, hard to, do not"
+)
+_TELL = one_of(
+    "determin, answer, tell, identif, conclud, see, view, watch, assist, help, provid, say, know, access, ascertain, "
+    "choos, select, assess, be determined, be answered, be identified, be seen"
+)
+_LACKS = one_of("not enough, insufficient, lack of, without more, without further, without additional, no")
 _REFUSAL = re.compile(
-    r"(?:\b(?:can ?not|could not|unable to|impossible to|not possible to|no way to|difficult to|hard to|do not)|n't)\s"
-    r"[^.\n]{0,40}?\b(?:determin|answer|tell|identif|conclud|see|view|watch|assist|help|provid|say|know|access|ascertain"
-    r"|choos|select|assess|be (?:determined|answered|identified|seen))"
-    r"|\b(?:not enough|insufficient|lack of|without (?:more|further|additional)|no) (?:\w+ ){0,2}?(?:information|context|evidence|details?)\b"
-    r"|\bnot (?:applicable|sure|provide)\b|n't provide\b"
-    r"|\b(?:i'?m|i am) (?:very |so )?sorry\b|\bas an ai\b|\bundetermin|\bunclear\b|\bunknown\b",
+    rf"(?:\b{_CANNOT}|n't)\s[^.\n]{{0,40}}?\b{_TELL}"
+    rf"|\b{_LACKS} (?:\w+ ){{0,2}}?(?:information|context|evidence|details?)\b"
+    r"|\bnot (?:applicable|sure|provide)\b|n't provide\b|\bundetermin|\bunclear\b|\bunknown\b"
+    r"|\b(?:i'?m|i am) (?:very |so )?sorry\b|\bas an ai\b",
     re.IGNORECASE,
 )
-_NOT_ANY = re.compile(r"\b(?:no|none|(?:not|n't) (?:\w+ ){0,3}any|never)\b", re.IGNORECASE)
 _NONE_OF = re.compile(
-    r"\A\W*none\W*\Z|\b(?:none|neither|not any) of (?:the )?(?:above|these|given|provided|listed|available|options|choices|answers|them)"
+    r"\A\W*none\W*\Z|\b(?:none|neither|not any) of (?:the )?"
+    r"(?:above|these|given|provided|listed|available|options|choices|answers|them)"
     r"|\bno (?:valid |correct |suitable |right )?(?:answer|option|choice)\b",
     re.IGNORECASE,
 )
+_NOT_ANY = re.compile(r"\b(?:no|none|(?:not|n't) (?:\w+ ){0,3}any|never)\b", re.IGNORECASE)
+# What happens in the scene, as a conclusion says it.
 _OUTCOME = re.compile(
-    r"(?:(?:therefore|thus|so|hence|consequently|in conclusion)[, ]\s?|that )(?=(?:the|it|he|she|they|there|his|her|its|their|this|a|an|both|all)\b)",
+    r"(?:(?:therefore|thus|so|hence|consequently|in conclusion)[, ]\s?|that )"
+    r"(?=(?:the|it|he|she|they|there|his|her|its|their|this|a|an|both|all)\b)",
     re.IGNORECASE,
 )
 _ABOUT_THE_QUESTION = re.compile(
-    r"\b(?:answers?|options?|choices?|questions?|correct|incorrect|determin\w*|conclu\w*|analy\w*|we|i|unclear|possibl[ey]|might|may|could|or)\b|[:?]", re.IGNORECASE
+    r"\b(?:answers?|options?|choices?|questions?|correct|incorrect|determin\w*|conclu\w*|analy\w*|we|i|or)\b"
+    r"|\b(?:unclear|possibl[ey]|might|may|could)\b|[:?]",
+    re.IGNORECASE,
 )
-# Words that may join two options of one choice; anything else between them is a sentence around two things.
+# Words that may join two options of one choice; anything else between them makes a sentence around two things.
 _JOINTS = frozenset("and or nor then to as well also both either".split())
+_ALL_WAYS = frozenset("or nor any either".split())
 # Subordinate clauses tell when or why, not what.
 _SUBORDINATE = re.compile(
-    r",?\s\b(?:because|since|before|after|while|when|whereas|although|though|even though|as (?:it|the|he|she|they|indicated|evidenced"
-    r"|shown|seen|there|its|his|her|their)|which (?:is )?(?:indicat|evident)|given|despite|due to|based on)\b",
+    r",?\s\b(?:because|since|before|after|while|when|whereas|although|though|even though|given|despite|due to|based on"
+    r"|as (?:it|the|he|she|they|indicated|evidenced|shown|seen|there|its|his|her|their)"
+    r"|which (?:is )?(?:indicat|evident))\b",
     re.IGNORECASE,
 )
 
@@ -113,26 +126,21 @@ def by_letter(text: str, options: Options) -> Reading | None:
 
 
 def by_number(text: str, options: Options) -> Reading | None:
-    """The one option whose number a statement gives; "no" and "none" give 0."""
-    if not options.numeric:
+    """The one option whose number a statement gives; "no" and "none" give 0. Units that are given must agree."""
+    numeric = [(option, option.quantity) for option in options.distinct if option.quantity]
+    if not numeric:
         return None
     given = quantities(text)
-    same_unit = [
+    found = [
         option
-        for option in options.distinct
-        if option.quantity
-        and any(q.value == option.quantity.value and q.unit in ("", option.quantity.unit) for q in given)
+        for option, wanted in numeric
+        if any(number.value == wanted.value and number.unit in ("", wanted.unit) for number in given)
     ]
-    if same_unit:
-        return _one_of(same_unit)
-    if len(given) == 1:
-        unitless = [
-            o for o in options.distinct if o.quantity and not o.quantity.unit and o.quantity.value == given[0].value
-        ]
-        return _one_of(unitless)
+    if not found and len(given) == 1:  # options without units
+        found = [option for option, wanted in numeric if wanted.value == given[0].value and not wanted.unit]
     if not given and _NOT_ANY.search(text):
-        return _one_of([option for option in options.distinct if option.quantity and option.quantity.value == 0])
-    return None
+        found = [option for option, wanted in numeric if wanted.value == 0]
+    return _one_of(found)
 
 
 def by_words(text: str, options: Options) -> Reading | None:
@@ -220,38 +228,38 @@ def _affirmed(text: str, keys: list[tuple[str, ...]], merged: bool) -> tuple[Seq
     return (words, found) if found else None
 
 
-_ALL_WAYS = frozenset(("or", "nor", "any", "either"))
-
-
 def _denies_another(mention: Mention, every: list[Mention], words: Sequence[Word]) -> bool:
     """Whether a name that says "not" only denies the option after it: "not turning left" is not "not turning", while
     "not turning left or right" is."""
     if not any(words[i].text in NEGATORS for i in mention.words):
         return False
     end = max(mention.words)
-    clause = [word.text for word in words[end + 1 :] if word.clause == words[end].clause]
-    if _ALL_WAYS.intersection(clause):
+    clause = [i for i in range(end + 1, len(words)) if words[i].clause == words[end].clause]
+    if _ALL_WAYS.intersection(words[i].text for i in clause):
         return False
-    after = {
-        m.option for m in every if m.denied and min(m.words) > end and words[min(m.words)].clause == words[end].clause
-    }
+    after = {other.option for other in every if other.denied and min(other.words) in clause}
     return len(after - {mention.option}) == 1
 
 
 def _last(words: Sequence[Word], found: list[Mention], options: Options) -> Reading:
     """The option named last: the subject of an English sentence comes first ("the left car moves right"), and what it
-    does last. Several that are joined ("left or right") are no choice."""
+    does last. Several that are joined ("left or right") are no choice, but "from left to right" is one."""
     last = found[-1]
     for other in found[:-1]:
-        if other.option == last.option:
-            continue
-        between = words[max(other.words) + 1 : min(last.words)]
-        joined = all(word.text in _JOINTS or word.clause != words[max(other.words)].clause for word in between)
-        if joined and (between or words[max(other.words)].clause != words[min(last.words)].clause):
-            source = words[min(other.words) - 1].text == "from" if min(other.words) else False
-            if not source:
-                return Reading(None, AMBIGUOUS)
+        first, end = min(other.words), max(other.words)
+        is_source = first > 0 and words[first - 1].text == "from"
+        if other.option != last.option and not is_source and _are_joined(words, end, min(last.words)):
+            return Reading(None, AMBIGUOUS)
     return Reading(options.distinct[last.option].letter, OPTION)
+
+
+def _are_joined(words: Sequence[Word], end: int, start: int) -> bool:
+    """Whether only words such as "and", or a comma, stand between two names."""
+    between = words[end + 1 : start]
+    same_clause = words[end].clause == words[start].clause
+    if not between:
+        return not same_clause
+    return all(word.text in _JOINTS or word.clause != words[end].clause for word in between)
 
 
 def _named_in_part(text: str, options: Options) -> Reading | None:

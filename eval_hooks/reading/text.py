@@ -12,8 +12,9 @@ LONGEST = 400
 """Characters read of one statement."""
 
 REVISION = re.compile(
-    r"\b(?:wait\b|hold on|on second thought|scratch that|let me (?:re-?)(?:check|consider|think|evaluate|examine)"
-    r"|i made (?:a mistake|an error)|i was wrong|correction\b|upon (?:re-?examination|further reflection))",
+    r"(?:(?:\A|[.!?\n]\s?)(?:but |oh,? |no,? )?wait\b|\b(?:wait|hold on|correction)(?=[,.:!-])|\bscratch that\b"
+    r"|\bon second thought\b|\blet me (?:re-?(?:check|consider|think|evaluate|examine)|(?:check|think|look) again)\b"
+    r"|\bi (?:made (?:a mistake|an error)|was wrong)\b|\bupon (?:re-?examination|further reflection)\b)",
     re.IGNORECASE,
 )
 """Where a writer changes its mind."""
@@ -25,7 +26,7 @@ _ANSWER_TAG = re.compile(r"<(?:final_?)?answer>(.*?)(?:</|\Z)", re.IGNORECASE | 
 
 # `<|im_end|>`, `</s>`, `<final>`: names of tags. `<obj_1>` is a word of the benchmarks, `<B>` may be an answer.
 _TAG = re.compile(r"\[/?INST\]|<\|[^<>|]{1,40}\|>|</?(?:[bisupq]|[a-z][a-z_]{1,20}) ?/?>")
-_NOT_APPLICABLE = re.compile(r"\bN\s?/\s?A\b")
+_NOT_APPLICABLE = re.compile(r"\b[Nn]\s?/\s?[Aa]\b")
 _BOXED = re.compile(r"\\(?:f|frame)?box(?:ed)?\b")
 _LATEX_COMMAND = re.compile(
     r"\\(?:text|math|operator)[a-z]{0,12}\b|\\[,;:!()\[\]]|\\(?:bf|rm|it|sf|tt|displaystyle)\b|\\(?:quad|left|right)\b(?=\s*[({\[|.\\])"
@@ -72,6 +73,11 @@ class _Fold(dict[int, str]):
 _FOLD = _Fold()
 
 
+def one_of(phrases: str) -> str:
+    """A regular expression that matches any of some phrases, given in one string with ", " between them."""
+    return f"(?:{'|'.join(phrases.split(', '))})"
+
+
 def plain(reply: str) -> str:
     """The part of a reply that answers, as plain text.
 
@@ -85,8 +91,7 @@ def plain(reply: str) -> str:
     Returns:
         At most about `HEAD + TAIL` characters.
     """
-    text = _bounded(_without_thought(reply)).translate(_FOLD)
-    text = _bounded(text)
+    text = _bounded(_bounded(_without_thought(reply)).translate(_FOLD))
     tagged = _ANSWER_TAG.findall(text)
     if tagged and tagged[-1].strip():
         text = tagged[-1]
@@ -97,7 +102,7 @@ def plain(reply: str) -> str:
     text = _NOT_APPLICABLE.sub("not applicable", text)
     text = text.translate(_DROPPED)
     text = _EMPHASIS.sub("", text)
-    return _LINE_PREFIX.sub("", text).strip()
+    return _bounded(_LINE_PREFIX.sub("", text).strip())  # what was put in may have made it longer
 
 
 def _without_thought(reply: str) -> str:

@@ -8,14 +8,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 
-NUMBER_WORDS = {
-    word: str(number)
-    for number, words in enumerate(
-        ("zero", "one once", "two twice", "three thrice", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
-         "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty")
-    )
-    for word in words.split()
-}  # fmt: skip
+_COUNT = (
+    "zero", "one once", "two twice", "three thrice", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
+    "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
+)  # fmt: skip
+NUMBER_WORDS = {word: str(number) for number, words in enumerate(_COUNT) for word in words.split()}
 """Words for small numbers -> digits."""
 
 # Spellings of one and the same word.
@@ -29,12 +26,16 @@ _SPELLINGS = {
 _SYNONYMS = (
     (
         re.compile(
-            r"\b(?:not (?:\w+ )?mov(?:e|es|ed|ing)(?! (?:closer|further|farther|away|towards?|to)\b)|no (?:\w+ )?movement|stationary|motionless|still"
+            r"\b(?:not (?:\w+ )?mov(?:e|es|ed|ing)(?! (?:closer|further|farther|away|towards?|to)\b)"
+            r"|no (?:\w+ )?movement|stationary|motionless|still"
             r"|(?:stay|remain|stand)(?:s|ed|ing)? (?:in (?:the same |its )?(?:place|position|spot|location)|still))\b"
         ),
         "unmoving",
     ),
-    (re.compile(r"\b(\w+) (?:is|are|was|were) not (?:\w+ly )?(?:present|visible|shown|seen|depicted|there)\b"), r"no \1"),
+    (
+        re.compile(r"\b(\w+) (?:is|are|was|were) not (?:\w+ly )?(?:present|visible|shown|seen|depicted|there)\b"),
+        r"no \1",
+    ),
     (re.compile(r"\bnot (?:show|contain|include|depict|feature|have) (?:any |an? )?"), "no "),
     (re.compile(r"\b(?:clos(?:e|er)|near(?:er)?|approach(?:es|ed|ing)?)\b"), "toward"),
     (re.compile(r"\b(?:further|farther|reced(?:e|es|ed|ing))\b"), "away"),

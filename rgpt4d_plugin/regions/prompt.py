@@ -116,7 +116,7 @@ class RegionPrompt:
         """
         messages = [{"role": "user", "content": self._parts()}]
         text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        media = processor_media(self.images, [self.clip] if self.clip is not None else [])
+        media = processor_media(processor, self.images, [self.clip] if self.clip is not None else [])
         return processor(text=[text], return_tensors="pt", **media, **kwargs)
 
     def chat(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from rgpt4d_plugin.regions.marks import draw_marks
 from rgpt4d_plugin.regions.media import Clip, Still
 from rgpt4d_plugin.regions.placing import Placed, place, window
 from rgpt4d_plugin.regions.stills import marks_on, open_still
-from rgpt4d_plugin.video import SeenClip, check_video
+from rgpt4d_plugin.video import SeenClip, VideoError, check_video
 from rgpt4d_plugin.video.frames import VideoInfo, read_frames, read_info, spread
 
 
@@ -134,13 +134,28 @@ def check_still(still: Still) -> None:
     marks_on(still, open_still(still, size_only=True).size)
 
 
-def processor_media(pictures: Sequence[Any], clips: Sequence[ShownClip]) -> dict[str, Any]:
+def check_takes_videos(processor: Any) -> None:
+    """Raises VideoError if a transformers processor takes images only; it would leave videos out without a word."""
+    if not hasattr(processor, "video_processor"):
+        raise VideoError(
+            f"{type(processor).__name__} takes no videos. LLaMA-Factory with a `rgpt4d_` template shows such a model "
+            "the frames of a video as images, in training, chat and its API"
+        )
+
+
+def processor_media(processor: Any, pictures: Sequence[Any], clips: Sequence[ShownClip]) -> dict[str, Any]:
     """Keyword arguments for a transformers processor.
 
     Args:
+        processor: which is to get them.
         pictures: images, flat or in one list per row of text.
         clips: of all rows, in order.
+
+    Raises:
+        VideoError: there are clips, and the processor takes no videos.
     """
+    if clips:
+        check_takes_videos(processor)
     media: dict[str, Any] = {}
     if any(pictures):
         media["images"] = pictures

@@ -12,7 +12,7 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 from rgpt4d_plugin.arguments import RegionArguments
 from rgpt4d_plugin.distill import DistillBatch
 from rgpt4d_plugin.modeling.timestamp_encoding import NO_TIME
-from rgpt4d_plugin.regions.shown import Sampling, ShownClip, processor_media
+from rgpt4d_plugin.regions.shown import Sampling, ShownClip, check_takes_videos, processor_media
 from rgpt4d_plugin.students import RowMedia
 from rgpt4d_plugin.trainers.mixin import BATCH_KEY
 from rgpt4d_plugin.trainers.run import P4DRun
@@ -46,6 +46,9 @@ class P4DVisionCollator(DataCollatorForVisionLanguageModeling):
     regions: RegionArguments = field(default_factory=RegionArguments)
     sentences: bool = False
 
+    def __post_init__(self) -> None:
+        check_takes_videos(self.processor)
+
     @property
     def showing(self) -> dict[str, Any]:
         """Arguments of `show_record` and `check_record`."""
@@ -67,7 +70,7 @@ class P4DVisionCollator(DataCollatorForVisionLanguageModeling):
         inputs = dict(
             self.processor(
                 text=beginnings,
-                **processor_media([record.images for record in records], clips),
+                **processor_media(self.processor, [record.images for record in records], clips),
                 padding=True,
                 return_tensors=self.return_tensors,
                 add_special_tokens=False,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs several recipes one after the other in the same processes, whose start takes longer than a tiny run."""
 
+import gc
 import json
 import os
 import subprocess
@@ -47,6 +48,7 @@ def main(path: str) -> None:
                 raise
         else:
             assert kind is None, f"{run['output_dir']} did not raise {kind}"
+        gc.freeze()  # the libraries, which every run would search for garbage several times
 
 
 def _let_fsdp_run_on_cpus() -> None:

@@ -230,8 +230,8 @@ def test_templates_that_cannot_show_regions(dataset, recipe):
         RegionError, match="record 0: template: 'qwen2_vl' shows no regions.*template: rgpt4d_qwen2_vl"
     ):
         load(recipe(keys, template="qwen2_vl"))
-    with pytest.raises(RegionError, match="record 0: template: 'gemma3' has no video support"):
-        converter(recipe(keys, template="gemma3"))(question(regions=[BOX]))
+    with pytest.raises(RegionError, match="record 0: template: 'llama3' has no video support"):
+        converter(recipe(keys, template="llama3"))(question(regions=[BOX]))
 
 
 def test_an_unknown_style(dataset, recipe):

@@ -18,10 +18,11 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from trl import SFTConfig
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
+from rgpt4d_plugin import RegionPrompt
 from rgpt4d_plugin.arguments import P4DConfigError, RegionArguments, TimestampEncoding
 from rgpt4d_plugin.modeling.marker import read_marker
 from rgpt4d_plugin.regions.region import RegionError
-from rgpt4d_plugin.students import UnsupportedFamilyError
+from rgpt4d_plugin.students import FAMILIES, UnsupportedFamilyError
 from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
 from rgpt4d_plugin.trainers.mixin import DECODER_FILE
 from rgpt4d_plugin.trainers.run import ALL_LOG_KEYS, LOG_KEYS
@@ -123,6 +124,36 @@ def test_a_batch_is_the_hosts(assets, host_records, dataset, tmp_path, family, t
         assert torch.equal(ours.tokens[index].index, theirs.tokens[index].index)
         assert ours.tokens[index].grid == theirs.tokens[index].grid
         assert ours.timestamps[index] == theirs.timestamps[index]
+
+
+@pytest.mark.parametrize("family", ["llava_next_video", "llava_onevision", "internvl"])
+def test_clips_of_other_families_are_the_hosts(assets, host_records, dataset, tmp_path, family):
+    """Their chat templates are not the host's to a word; pixels, grids and the teacher's frames are."""
+    student = build_tiny_student(tmp_path / "student", family)
+    template = f"rgpt4d_{FAMILIES[family].templates[0].removeprefix('rgpt4d_')}"
+    parts = host_parts(assets.recipe(tmp_path / "out", model_name_or_path=str(student), template=template))
+    short = host_records[::2]
+    features = [parts.encode(parts.run_template, r["messages"][0]["content"], videos=r["videos"]) for r in short]
+    expected = parts.collator(parts.run_template)(features)
+
+    batch = P4DVisionCollator(parts.processor, p4d=parts.run, sampling=SAMPLING)([dataset[n] for n in (0, 2, 4)])
+    pixels = "pixel_values" if family == "internvl" else "pixel_values_videos"
+    torch.testing.assert_close(batch[pixels], expected[pixels], rtol=1e-6, atol=1e-6)
+    clip_token = parts.tokenizer.convert_tokens_to_ids(FAMILIES[family].clip_token)
+    assert all((batch["input_ids"].flatten()[clip.index] == clip_token).all() for clip in batch["p4d"].tokens)
+    assert [clip.grid for clip in batch["p4d"].tokens] == [clip.grid for clip in expected["p4d"].tokens]
+    for ours, theirs in zip(batch["p4d"].frames, expected["p4d"].frames, strict=True):
+        assert torch.equal(ours, theirs)
+    assert not (batch["labels"] == clip_token).any()
+
+
+def test_a_model_without_videos_is_refused(assets, dataset, tmp_path):
+    student = build_tiny_student(tmp_path / "student", "gemma3")
+    with pytest.raises(VideoError, match="Gemma3Processor takes no videos. LLaMA-Factory with a `rgpt4d_` template"):
+        P4DSFTTrainer(str(student), config(tmp_path / "out"), train_dataset=dataset, p4d=assets.p4d())
+    prompt = RegionPrompt(VIDEO, "What?")
+    with pytest.raises(VideoError, match="Gemma3Processor takes no videos"):
+        prompt.inputs(AutoProcessor.from_pretrained(student))
 
 
 @pytest.mark.parametrize("way, tpe", [("full", "off"), ("lora", "off"), ("full", "add"), ("lora", "add")])

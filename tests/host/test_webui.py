@@ -16,7 +16,7 @@ from llamafactory.webui.control import get_model_info
 from llamafactory.webui.engine import Engine
 
 from rgpt4d_plugin import patches
-from rgpt4d_plugin.patches.model_groups import BASES, NAME_PREFIX
+from rgpt4d_plugin.patches.model_groups import BASES, NAME_PREFIX, ONEVISION
 from rgpt4d_plugin.recipe import read_recipe
 from rgpt4d_plugin.students import FAMILIES
 from rgpt4d_plugin.trainers.run import ALL_LOG_KEYS
@@ -50,20 +50,31 @@ def filled_in(engine, **values):
 
 def test_lists_have_the_models_and_the_templates(engine):
     models = choices(engine, "top.model_name")
-    assert [name for name in models if name.startswith(NAME_PREFIX)] == [NAME_PREFIX + base for base in BASES]
+    assert [name for name in models if name.startswith(NAME_PREFIX)] == [
+        NAME_PREFIX + base for base in (*BASES, *ONEVISION)
+    ]
     assert models.index(NAME_PREFIX + BASES[0]) > models.index("Qwen3-VL-8B-Instruct")  # behind the host's own
     templates = choices(engine, "top.template")
-    assert {f"rgpt4d_{name}" for family in FAMILIES.values() for name in family.templates} <= set(templates)
+    names = {name.removeprefix("rgpt4d_") for family in FAMILIES.values() for name in family.templates}
+    assert {f"rgpt4d_{name}" for name in names} <= set(templates)
 
 
 @pytest.mark.parametrize("base", BASES)
 def test_choosing_a_model_chooses_its_weights_and_the_twin_of_its_template(base, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path, template = get_model_info(NAME_PREFIX + base)
-    assert (path, f"rgpt4d_{common.get_template(base)}") == (f"Qwen/{base}", template)
-    assert template in TEMPLATES and template != "rgpt4d_"
+    assert (path, template) == (common.get_model_path(base), f"rgpt4d_{common.get_template(base)}")
+    assert path.count("/") == 1 and template in TEMPLATES
     assert constants.SUPPORTED_MODELS[NAME_PREFIX + base] == constants.SUPPORTED_MODELS[base]
     assert common.is_multimodal(NAME_PREFIX + base)  # its fields for frozen parts and pixels count
+
+
+@pytest.mark.parametrize("base", ONEVISION)
+def test_models_that_the_host_does_not_have(base, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert base not in constants.SUPPORTED_MODELS
+    assert get_model_info(NAME_PREFIX + base) == (ONEVISION[base], "rgpt4d_llava_onevision")
+    assert "rgpt4d_llava_onevision" in TEMPLATES and common.is_multimodal(NAME_PREFIX + base)
 
 
 def test_the_models_are_taken_off_the_lists_again():

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every family, in full and with LoRA, in one process and in two with ZeRO-3, through the host on real files."""
+
+import math
+
+import pytest
+
+from rgpt4d_plugin.distill import DistillBatch
+from rgpt4d_plugin.synth4d.tiny_model import FAMILIES, TEMPLATES, build_tiny_student
+from rgpt4d_plugin.trainers.llamafactory import P4DSeq2SeqTrainer
+from rgpt4d_plugin.trainers.mixin import BATCH_KEY
+from rgpt4d_plugin.trainers.run import LOG_KEYS
+from tests.e2e.launch import run_together
+from tests.e2e.test_distributed import deepspeed_config
+from tests.harness import logs, train_here
+
+
+STEPS = 2
+METHODS = ("full", "lora")
+
+
+@pytest.fixture(scope="module")
+def recipe(assets, tmp_path_factory):
+    """Makes a family's recipe: the same two clips, of different shape and six frames each, in every step."""
+    root = tmp_path_factory.mktemp("families")
+
+    def make(family, method, way, **overrides):
+        student = root / family
+        if not student.exists():
+            build_tiny_student(student, family, hidden=32, layers=2, vision_hidden=32)
+        run = assets.recipe(
+            root / f"{family}-{method}-{way}",
+            model_name_or_path=str(student),
+            template=TEMPLATES[family],
+            finetuning_type=method,
+            max_samples=2,
+            max_steps=STEPS,
+            video_maxlen=None,
+            p4d=assets.p4d(frames=6),
+        )
+        return run | overrides
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def one_process(recipe):
+    """Trains in this process, once; returns the trainer and what it logged."""
+    done = {}
+
+    def train(family, method):
+        if (family, method) not in done:
+            built = []
+            init = P4DSeq2SeqTrainer.__init__
+
+            def recording_init(self, *args, **kwargs):
+                init(self, *args, **kwargs)
+                built.append(self)
+
+            run = recipe(family, method, "one", per_device_train_batch_size=2)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(P4DSeq2SeqTrainer, "__init__", recording_init)
+                train_here(run)
+            done[family, method] = built[0], logs(run["output_dir"])
+        return done[family, method]
+
+    return train
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_loss_falls(one_process, family, method):
+    _, lines = one_process(family, method)
+    assert len(lines) == STEPS
+    for line in lines:
+        assert line["p4d_videos"] == 2
+        terms = [line[key] for key in LOG_KEYS.values()]
+        assert all(math.isfinite(term) and term > 0 for term in terms)
+        assert line["loss"] == pytest.approx(line["loss_sft"] + 0.1 * sum(terms), rel=1e-4)
+    for key in ("loss", "loss_sft", "loss_depth"):
+        assert lines[-1][key] < lines[0][key], key
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_term_alone_reaches_all_of_the_language_model(one_process, family, method, monkeypatch):
+    """Its first layer as well as its last, and with LoRA every adapter."""
+    trainer, _ = one_process(family, method)
+    model, tap, distiller = trainer.model, trainer._p4d_tap, trainer._p4d_distiller
+    batch = trainer._prepare_inputs(trainer.data_collator([dict(row) for row in trainer.train_dataset]))
+    clips: DistillBatch = batch.pop(BATCH_KEY)
+    layers = {name: weight for name, weight in model.named_parameters() if ".layers." in name and weight.requires_grad}
+    layers = {name: weight for name, weight in layers.items() if "language_model" in name}
+    assert {name.split(".layers.")[1][0] for name in layers} == {"0", "1"}
+    model.train()
+    for term in LOG_KEYS:
+        monkeypatch.setattr(distiller, "weights", {term: 1.0})
+        model.zero_grad()
+        with tap.listen(clips):
+            model(**batch)
+            latents = tap.latents()
+        distiller(latents, clips).total.backward()
+        without = [name for name, weight in layers.items() if weight.grad is None or not weight.grad.any()]
+        assert not without, f"{term} does not reach {without}"
+    model.zero_grad()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_trained(one_process, family):
+    """By name: the language model and nothing of vision tower or projector; adapters in its layers only."""
+    trained = {}
+    for method in METHODS:
+        trainer, _ = one_process(family, method)
+        own = {f"p4d_decoder.{name}" for name, _ in trainer._p4d_tap.decoder.named_parameters()}
+        named = dict(trainer.model.named_parameters())
+        trained[method] = {name for name, weight in named.items() if weight.requires_grad} - own
+    language = {name for name in trained["full"] if "language_model" in name or name.startswith("lm_head")}
+    # The newline after a line of an image: neither tower nor projector to the host.
+    assert trained["full"] - language == ({"model.image_newline"} if family.startswith("llava") else set())
+    full = dict(one_process(family, "full")[0].model.named_parameters())
+    frozen = full.keys() - trained["full"] - {name for name in full if name.startswith("p4d_decoder")}
+    assert not [name for name in frozen if "language_model" in name]
+    parts = ("visual",) if family.startswith("qwen") else ("vision_tower", "multi_modal_projector")
+    assert frozen and all(any(f".{part}." in name for part in parts) for name in frozen)
+
+    modules = {name.split(".lora_")[0].rsplit(".", 1)[1] for name in trained["lora"]}
+    assert all("language_model" in name and ".lora_" in name for name in trained["lora"])
+    assert modules == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+
+
+@pytest.mark.distributed
+def test_two_processes_with_zero3_do_the_same(recipe, one_process, tmp_path):
+    """All of them in one start: the same first step to float tolerance, and the loss falls."""
+    zero3 = {"deepspeed": deepspeed_config(tmp_path, 3)}
+    runs = {(family, method): recipe(family, method, "zero3", **zero3) for family in FAMILIES for method in METHODS}
+    run_together(tmp_path, *runs.values())
+    for (family, method), run in runs.items():
+        one, two = one_process(family, method)[1], logs(run["output_dir"])
+        for key in ("loss", "loss_sft", *LOG_KEYS.values()):
+            assert two[0][key] == pytest.approx(one[0][key], rel=1e-4), (family, method, key)
+        assert two[-1]["loss"] < two[0]["loss"], (family, method)
