@@ -104,6 +104,11 @@ def refuse_unsupported(p4d: P4DArguments, model_args: Any, data_args: Any, train
             problems.append(f"{key}: true: not supported together with `p4d:`; remove it")
     if getattr(ft_args, "galore_layerwise", False) or getattr(ft_args, "apollo_layerwise", False):
         problems.append("layer-wise GaLore / APOLLO builds its own optimiser per weight and leaves the decoder out")
+    if training_args.accelerator_config.dispatch_batches:
+        problems.append(
+            "accelerator_config.dispatch_batches: true: one process would read the batches of all and deal them out "
+            "by rows, which clips do not follow; remove it"
+        )
     if p4d.decoder.learning_rate is not None and _deepspeed_optimizer(training_args):
         problems.append(
             "p4d.decoder.learning_rate: the DeepSpeed config brings its own optimizer, which has one learning rate; "

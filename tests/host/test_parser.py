@@ -217,3 +217,9 @@ def test_the_v1_tree_without_a_block_is_the_hosts(get_v1_args, recipe, command_l
     assert get_v1_args()[0].model == "from file"
     command_line(recipe)
     assert get_v1_args({"model": "given"})[0].model == "given"  # the command line is not looked at
+
+
+def test_batches_that_one_process_deals_out(recipe):
+    assert "accelerator_config.dispatch_batches: true" in refused(
+        {**recipe, "accelerator_config": {"dispatch_batches": True}}
+    )
