@@ -54,7 +54,7 @@ class SharedTokenFamily(SquareFamily):
 
     def media(self, ids: Sequence[int], row: RowMedia, tokenizer: Any) -> list[Medium]:
         """Images and clips of a row in the order of their tokens; of a row that was cut, those that are left."""
-        runs = _runs(np.asarray(ids), tokenizer.convert_tokens_to_ids(self.clip_token))
+        runs = token_runs(np.asarray(ids), tokenizer.convert_tokens_to_ids(self.clip_token))
         images, clips = row.images, list(row.frames)
         media = []
         while runs:
@@ -124,7 +124,7 @@ class SharedTokenFamily(SquareFamily):
                 yield medium.is_clip, tiles
 
 
-def _runs(ids: np.ndarray, token: int) -> list[tuple[int, int]]:
+def token_runs(ids: np.ndarray, token: int) -> list[tuple[int, int]]:
     """(start, stop) of every run of a token."""
     edges = np.diff(np.concatenate([[False], ids == token, [False]]).astype(np.int8))
     return list(zip(np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist()))

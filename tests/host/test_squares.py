@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Families that see every frame as one square of tokens: clips, parts, marks and the order of pixels in the host."""
 
+import copy
+import dataclasses
 import json
 import pickle
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -21,6 +24,7 @@ from rgpt4d_plugin.students import RowMedia, get_family
 from rgpt4d_plugin.synth4d.clips import encode_mp4
 from rgpt4d_plugin.synth4d.tiny_model import FAMILIES, build_tiny_student
 from rgpt4d_plugin.synth4d.tiny_model import TEMPLATES as TEMPLATE_OF
+from rgpt4d_plugin.trainers.preview import describe
 from rgpt4d_plugin.video import VideoError
 from tests.harness import DATA
 from tests.host.parts import host_parts
@@ -198,8 +202,6 @@ def test_a_file_that_does_not_say_its_length_is_decoded_to_count(parts, tmp_path
     path = tmp_path / "clip.mkv"
     frames = np.zeros((5, 64, 64, 3), dtype=np.uint8)
     (tmp_path / "clip.mp4").write_bytes(encode_mp4(frames, 2.0))
-    import av
-
     with av.open(str(tmp_path / "clip.mp4")) as source, av.open(str(path), "w") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(source.streams.video[0]):
@@ -350,10 +352,11 @@ def test_pixels_follow_tokens(shared, grey):
         shared.encode(shared.template, "<video><image><video>?", [picture(230)], [grey(2, 60), grey(4, 100)]),
     ]
     batch = shared.plain_collator(shared.template)(features)
-    assert _levels(shared, batch["pixel_values"]) == [10, 20, 30, 200, 210, 220, 60, 70, 230, 100, 110, 120, 130]
+    assert levels_of(shared, batch["pixel_values"]) == [10, 20, 30, 200, 210, 220, 60, 70, 230, 100, 110, 120, 130]
 
 
-def _levels(parts, pixels):
+def levels_of(parts, pixels):
+    """Of the pictures in a batch, in their order."""
     processor = parts.processor.image_processor
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (processor.image_mean, processor.image_std))
     return [level(picture) for picture in (pixels * std + mean) / processor.rescale_factor]
@@ -375,7 +378,7 @@ def test_an_image_in_several_tiles_beside_a_clip(built, grey, monkeypatch):
     template = parts.recording()
     feature = parts.encode(template, "<video>and <image>?", [picture(200, (192, 96))], [grey(3, 10)])
     (frames,), (image,), batch, _ = read_back(parts, [feature])
-    assert _levels(parts, batch["pixel_values"]) == [10, 20, 30, 200, 200, 200]
+    assert levels_of(parts, batch["pixel_values"]) == [10, 20, 30, 200, 200, 200]
     assert levels([frames]) == [[10, 20, 30]] and image.shape == (SIDE, SIDE, 3)
     tokens = parts.collator(template)([feature])["p4d"].tokens
     assert tokens[0].grid == (3, 3, 3) and len(batch["input_ids"][0]) > 6 * 9
@@ -399,19 +402,43 @@ def test_gemma3_token_types(built, grey):
 # --- templates -------------------------------------------------------------------------------------------------------
 
 
+def test_a_packed_row_of_llava_onevision_keeps_the_images_of_its_records_apart(built):
+    """A record's only image is in tiles, several are not: in a packed row their tokens say so."""
+    parts = built("llava_onevision")
+    pictures = [picture(20 * n, size) for n, size in enumerate(((150, 100), (64, 48), (60, 90), (96, 96), (120, 60)))]
+    alone = [parts.encode(parts.template, "<image>?", images=pictures[:1])]
+    alone.append(parts.encode(parts.template, "<image>or <image>?", images=pictures[1:3]))
+    alone += [parts.encode(parts.template, "<image>?", images=[image]) for image in pictures[3:]]
+    packed = {key: [item for feature in alone for item in feature[key]] for key in ("input_ids", "labels", "images")}
+    packed["attention_mask"] = [1] * len(packed["input_ids"])
+    batch = parts.plain_collator(parts.template)([packed])
+    assert batch["batch_num_images"].tolist() == [1, 2, 1, 1]
+    apart = parts.plain_collator(parts.template)([dict(feature) for feature in alone])
+    assert torch.equal(batch["pixel_values"], apart["pixel_values"])
+    parts.model(**batch)
+
+
+def test_the_preview_shows_what_the_model_gets(parts, family, black, grey):
+    """Grids, tokens, pictures, marks and visual tokens, for `rgpt4d preview`."""
+    entry = marked(black, {"time": 1.0, "box": [50, 30, 110, 90]})
+    sample = describe(parts, "some", 0, record(["<image>A <obj_1>? <video>", "yes"], [picture(200)], [entry]))
+    (clip,), (image,) = sample.clips, sample.images
+    assert (clip.grid, clip.tokens, clip.frames.shape) == ((6, 3, 3), 54, (6, SIDE, SIDE, 3))
+    assert [bool(core(frame).any()) for frame in clip.frames] == [number == 2 for number in range(6)]
+    assert np.prod(image.grid) == image.tokens and level(image.pixels) == 200
+    assert sample.count("visual") == 54 + image.tokens + family.tokens_after_clip
+    assert not sample.notes
+
+
 def test_llava_onevision_chat_format(built):
     """Qwen2's, as in the released models; an answer ends with the token that ends its turn."""
     parts = built("llava_onevision")
-    feature = parts.tokenise(parts.template, record(["Hello?", "yes", "And?", "no"]))
-    text = parts.tokenizer.decode(feature["input_ids"])
-    expected = [{"role": role, "content": content} for role, content in zip(("user", "assistant") * 2, text_of(text))]
-    assert text == parts.processor.apply_chat_template(expected)
+    turns = ["Hello?", "yes", "And?", "no"]
+    feature = parts.tokenise(parts.template, record(turns))
+    messages = [{"role": role, "content": turn} for role, turn in zip(("user", "assistant") * 2, turns)]
+    assert parts.tokenizer.decode(feature["input_ids"]) == parts.processor.apply_chat_template(messages)
     trained = [token for token, label in zip(feature["input_ids"], feature["labels"]) if label != -100]
     assert parts.tokenizer.decode(trained) == "yes<|im_end|>\nno<|im_end|>\n"
-
-
-def text_of(text):
-    return ["Hello?", "yes", "And?", "no"] if text.count("<|im_start|>") == 4 else []
 
 
 def test_the_hosts_own_plugins_stay_as_they_are():
@@ -429,7 +456,7 @@ def test_a_run_reads_the_hosts_template_as_its_twin(built, grey):
     twin = parts.encode(parts.template, "<video>and <image>?", [picture(200)], [grey(3, 10)])
     assert feature["input_ids"] == twin["input_ids"]
     batch = parts.plain_collator(own)([feature])
-    assert _levels(parts, batch["pixel_values"]) == [10, 20, 30, 200]
+    assert levels_of(parts, batch["pixel_values"]) == [10, 20, 30, 200]
 
 
 def test_records_of_a_dataset(parts, grey, tmp_path):
@@ -450,19 +477,10 @@ def test_records_of_a_dataset(parts, grey, tmp_path):
     tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}
     info = {"some": {"file_name": "some.json", "formatting": "rgpt4d", "columns": columns, "tags": tags}}
     (tmp_path / "dataset_info.json").write_text(json.dumps(info))
-    import dataclasses
-
-    there = dataclasses.replace(parts, data_args=_with(parts.data_args, dataset_dir=str(tmp_path)))
+    data_args = copy.copy(parts.data_args)
+    data_args.dataset_dir = str(tmp_path)
+    there = dataclasses.replace(parts, data_args=data_args)
     (found,) = there.records("some", 1)
     feature = parts.tokenise(parts.recording(), found)
     (frames,), *_ = read_back(parts, [feature])
     assert [bool(core(frame).any()) for frame in frames] == [False, False, True, False]
-
-
-def _with(arguments, **values):
-    import copy
-
-    arguments = copy.copy(arguments)
-    for name, value in values.items():
-        setattr(arguments, name, value)
-    return arguments

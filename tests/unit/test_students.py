@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finding a clip's tokens in a batch, on rows written by hand; reading frames back from a processor's outputs."""
 
+import copy
+import re
+import types
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +14,14 @@ from transformers import AutoProcessor
 from transformers.image_utils import SizeDict
 
 from rgpt4d_plugin.distill import ClipTokens
-from rgpt4d_plugin.students import FAMILIES, TokenCountError, UnsupportedFamilyError, get_family, locate_clips
+from rgpt4d_plugin.students import (
+    FAMILIES,
+    RowMedia,
+    TokenCountError,
+    UnsupportedFamilyError,
+    get_family,
+    locate_clips,
+)
 from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
 
 
@@ -69,6 +81,18 @@ def test_a_clip_that_was_cut_is_none():
     assert locate([[TEXT, TEXT]], [1], [(1, 1, 1)]) == [None]
 
 
+def test_tokens_after_a_clip_are_no_place_of_it_and_must_be_there():
+    """LLaVA-OneVision ends a clip with a newline."""
+    grids = [(1, 1, 2), (2, 1, 1)]
+    is_clip = torch.tensor([[VIDEO] * 3 + [TEXT] + [VIDEO] * 3]) == VIDEO
+    found = locate_clips(is_clip, [2], grids, tokens_after_clip=1)
+    assert [clip.index.tolist() for clip in found] == [[0, 1], [4, 5]]
+    first, second = locate_clips(is_clip[:, :-1], [2], grids, tokens_after_clip=1)
+    assert first.index.tolist() == [0, 1] and second is None
+    with pytest.raises(TokenCountError, match="has 6 video tokens, its 2 clip.* only 4"):
+        locate_clips(is_clip, [2], grids)
+
+
 @pytest.mark.parametrize(
     ("rows", "clips_per_row", "grids", "message"),
     [
@@ -99,6 +123,15 @@ def test_an_unsupported_family_names_the_supported_ones():
         get_family("llava_next")
     for model_type, family in FAMILIES.items():
         assert f"{family.name} ({model_type})" in str(error.value)
+
+
+def test_the_page_on_new_families_shows_a_family_as_it_is():
+    root = Path(__file__).parents[2]
+    family = (root / "rgpt4d_plugin/students/llava_onevision.py").read_text()
+    page = (root / "docs/adding_a_family.md").read_text()
+    assert f"```python\n{family}```" in page
+    for path in re.findall(r"`((?:rgpt4d_plugin|patches|tests)/[\w/.]+)`", page):
+        assert (root / path).exists(), path
 
 
 # --- what the model sees, read back from its inputs ------------------------------------------------------------------
@@ -174,3 +207,126 @@ def test_images_come_back(processor, family):
 def test_nothing_comes_back_from_nothing(processor, family):
     assert family.frames({}, processor, ()) == family.images({}, processor, ()) == []
     assert family.video_grids({}, processor, ()) == family.image_grids({}, processor, ()) == []
+
+
+# --- families that see every frame as one square ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def squares(tmp_path_factory):
+    """Makes a family and its processor, once; frames are 64 x 64, of 4 x 4 tokens."""
+    made = {}
+
+    def build(name):
+        if name not in made:
+            made[name] = AutoProcessor.from_pretrained(build_tiny_student(tmp_path_factory.mktemp(name), name))
+        return get_family(name), made[name]
+
+    return build
+
+
+@pytest.mark.parametrize("name", ["llava_next_video", "llava_onevision"])
+def test_square_clips_come_back(squares, name):
+    family, processor = squares(name)
+    clips = [noise(0, 3, 64, 64), noise(1, 3, 64, 64)]
+    inputs = process_videos(processor, *clips)
+    rows = [RowMedia(), RowMedia(frames=(3, 3))]
+    assert family.video_grids(inputs, processor, rows) == [(3, 4, 4)] * 2
+    assert all(np.array_equal(back, clip) for back, clip in zip(family.frames(inputs, processor, rows), clips))
+    # Clips of different length stand in one row of frames.
+    joined = {"pixel_values_videos": inputs["pixel_values_videos"].flatten(0, 1)[None]}
+    found = family.frames(joined, processor, [RowMedia(frames=(1, 5))])
+    assert [len(clip) for clip in found] == [1, 5] and np.array_equal(np.concatenate(found), np.concatenate(clips))
+    assert family.frames({}, processor, [RowMedia()]) == family.images({}, processor, [RowMedia()]) == []
+    assert family.video_grids({}, processor, [RowMedia()]) == family.image_grids({}, processor, [RowMedia()]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "records", "expected"),
+    [
+        # One tile of 8 x 8 patches, and for 128 x 64 pixels two more with a newline after each of their 8 lines.
+        ("llava_next_video", [1, 1], [64 + 128 + 8] * 2),
+        ("llava_onevision", [1, 1], [64 + 128 + 8] * 2),
+        # Two images of one record have no tiles, and one newline.
+        ("llava_onevision", [2], [65] * 2),
+    ],
+)
+def test_tokens_of_tiled_images(squares, name, records, expected):
+    family, processor = squares(name)
+    images = [Image.fromarray(noise(seed, 64, 128)) for seed in range(2)]
+    nested = [[images[sum(records[:n]) + k] for k in range(count)] for n, count in enumerate(records)]
+    inputs = processor.image_processor(nested, return_tensors="pt")
+    rows = [RowMedia(count) for count in records]
+    assert family.image_grids(inputs, processor, rows) == [(1, 1, count) for count in expected]
+    assert [image.shape for image in family.images(inputs, processor, rows)] == [(64, 64, 3)] * 2
+
+
+WRITTEN = {
+    "internvl": {
+        "image": "<img>TTTT</img>",
+        "tiles": "<img>TTTTTTTT</img>",
+        "clip": "Frame1: <img>TTTT</img>\nFrame2: <img>TTTT</img>",
+    },
+    "gemma3": {
+        "image": "\n\n<start_of_image>TTTT<end_of_image>\n\n",
+        "clip": "\n\n<start_of_image>TTTT<end_of_image>\n\n<start_of_image>TTTT<end_of_image>\n\n",
+    },
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+@pytest.mark.parametrize(
+    "order",
+    [
+        ["image", "clip"],
+        ["clip", "image"],
+        ["image", "image", "clip", "image", "clip", "clip"],
+        ["clip"],
+        ["image", "image"],
+        [],
+    ],
+    ids="-".join,
+)
+@pytest.mark.parametrize("text", ["", "Which of these? ", "\n", "Frame1:"])
+def test_images_and_clips_with_one_token_are_told_apart(squares, name, order, text):
+    family, processor = squares(name)
+    written = text.join(WRITTEN[name][kind] for kind in order)
+    ids = processor.tokenizer.encode(written.replace("T", family.clip_token), add_special_tokens=False)
+    row = RowMedia(order.count("image"), (2,) * order.count("clip"))
+    found = family.media(ids, row, processor.tokenizer)
+    assert [medium.is_clip for medium in found] == [kind == "clip" for kind in order]
+    assert [medium.tokens for medium in found] == [8 if kind == "clip" else 4 for kind in order]
+    of_clip, of_image = family.visual_tokens(torch.tensor([ids]), [row], processor.tokenizer)
+    token = processor.tokenizer.convert_tokens_to_ids(family.clip_token)
+    assert torch.equal(of_clip ^ of_image, torch.tensor([ids]) == token)
+    assert int(of_clip.sum()) == 8 * order.count("clip")
+
+
+def test_an_image_of_several_tiles_is_one(squares):
+    family, processor = squares("internvl")
+    processor = copy.copy(processor)
+    processor.image_seq_length = 4
+    written = "".join(WRITTEN["internvl"][kind] for kind in ("clip", "tiles", "image"))
+    ids = processor.tokenizer.encode(written.replace("T", family.clip_token))
+    inputs = {"input_ids": torch.tensor([ids])}
+    assert family.image_grids(inputs, processor, [RowMedia(2, (2,))]) == [(1, 1, 8), (1, 2, 2)]
+
+
+def test_a_last_run_that_may_be_either_is_a_clip(squares):
+    """A row that was cut after the first frame: the clip is left out for want of its second."""
+    family, processor = squares("gemma3")
+    cut = WRITTEN["gemma3"]["clip"].split("<end_of_image>")[0].replace("T", family.clip_token)
+    ids = processor.tokenizer.encode(cut, add_special_tokens=False)
+    (medium,) = family.media(ids, RowMedia(1, (2,)), processor.tokenizer)
+    assert medium.is_clip and medium.tokens == 4
+
+
+def test_what_llava_next_video_sees_of_a_frame(squares):
+    family, processor = squares("llava_next_video")
+    assert family.view(80, 48, processor) == (16, 0, 64, 48)
+    assert family.view(48, 80, processor) == (0, 16, 48, 64)
+    assert family.view(1920, 1080, processor) == (420, 0, 1500, 1080)
+    video = copy.copy(processor.video_processor)
+    processor = types.SimpleNamespace(video_processor=video)
+    video.crop_size = {"height": 32, "width": 32}  # half of what the shorter edge is scaled to
+    assert family.view(80, 48, processor) == (28, 12, 52, 36)

@@ -5,11 +5,13 @@ Tokens are those of the processor in transformers; the chat format is Qwen2's, w
 record has one, as in the released models.
 """
 
+import itertools
 import re
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from llamafactory.data.mm_plugin import BasePlugin
 from llamafactory.extras.constants import IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER
@@ -18,6 +20,7 @@ from rgpt4d_plugin.regions.template.llava import clip_tensors
 from rgpt4d_plugin.regions.template.reading import with_reader
 from rgpt4d_plugin.regions.template.square import video_options
 from rgpt4d_plugin.students import RowMedia, get_family
+from rgpt4d_plugin.students.shared_token import token_runs
 from rgpt4d_plugin.video import VideoError
 
 
@@ -88,7 +91,36 @@ class LlavaOnevisionPlugin(BasePlugin):
     ) -> dict[str, torch.Tensor]:
         """The tensors of a batch. A record's only image is shown in tiles too, several are not."""
         self._validate_input(processor, images, videos, audios)
-        return self._get_mm_inputs(images, videos, audios, processor, imglens)
+        records, left = [], list(images)
+        for count, ids in zip(imglens, batch_ids, strict=True):
+            records += self._records(left[:count], ids, processor)
+            left = left[count:]
+        return self._get_mm_inputs(images, videos, audios, processor, records)
+
+    def _records(self, images: list[Any], ids: list[int], processor: Any) -> list[int]:
+        """Images of each record in a row, which `packing` makes of several: their tokens say which are in tiles.
+
+        Neighbouring records with several images each are as one.
+        """
+        if len(images) < 2:
+            return [len(images)]
+        limits = {
+            "image_max_pixels": getattr(processor, "image_max_pixels", 768 * 768),
+            "image_min_pixels": getattr(processor, "image_min_pixels", 32 * 32),
+        }
+        sizes = [image.size[::-1] for image in self._regularize_images(images, **limits)["images"]]
+        tile, whole = processor.image_processor.size, processor.num_image_tokens + 1
+        tiled: list[bool] = []
+        for start, stop in token_runs(np.asarray(ids), processor.image_token_id):
+            if len(tiled) < len(images):
+                tokens = processor._get_number_of_features(*sizes[len(tiled)], tile["height"], tile["width"])
+                tiled += [True] if stop - start == tokens else [False] * ((stop - start) // whole)
+        tiled += [False] * (len(images) - len(tiled))  # what `cutoff_len` cut
+        counts = []
+        for alone, group in itertools.groupby(tiled):
+            count = len(list(group))
+            counts += [1] * count if alone else [count]
+        return counts
 
 
 def register(module: ModuleType, plugins: ModuleType) -> list[str]:
