@@ -63,14 +63,6 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
             raise VideoError(f"{err}{self.where_used(err.entry)}", err.entry) from err
 
     def _collate(self, features: list[dict[str, Any]]) -> dict[str, Any]:
-        # The host gives positions to packed rows, and to no others.
-        if self.p4d.family.lone_image_differs and any(_images(row) > 1 for row in features if "position_ids" in row):
-            raise P4DConfigError.from_problems(
-                [
-                    f"packing: true: {self.p4d.family.name} gives an image other tokens where it is the only one of "
-                    "its record, which a packed row does not tell; remove it, or train on records without images"
-                ]
-            )
         kept = [self._without_cut_clips(feature) for feature in features]
         left_out = sum(_clips(old) - _clips(new) for old, new in zip(features, kept, strict=True))
         media = [(_images(feature), _clips(feature)) for feature in kept]

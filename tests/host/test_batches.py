@@ -169,26 +169,23 @@ def test_terms_do_not_depend_on_the_batch(bench, alone, data):
     assert_same(bench.measure(batches), alone)
 
 
-def refuses(bench, neat):
-    """Whether packing is refused, as it must be for some families."""
-    if bench.parts.run.family.sees_ahead and neat:
+def refuses_neat_packing(bench):
+    """Whether neat_packing is refused, as it must be for Gemma 3."""
+    if bench.parts.run.family.sees_ahead:
         with pytest.raises(P4DConfigError, match="neat_packing: true: the host's mask takes from Gemma 3"):
             bench.collator(neat_packing=True).__post_init__()
-        return True
-    if bench.parts.run.family.lone_image_differs:
-        with pytest.raises(P4DConfigError, match="packing: true: LLaVA-OneVision gives an image other tokens"):
-            bench.collator()(bench.packed(bench.long, bench.records[3:], neat))
         return True
     return False
 
 
-@pytest.mark.parametrize("part", [1, 2])
-def test_terms_do_not_depend_on_neat_packing(bench, alone, part):
-    """All in one row; and in several."""
-    if refuses(bench, neat=True):
+@pytest.mark.parametrize("together", [True, False])
+def test_terms_do_not_depend_on_neat_packing(bench, alone, together):
+    """All in one row; and in several, as short as the longest record allows."""
+    if refuses_neat_packing(bench):
         return
-    rows = bench.packed(bench.long // part)
-    assert len(rows) == 1 if part == 1 else len(rows) > 1
+    longest = max(len(feature["input_ids"]) for feature in bench.features())
+    rows = bench.packed(bench.long if together else longest // 8 * 8 + 16)
+    assert len(rows) == 1 if together else len(rows) > 1
     collate = bench.collator(neat_packing=True, block_diag_attn=True)
 
     assert_same(bench.measure([collate(rows)]), alone)
@@ -211,8 +208,6 @@ def test_packed_rows_are_unpadded_for_flash_attention(bench):
 
 def test_samples_see_one_another_in_a_plain_packed_row(bench, alone):
     """The host's `packing` without `neat_packing`: by its design every sample but a row's first has other terms."""
-    if refuses(bench, neat=False):
-        return
     rows = bench.packed(bench.long, neat=False)
     terms, _ = bench.measure([bench.collator()(rows)])
     assert not torch.allclose(terms, alone[0], rtol=1e-4)
