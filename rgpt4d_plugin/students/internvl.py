@@ -20,7 +20,7 @@ class InternVLFamily(SharedTokenFamily):
 
     def begins_clip(self, ids: Sequence[int], runs: Sequence[tuple[int, int]], tokenizer: Any) -> bool:
         opening = runs[0][0] - 1  # <img>
-        # No token is longer than its text, so these hold all of it.
+        # No token is shorter than a character, so that these hold all of the text.
         return tokenizer.decode(ids[max(0, opening - len(_FIRST)) : opening]).endswith(_FIRST)
 
 

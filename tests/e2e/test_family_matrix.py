@@ -19,6 +19,11 @@ STEPS = 2
 METHODS = ("full", "lora")
 
 
+def template_of(family, method):
+    """With LoRA the twin, so that both templates of a family are trained with."""
+    return TEMPLATES[family] if method == "full" else f"rgpt4d_{TEMPLATES[family].removeprefix('rgpt4d_')}"
+
+
 @pytest.fixture(scope="module")
 def recipe(assets, tmp_path_factory):
     """Makes a family's recipe: the same two clips, of different shape and six frames each, in every step."""
@@ -31,7 +36,7 @@ def recipe(assets, tmp_path_factory):
         run = assets.recipe(
             root / f"{family}-{method}-{way}",
             model_name_or_path=str(student),
-            template=TEMPLATES[family],
+            template=template_of(family, method),
             finetuning_type=method,
             max_samples=2,
             max_steps=STEPS,
@@ -76,7 +81,7 @@ def test_every_loss_falls(one_process, family, method):
         assert line["p4d_videos"] == 2
         terms = [line[key] for key in LOG_KEYS.values()]
         assert all(math.isfinite(term) and term > 0 for term in terms)
-        assert line["loss"] == pytest.approx(line["loss_sft"] + 0.1 * sum(terms), rel=1e-4)
+        assert line["loss"] == pytest.approx(line["loss_sft"] + 0.1 * sum(terms), rel=1e-5)
     for key in ("loss", "loss_sft", "loss_depth"):
         assert lines[-1][key] < lines[0][key], key
 
@@ -130,12 +135,18 @@ def test_what_is_trained(one_process, family):
 
 @pytest.mark.distributed
 def test_two_processes_with_zero3_do_the_same(recipe, one_process, tmp_path):
-    """All of them in one start: the same first step to float tolerance, and the loss falls."""
+    """All of them in one start. The second step is one of the weights that the gradients of the first have made."""
     zero3 = {"deepspeed": deepspeed_config(tmp_path, 3)}
     runs = {(family, method): recipe(family, method, "zero3", **zero3) for family in FAMILIES for method in METHODS}
     run_together(tmp_path, *runs.values())
     for (family, method), run in runs.items():
         one, two = one_process(family, method)[1], logs(run["output_dir"])
-        for key in ("loss", "loss_sft", *LOG_KEYS.values()):
-            assert two[0][key] == pytest.approx(one[0][key], rel=1e-4), (family, method, key)
+        assert len(one) == len(two) == STEPS
+        # Under ZeRO-3 the library draws the `image_newline` of these models before it loads it, and the host's random
+        # adapters after: they begin as others do. The first step does not show them yet.
+        same = 1 if method == "lora" and family.startswith("llava") else STEPS
+        for step in range(same):
+            for key in ("loss", "loss_sft", *LOG_KEYS.values()):
+                # Float32 sums in another order: a few units in the last place.
+                assert two[step][key] == pytest.approx(one[step][key], rel=1e-5), (family, method, step, key)
         assert two[-1]["loss"] < two[0]["loss"], (family, method)
