@@ -3,6 +3,7 @@
 
 import importlib
 import json
+import logging
 from pathlib import Path
 
 import gradio as gr
@@ -90,6 +91,16 @@ def test_the_models_are_taken_off_the_lists_again():
     assert all(MODEL in table for table in tables)
 
 
+@pytest.fixture
+def host_logs():
+    """Takes the handler off again that the host gives its loggers for the page, and closes with the run."""
+    loggers = [logging.getLogger(name) for name in ("llamafactory", "transformers")]
+    before = [list(logger.handlers) for logger in loggers]
+    yield
+    for logger, handlers in zip(loggers, before, strict=True):
+        logger.handlers[:] = handlers
+
+
 class TrainedHere:
     """In place of the runner's process: `llamafactory-cli train RECIPE` in this one, with the runner's environment."""
 
@@ -107,7 +118,7 @@ class TrainedHere:
         return "", ""
 
 
-def test_a_run_with_the_block_among_the_extra_arguments(assets, engine, monkeypatch):
+def test_a_run_with_the_block_among_the_extra_arguments(assets, engine, monkeypatch, host_logs):
     """What the Start button does, up to the process: the runner writes a recipe and starts a run of it."""
     monkeypatch.setattr(runner, "Popen", TrainedHere)
     extra = {"optim": "adamw_torch", "max_steps": 2, "video_maxlen": 8, "p4d": assets.p4d()}
