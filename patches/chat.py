@@ -32,7 +32,7 @@ def patch(module: ModuleType) -> Callable[[], None]:
 
     from rgpt4d_plugin.modeling import is_timestamped
     from rgpt4d_plugin.regions.template.reader import ClipReader
-    from rgpt4d_plugin.students import RowMedia, get_family, timestamps_of
+    from rgpt4d_plugin.students import get_family
 
     make_template = module.get_template_and_fix_tokenizer
 
@@ -52,11 +52,10 @@ def patch(module: ModuleType) -> Callable[[], None]:
             generate.setdefault("mm_token_type_ids", token_types(generate["inputs"], model.config))
         if is_timestamped(model.config.model_type):
             given = signature.bind(model, tokenizer, processor, template, *args, **kwargs).arguments
-            rows = [RowMedia(len(given.get("images") or []), tuple(map(len, seconds)))]
-            family = get_family(model.config.model_type)
-            clips = family.clip_tokens(generate["inputs"], generate, rows, processor, tokenizer)
-            per_step = family.frames_per_step(processor)
-            generate["video_timestamps"] = timestamps_of(generate["inputs"], clips, seconds, per_step)
+            counts = [len(given.get("images") or [])], [len(seconds)]
+            generate["video_timestamps"] = get_family(model.config.model_type).timestamps(
+                generate["inputs"], generate, *counts, seconds, processor, tokenizer
+            )
         return generate, length
 
     engine._process_args = staticmethod(process_args_with_types)

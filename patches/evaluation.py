@@ -8,14 +8,13 @@ arguments. To be removed when the host lets a plugin register argument groups an
 """
 
 import functools
-import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from rgpt4d_plugin.patches.seams import check_host, replace, require, wrap
+from rgpt4d_plugin.patches.seams import check_host, replace, require, switched_on, wrap
 
 
 KEY = "p4d_eval"
@@ -75,7 +74,7 @@ def _patch_parser(module: ModuleType) -> Callable[[], None]:
             problems = [
                 f"{name} is set, and its back end evaluates no benchmarks; unset it"
                 for name in _ENVIRONMENTS
-                if _switched_on(name)
+                if switched_on(name)
             ]
             if problems:
                 raise _error(problems)
@@ -104,11 +103,6 @@ def _uses(recipe: Any) -> bool:
     return isinstance(recipe, Mapping) and KEY in recipe
 
 
-def _switched_on(variable: str) -> bool:
-    """The host's own reading of an environment switch."""
-    return os.environ.get(variable, "0").lower() in ("true", "y", "1")
-
-
 def _error(problems: list[str]) -> Exception:
     from rgpt4d_plugin.eval_hooks.arguments import EvalConfigError
 
@@ -124,7 +118,7 @@ def _refuse_unsupported(model_args: Any, data_args: Any, training_args: Any, fin
     for key, owner in unsupported.items():
         if getattr(owner, key, False):
             problems.append(f"{key}: true: not supported together with `p4d_eval:`; remove it")
-    if training_args.fsdp or _switched_on("ACCELERATE_USE_FSDP"):
+    if training_args.fsdp or switched_on("ACCELERATE_USE_FSDP"):
         problems.append("fsdp: not supported together with `p4d_eval:` yet; use DeepSpeed ZeRO-3 (recipes/deepspeed)")
     if problems:
         raise _error(problems)

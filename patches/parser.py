@@ -8,14 +8,13 @@ group.
 """
 
 import functools
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from types import ModuleType
 from typing import Any
 
 from rgpt4d_plugin.arguments import P4DArguments, P4DConfigError, parse_p4d
-from rgpt4d_plugin.patches.seams import check_host, require, wrap
+from rgpt4d_plugin.patches.seams import check_host, require, switched_on, wrap
 
 
 def patch(module: ModuleType) -> Callable[[], None]:
@@ -48,7 +47,7 @@ def patch(module: ModuleType) -> Callable[[], None]:
         if not _uses_p4d(recipe):
             return parse_infer_args(args)
         p4d = parse_p4d(recipe["p4d"], training=False)
-        parsed = parse_infer_args(for_inference(module, recipe))
+        parsed = parse_infer_args(for_inference(module, recipe, p4d))
         if p4d.tpe == "add" and parsed[0].infer_backend != "huggingface":
             raise P4DConfigError.from_problems(
                 [
@@ -118,7 +117,7 @@ def refuse_unsupported(p4d: P4DArguments, model_args: Any, data_args: Any, train
         raise P4DConfigError.from_problems(problems)
 
 
-def for_inference(module: ModuleType, recipe: Mapping[str, Any]) -> dict[str, Any]:
+def for_inference(module: ModuleType, recipe: Mapping[str, Any], p4d: P4DArguments | None = None) -> dict[str, Any]:
     """A training recipe as `chat`, `api`, `webchat`, `export` take it: without `p4d:` and the keys of training."""
     from llamafactory.extras.logging import get_logger
 
@@ -126,11 +125,7 @@ def for_inference(module: ModuleType, recipe: Mapping[str, Any]) -> dict[str, An
         {field.name for cls in classes for field in fields(cls)}
         for classes in (module._TRAIN_ARGS, module._INFER_ARGS)
     )
-    if "p4d" in recipe:
-        p4d = parse_p4d(recipe["p4d"], training=False)
-        used = f"; of `p4d:` only frames ({p4d.frames}) and tpe ({p4d.tpe}) count"
-    else:
-        used = ""
+    used = "" if p4d is None else f"; of `p4d:` only frames ({p4d.frames}) and tpe ({p4d.tpe}) count"
     get_logger(__name__).info_rank0(f"The plugin's blocks and the recipe's keys for training are not used here{used}.")
     return {key: value for key, value in recipe.items() if key != "p4d" and key not in trained - inferred}
 
@@ -145,10 +140,5 @@ def _uses_p4d(recipe: Any) -> bool:
 
 
 def _refuse_environment(variable: str, backend: str) -> None:
-    if _switched_on(variable):
+    if switched_on(variable):
         raise P4DConfigError(f"`p4d:` does not work with the back end {backend}: unset {variable} or remove `p4d:`.")
-
-
-def _switched_on(variable: str) -> bool:
-    """The host's own reading of an environment switch."""
-    return os.environ.get(variable, "0").lower() in ("true", "y", "1")

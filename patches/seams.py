@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every seam shares: the supported hosts, the check that a name is there, and replacing it reversibly."""
 
+import os
 import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -34,6 +35,11 @@ def check_host() -> None:
             f"`p4d:` needs LLaMA-Factory {' or '.join(SUPPORTED_HOSTS)}, but {found} is installed: "
             f"`pip install llamafactory=={SUPPORTED_HOSTS[-1]}`, or upgrade rgpt4d-plugin."
         )
+
+
+def switched_on(variable: str) -> bool:
+    """The host's own reading of an environment switch."""
+    return os.environ.get(variable, "0").lower() in ("true", "y", "1")
 
 
 def require(owner: Any, *names: str) -> None:

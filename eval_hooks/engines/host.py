@@ -29,7 +29,7 @@ from rgpt4d_plugin.patches.chat import token_types
 from rgpt4d_plugin.patches.mm_plugin import with_recorder
 from rgpt4d_plugin.regions.media import Clip
 from rgpt4d_plugin.regions.region import RegionError
-from rgpt4d_plugin.students import RowMedia, StudentFamily, get_family, timestamps_of
+from rgpt4d_plugin.students import StudentFamily, get_family
 from rgpt4d_plugin.video import VideoError
 
 from ..benchmarks.base import Medium
@@ -116,17 +116,14 @@ class Encoder:
             compute_dtype=self._dtype,
         )
         features = [self._feature(template, question) for question in questions]
-        media = [(len(feature["images"]), len(feature["videos"])) for feature in features]
+        counts = [[len(feature[media]) for feature in features] for media in ("images", "videos")]
         with template.mm_plugin.asked() as seconds:
             batch = collator(features)
         del batch["labels"]
         if self._family is not None:
-            frames = iter(map(len, seconds))
-            rows = [RowMedia(images, tuple(itertools.islice(frames, videos))) for images, videos in media]
-            ids = batch["input_ids"]
-            clips = self._family.clip_tokens(ids, batch, rows, self._processor, self._tokenizer)
-            per_step = self._family.frames_per_step(self._processor)
-            batch["video_timestamps"] = timestamps_of(ids, clips, seconds, per_step)
+            batch["video_timestamps"] = self._family.timestamps(
+                batch["input_ids"], batch, *counts, seconds, self._processor, self._tokenizer
+            )
         return batch
 
     def _feature(self, template: Any, question: Question) -> dict[str, Any]:

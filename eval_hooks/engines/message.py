@@ -12,7 +12,7 @@ from PIL import Image
 
 from rgpt4d_plugin.regions.media import Clip
 from rgpt4d_plugin.regions.placing import window
-from rgpt4d_plugin.regions.prompt import fit
+from rgpt4d_plugin.regions.shown import fit
 from rgpt4d_plugin.video.frames import read_frames, read_info, spread
 
 from ..benchmarks.base import Medium

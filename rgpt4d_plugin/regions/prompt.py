@@ -18,11 +18,8 @@ from PIL import Image
 from rgpt4d_plugin.arguments import parse_region_options
 from rgpt4d_plugin.regions.media import Clip, decode_clip, decode_still
 from rgpt4d_plugin.regions.region import RegionError, check_mentions, parse_regions
-from rgpt4d_plugin.regions.shown import Sampling, ShownClip, fit, processor_media, show_clip, show_still
+from rgpt4d_plugin.regions.shown import Sampling, ShownClip, processor_media, show_clip, show_still
 from rgpt4d_plugin.regions.styles import Asked, ask, with_time_sentences
-
-
-__all__ = ["RegionPrompt", "ShownClip", "fit"]
 
 
 @dataclass(frozen=True)

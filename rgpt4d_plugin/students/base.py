@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What differs between base video MLLMs: where the video tokens stand, and where the last hidden states come out."""
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -134,6 +135,32 @@ class StudentFamily(ABC):
         is_clip, _ = self.visual_tokens(input_ids, rows, tokenizer)
         grids = self.video_grids(inputs, processor, rows)
         return locate_clips(is_clip, [len(row.frames) for row in rows], grids, self.tokens_after_clip)
+
+    def timestamps(
+        self,
+        input_ids: torch.Tensor,
+        inputs: Any,
+        images: Sequence[int],
+        clips: Sequence[int],
+        seconds: Sequence[Sequence[float]],
+        processor: Any,
+        tokenizer: Any,
+    ) -> torch.Tensor:
+        """`video_timestamps` of questions that are put to a model with timestamp positional encoding, (B, L) int64.
+
+        Args:
+            input_ids: (B, L).
+            inputs: the processor's outputs, or the batch that holds them.
+            images: how many each row has.
+            clips: the same of clips.
+            seconds: per clip, rows in order, the time of each frame.
+            processor: of the student.
+            tokenizer: of the student.
+        """
+        frames = iter(map(len, seconds))
+        rows = [RowMedia(count, tuple(itertools.islice(frames, n))) for count, n in zip(images, clips, strict=True)]
+        tokens = self.clip_tokens(input_ids, inputs, rows, processor, tokenizer)
+        return timestamps_of(input_ids, tokens, seconds, self.frames_per_step(processor))
 
 
 class TokenCountError(ValueError):
