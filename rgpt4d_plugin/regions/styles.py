@@ -143,7 +143,8 @@ def with_time_sentences(
     seen = 0
     for message in messages:
         words = []
-        for _ in range(message["content"].count(video_placeholder)):
+        # A placeholder without a video is the host's to complain about.
+        for _ in range(min(message["content"].count(video_placeholder), len(videos) - seen)):
             clip = videos[seen] if isinstance(videos[seen], Clip) else decode_clip(videos[seen])
             if clip is None:
                 raise VideoError("p4d.tpe: text needs the length of each video, which only a file has")

@@ -99,6 +99,8 @@ def test_the_time_sentence():
     message, _ = with_time_sentences(user("<image><video><video>?"), [Clip(VIDEO), Clip(VIDEO).encode()])
     assert message["content"].startswith("<image><video><video>The images of video 1 are uniformly sampled")
     assert "The images of video 2 are uniformly sampled" in message["content"]
+    message, _ = with_time_sentences(user("<video>What is a <video>?"), [VIDEO])
+    assert message["content"] == f"<video>{sentence}\n\nWhat is a <video>?"
     with pytest.raises(VideoError, match="which only a file has"):
         with_time_sentences(user("<video>?"), [["a.png", "b.png"]])
 
