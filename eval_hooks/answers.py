@@ -24,10 +24,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .reading.letters import is_listed, joined, leading_mark, line_letters, marks, spell_out
-from .reading.numbers import Quantity, quantities
-from .reading.options import Options, prepare
-from .reading.outcome import (
+from rgpt4d_plugin.eval_hooks.reading.letters import is_listed, joined, leading_mark, line_letters, marks, spell_out
+from rgpt4d_plugin.eval_hooks.reading.numbers import Quantity, quantities
+from rgpt4d_plugin.eval_hooks.reading.options import Options, prepare
+from rgpt4d_plugin.eval_hooks.reading.outcome import (
     AMBIGUOUS,
     EMPTY,
     FINAL,
@@ -42,9 +42,17 @@ from .reading.outcome import (
     NumberReading,
     Reading,
 )
-from .reading.phrases import announced, announcements, concludes, statement_at
-from .reading.statement import by_words, choice, refuses, whole, with_text
-from .reading.text import LONGEST, REVISION, is_blank, is_cut, is_thought_only, plain, sentences
+from rgpt4d_plugin.eval_hooks.reading.phrases import announced, announcements, concludes, statement_at
+from rgpt4d_plugin.eval_hooks.reading.statement import by_words, choice, refuses, whole, with_text
+from rgpt4d_plugin.eval_hooks.reading.text import (
+    LONGEST,
+    REVISION,
+    is_blank,
+    is_cut,
+    is_thought_only,
+    plain,
+    sentences,
+)
 
 
 __all__ = [

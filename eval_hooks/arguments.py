@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rgpt4d_plugin.arguments import P4DConfigError, build, option
-
-from .benchmarks import BENCHMARKS, Benchmark
-from .questions import Questionnaire
+from rgpt4d_plugin.eval_hooks.benchmark_task import BenchmarkTask
+from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, Benchmark
 
 
 class EvalConfigError(P4DConfigError):
@@ -70,7 +69,7 @@ class Evaluation:
     """
 
     options: EvalOptions
-    questionnaires: Sequence[Questionnaire] = field(repr=False)
+    questionnaires: Sequence[BenchmarkTask] = field(repr=False)
     has_records: bool = False
 
     @property
@@ -84,7 +83,7 @@ class Evaluation:
         return [key for questionnaire in self.questionnaires for key in metric_keys(questionnaire).values()]
 
 
-def metric_keys(questionnaire: Questionnaire) -> dict[tuple[str, str], str]:
+def metric_keys(questionnaire: BenchmarkTask) -> dict[tuple[str, str], str]:
     """(reading, official column) -> key in the host's logs, for every column that a question counts for."""
     prefix = key_prefix(questionnaire.benchmark)
     return {
@@ -161,12 +160,12 @@ def _entries(benchmarks: Any, problems: list[str]) -> list[tuple[str, str, Mappi
     return found
 
 
-def _prepare(benchmark: Benchmark, arguments: BenchmarkArguments, options: EvalOptions) -> Questionnaire:
+def _prepare(benchmark: Benchmark, arguments: BenchmarkArguments, options: EvalOptions) -> BenchmarkTask:
     def chosen(name: str) -> Any:
         own = getattr(arguments, name)
         return getattr(options, name) if own is None else own
 
-    return Questionnaire.prepare(
+    return BenchmarkTask.prepare(
         benchmark,
         arguments.data,
         style=arguments.style,

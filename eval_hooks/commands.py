@@ -6,18 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .benchmarks import get
-from .benchmarks.base import Benchmark, BenchmarkData
-from .foreign import Replies, read_replies
-from .scoring import COUNTS, Estimate, Result, ScoringError, score_replies
+from rgpt4d_plugin.eval_hooks.benchmarks import get
+from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark, BenchmarkData
+from rgpt4d_plugin.eval_hooks.reply_formats import Replies, read_replies
+from rgpt4d_plugin.eval_hooks.scoring import COUNTS, Estimate, Result, ScoringError, score_replies
 
 
 def run_benchmarks(arguments: Namespace) -> None:
     """Asks the model of a recipe, or a server, and writes replies, scores and a page."""
+    from rgpt4d_plugin.eval_hooks.report import write_report
+    from rgpt4d_plugin.eval_hooks.run import run_with_engine, run_with_host
     from rgpt4d_plugin.recipe import read_recipe
-
-    from .report import write_report
-    from .run import run_with_engine, run_with_host
 
     recipe = read_recipe(arguments.recipe, arguments.overrides)
     block = recipe.get("p4d_eval")
@@ -61,7 +60,7 @@ def run_score(arguments: Namespace) -> None:
 
 def run_report(arguments: Namespace) -> None:
     """Writes the page of one run, or of several."""
-    from .report import write_report  # matplotlib, which scoring need not wait for
+    from rgpt4d_plugin.eval_hooks.report import write_report  # matplotlib, which scoring need not wait for
 
     for path in write_report(arguments.runs, arguments.out):
         print(path)
@@ -133,8 +132,8 @@ def summary(result: Result) -> list[str]:
 
 
 def _server(arguments: Namespace, recipe: Mapping[str, Any]) -> Any:
-    from .engines.message import MediaOptions
-    from .engines.openai_endpoint import OpenAIEndpoint
+    from rgpt4d_plugin.eval_hooks.engines.chat_message import MediaOptions
+    from rgpt4d_plugin.eval_hooks.engines.openai_endpoint import OpenAIEndpoint
 
     if arguments.model is None:
         raise ValueError("--server needs --model, the name under which the server knows it (see /v1/models)")

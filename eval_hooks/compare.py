@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .scoring import Result, some
-from .stats import REPLICATES, Agreement, Difference, agreement, difference
+from rgpt4d_plugin.eval_hooks.scoring import Result, some
+from rgpt4d_plugin.eval_hooks.stats import REPLICATES, Agreement, Difference, agreement, difference
 
 
 class NotComparable(ValueError):

@@ -24,13 +24,13 @@ class Reply:
     Attributes:
         key: `Benchmark.key` of the item.
         text: as the model wrote it, untrimmed; "" for a failure.
-        cut: ended by the token limit.
+        truncated: ended by the token limit.
         error: the engine's failure after its retries; such a reply counts as wrong, and is counted.
     """
 
     key: str
     text: str
-    cut: bool = False
+    truncated: bool = False
     error: str | None = None
 
 
@@ -175,15 +175,15 @@ def _write(file: Any, *records: Mapping[str, Any]) -> None:
 
 def _record(reply: Reply) -> dict[str, Any]:
     record: dict[str, Any] = {"key": reply.key, "text": reply.text}
-    if reply.cut:
-        record["cut"] = True
+    if reply.truncated:
+        record["truncated"] = True
     if reply.error is not None:
         record["error"] = reply.error
     return record
 
 
 def _reply(path: Path, number: int, record: Mapping[str, Any]) -> Reply:
-    known = {"key": str, "text": str, "cut": bool, "error": str | None}
+    known = {"key": str, "text": str, "truncated": bool, "error": str | None}
     problems = [f"{name} is unknown" for name in record if name not in known]
     problems += [f"{name} is missing" for name in ("key", "text") if name not in record]
     problems += [

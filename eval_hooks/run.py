@@ -12,12 +12,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .arguments import EvalConfigError, Evaluation, metric_keys, parse_p4d_eval
-from .engines import Engine
-from .engines.ranks import ALONE, Ranks
-from .questions import Questionnaire
-from .replies import Reply, ReplyFile
-from .scoring import Result, score_replies
+from rgpt4d_plugin.eval_hooks.arguments import EvalConfigError, Evaluation, metric_keys, parse_p4d_eval
+from rgpt4d_plugin.eval_hooks.benchmark_task import BenchmarkTask
+from rgpt4d_plugin.eval_hooks.engines import Engine
+from rgpt4d_plugin.eval_hooks.engines.process_group import ALONE, Ranks
+from rgpt4d_plugin.eval_hooks.replies import Reply, ReplyFile
+from rgpt4d_plugin.eval_hooks.scoring import Result, score_replies
 
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ REPLIES = "replies.jsonl"
 
 
 def run_benchmarks(
-    questionnaires: Sequence[Questionnaire],
+    questionnaires: Sequence[BenchmarkTask],
     engine: Engine,
     out: str | Path,
     *,
@@ -65,7 +65,7 @@ def run_benchmarks(
 
 
 def ask(
-    questionnaire: Questionnaire, engine: Engine, folder: Path, *, ranks: Ranks = ALONE, progress: bool = True
+    questionnaire: BenchmarkTask, engine: Engine, folder: Path, *, ranks: Ranks = ALONE, progress: bool = True
 ) -> Mapping[str, Reply]:
     """Asks what `folder` has no reply to yet, and keeps each reply as it comes; returns all replies so far.
 
@@ -89,7 +89,7 @@ def ask(
     return {} if file is None else file.replies
 
 
-def score(questionnaire: Questionnaire, replies: Mapping[str, Reply], settings: Mapping[str, Any]) -> Result:
+def score(questionnaire: BenchmarkTask, replies: Mapping[str, Reply], settings: Mapping[str, Any]) -> Result:
     """Both readings of all questions."""
     return score_replies(
         questionnaire.benchmark,
@@ -102,12 +102,12 @@ def score(questionnaire: Questionnaire, replies: Mapping[str, Reply], settings: 
     )
 
 
-def settings_of(questionnaire: Questionnaire, engine: Engine) -> dict[str, Any]:
+def settings_of(questionnaire: BenchmarkTask, engine: Engine) -> dict[str, Any]:
     """What replies depend on: the first line of their file."""
     return {**questionnaire.settings, "engine": dict(engine.description)}
 
 
-def metrics_of(questionnaires: Sequence[Questionnaire], results: Sequence[Result]) -> dict[str, float]:
+def metrics_of(questionnaires: Sequence[BenchmarkTask], results: Sequence[Result]) -> dict[str, float]:
     """The columns of results under the keys that the host logs; those that no question counts for are left out."""
     return {
         key: result.columns[reading][column].value
@@ -130,7 +130,9 @@ def run_with_host(recipe: Mapping[str, Any], out: str | Path | None = None, prog
     """
     evaluation = parse_p4d_eval(recipe.get("p4d_eval"), recipe)
     folder = _out(evaluation, out)
-    from .engines.load import load_host_engine  # the host is imported only now that the data is known to be fine
+    from rgpt4d_plugin.eval_hooks.engines.load import (
+        load_host_engine,  # the host is imported only now that the data is known to be fine
+    )
 
     engine = load_host_engine(recipe, evaluation.options.batch_size, evaluation.options.workers)
     return run_benchmarks(evaluation.questionnaires, engine, folder, progress=progress)

@@ -13,17 +13,16 @@ from typing import Any
 import numpy as np
 
 from rgpt4d_plugin._version import __version__
-
-from .benchmarks.base import READINGS, Benchmark, BenchmarkData, Item, Score
-from .replies import Reply
-from .stats import REPLICATES, Bootstrap, Column, Interval, interval, learn_columns
+from rgpt4d_plugin.eval_hooks.benchmarks.base import READINGS, Benchmark, BenchmarkData, Item, Score
+from rgpt4d_plugin.eval_hooks.replies import Reply
+from rgpt4d_plugin.eval_hooks.stats import REPLICATES, Bootstrap, Column, Interval, interval, learn_columns
 
 
 SCORES = "scores.jsonl"
 RESULT = "result.json"
 
-COUNTS = ("missing", "error", "cut", "empty", "unread", "ambiguous", "refused", "fallback", "no_gold")
-"""What is always counted; an item may count in several. missing: no reply. error: the engine failed. cut: ended by the
+COUNTS = ("missing", "error", "truncated", "empty", "unread", "ambiguous", "refused", "fallback", "no_gold")
+"""What is always counted; an item may count in several. missing: no reply. error: the engine failed. truncated: ended by the
 token limit. empty, unread, ambiguous, refused: why the strict reader read nothing. fallback: the published scorer drew
 a random letter, or took a default. no_gold: the item has no right answer."""
 
@@ -52,7 +51,7 @@ class Row:
         official_parsed: what the published scorer read.
         fallback: the published scorer drew a random letter, or took a default.
         columns: scores of further readings of the benchmark's own.
-        cut: the reply was ended by the token limit.
+        truncated: the reply was ended by the token limit.
         error: why the engine failed.
     """
 
@@ -71,7 +70,7 @@ class Row:
     official_parsed: str | None = None
     fallback: bool = False
     columns: Mapping[str, float] = field(default_factory=dict)
-    cut: bool = False
+    truncated: bool = False
     error: str | None = None
 
     def score(self, reading: str) -> float:
@@ -330,7 +329,7 @@ def _score(benchmark: Benchmark, item: Item, reply: Reply | None, style: str, co
         official_parsed=score.official_parsed,
         fallback=score.fallback,
         columns={name: float(value) for name, value in score.columns.items()},
-        cut=reply is not None and reply.cut,
+        truncated=reply is not None and reply.truncated,
         error=None if reply is None else reply.error,
     )
 
@@ -340,7 +339,7 @@ def _counts(rows: Sequence[Row]) -> dict[str, int]:
     for row in rows:
         if row.how in counts:
             counts[row.how] += 1
-        counts["cut"] += row.cut
+        counts["truncated"] += row.truncated
         counts["fallback"] += row.fallback
         counts["no_gold"] += row.gold is None
     return counts

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from .benchmarks.base import Benchmark, Item
+from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark, Item
 
 
 REPLICATES = 10_000

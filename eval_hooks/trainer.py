@@ -18,13 +18,12 @@ import numpy as np
 import torch
 from transformers.integrations import is_deepspeed_zero3_enabled
 
+from rgpt4d_plugin.eval_hooks.arguments import Evaluation
+from rgpt4d_plugin.eval_hooks.engines.host import HostEngine
+from rgpt4d_plugin.eval_hooks.engines.process_group import Ranks
+from rgpt4d_plugin.eval_hooks.report import write_report
+from rgpt4d_plugin.eval_hooks.run import metrics_of, run_benchmarks
 from rgpt4d_plugin.trainers.mixin import P4DTrainerMixin, reload_weights
-
-from .arguments import Evaluation
-from .engines.host import HostEngine
-from .engines.ranks import Ranks
-from .report import write_report
-from .run import metrics_of, run_benchmarks
 
 
 @dataclass(frozen=True)

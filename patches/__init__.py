@@ -29,7 +29,7 @@ import sys
 from collections.abc import Callable
 from types import ModuleType
 
-from rgpt4d_plugin.patches.seams import HostSeamError
+from rgpt4d_plugin.seams import HostSeamError
 
 
 BLOCKS = ("p4d", "p4d_eval")

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from rgpt4d_plugin import modeling
-from rgpt4d_plugin.patches.seams import replace, require
+from rgpt4d_plugin.seams import replace, require
 
 
 def patch(module: ModuleType) -> Callable[[], None]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from rgpt4d_plugin.patches.seams import replace, require
+from rgpt4d_plugin.seams import replace, require
 
 
 def patch(module: ModuleType) -> Callable[[], None]:
@@ -31,8 +31,8 @@ def patch(module: ModuleType) -> Callable[[], None]:
     signature = inspect.signature(process_args)
 
     from rgpt4d_plugin.modeling import is_timestamped
-    from rgpt4d_plugin.regions.template.reader import ClipReader
     from rgpt4d_plugin.students import get_family
+    from rgpt4d_plugin.template.clip_reader import ClipReader
 
     make_template = module.get_template_and_fix_tokenizer
 
@@ -70,7 +70,7 @@ def patch(module: ModuleType) -> Callable[[], None]:
 
 def template_of_run(template: Any, data_args: Any) -> Any:
     """The template that shows and says what the `p4d:` block of a parsed recipe wants; without one, the given one."""
-    from rgpt4d_plugin.regions.template.reading import with_reader
+    from rgpt4d_plugin.template.plugin_classes import with_reader
 
     p4d = getattr(data_args, "p4d", None)
     if p4d is None:

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable
 from types import ModuleType
 
-from rgpt4d_plugin.patches.seams import require
+from rgpt4d_plugin.seams import require
 
 
 _MODEL, _ALIKE = "llava_onevision", "llava_next_video"

@@ -8,14 +8,14 @@ Host names: `register_dataset_converter`, `DATASET_CONVERTERS` and the converter
 from collections.abc import Callable
 from types import ModuleType
 
-from rgpt4d_plugin.patches.seams import require
+from rgpt4d_plugin.seams import require
 
 
 def patch(module: ModuleType) -> Callable[[], None]:
     """Registers the formats; returns the undo function."""
     require(module, "register_dataset_converter", "DATASET_CONVERTERS")
     require(module, "DatasetConverter", "SharegptDatasetConverter", "OpenAIDatasetConverter")
-    from rgpt4d_plugin.regions.template.converter import CONVERTERS
+    from rgpt4d_plugin.template.converter import CONVERTERS
 
     for name, converter in CONVERTERS.items():
         module.register_dataset_converter(name, converter)

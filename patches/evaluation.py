@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from rgpt4d_plugin.patches.seams import check_host, replace, require, switched_on, wrap
+from rgpt4d_plugin.seams import check_host, replace, require, switched_on, wrap
 
 
 KEY = "p4d_eval"
@@ -157,7 +157,7 @@ def _enter(
 ) -> None:
     """Puts the evaluating trainer into the workflow's globals until `stack` closes."""
     from rgpt4d_plugin.eval_hooks.arguments import metric_keys
-    from rgpt4d_plugin.eval_hooks.engines.describe import describe_model
+    from rgpt4d_plugin.eval_hooks.engines.model_fingerprint import describe_model
     from rgpt4d_plugin.eval_hooks.trainer import BenchmarkRun, with_benchmarks
     from rgpt4d_plugin.patches import log_callback
 

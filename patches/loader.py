@@ -15,7 +15,7 @@ from typing import Any
 
 from rgpt4d_plugin import modeling
 from rgpt4d_plugin.arguments import P4DConfigError, TimestampEncoding
-from rgpt4d_plugin.patches.seams import require, wrap
+from rgpt4d_plugin.seams import require, wrap
 
 
 def patch(module: ModuleType) -> Callable[[], None]:

@@ -8,7 +8,7 @@ the one object of the run is touched. To be removed when the host writes every l
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from rgpt4d_plugin.patches.seams import require
+from rgpt4d_plugin.seams import require
 
 
 def extend(callbacks: Iterable[Any], keys: Iterable[str]) -> Callable[[], None]:

@@ -9,7 +9,7 @@ touched; where a model is downloaded from, and which template it has, is looked 
 from collections.abc import Callable
 from types import ModuleType
 
-from rgpt4d_plugin.patches.seams import require
+from rgpt4d_plugin.seams import require
 
 
 NAME_PREFIX = "4D-RGPT-"

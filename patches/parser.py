@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from rgpt4d_plugin.arguments import P4DArguments, P4DConfigError, parse_p4d
-from rgpt4d_plugin.patches.seams import check_host, require, switched_on, wrap
+from rgpt4d_plugin.seams import check_host, require, switched_on, wrap
 
 
 def patch(module: ModuleType) -> Callable[[], None]:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rgpt4d_plugin.regions.template.origin import read_records
+from rgpt4d_plugin.template.record_lookup import read_records
 from rgpt4d_plugin.video import VideoError
 
 

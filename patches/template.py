@@ -10,7 +10,7 @@ to be removed when the host has one.
 from collections.abc import Callable
 from types import ModuleType
 
-from rgpt4d_plugin.patches.seams import require
+from rgpt4d_plugin.seams import require
 
 
 def patch(module: ModuleType) -> Callable[[], None]:
@@ -19,9 +19,9 @@ def patch(module: ModuleType) -> Callable[[], None]:
 
     require(module, "TEMPLATES", "register_template", "get_mm_plugin", "StringFormatter")
     require(mm_plugin, "PLUGINS", "register_mm_plugin", "BasePlugin")
-    from rgpt4d_plugin.regions.template import llava_onevision
-    from rgpt4d_plugin.regions.template.reader import HOST_NAMES
-    from rgpt4d_plugin.regions.template.twins import register_twins
+    from rgpt4d_plugin.template import llava_onevision
+    from rgpt4d_plugin.template.clip_reader import HOST_NAMES
+    from rgpt4d_plugin.template.derived_templates import register_twins
 
     require(type(module.TEMPLATES["qwen2_vl"].mm_plugin), *HOST_NAMES)
     added = [*register_twins(module), *llava_onevision.register(module, mm_plugin)]

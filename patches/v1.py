@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from rgpt4d_plugin.arguments import P4DConfigError
-from rgpt4d_plugin.patches.seams import require, wrap
+from rgpt4d_plugin.seams import require, wrap
 
 
 def patch(module: ModuleType) -> Callable[[], None]:

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from types import ModuleType
 from typing import Any
 
-from rgpt4d_plugin.patches.seams import replace, require, wrap
+from rgpt4d_plugin.seams import replace, require, wrap
 
 
 _GLOBALS = (
@@ -74,10 +74,10 @@ def _enter(
 
     from rgpt4d_plugin.modeling.marker import MarkerCallback
     from rgpt4d_plugin.patches import log_callback, records
-    from rgpt4d_plugin.patches.mm_plugin import with_recorder
+    from rgpt4d_plugin.template.clip_recorder import with_recorder
     from rgpt4d_plugin.trainers.collator import P4DDataCollator
     from rgpt4d_plugin.trainers.llamafactory import P4DSeq2SeqTrainer
-    from rgpt4d_plugin.trainers.run import ALL_LOG_KEYS, LOG_KEYS, P4DRun
+    from rgpt4d_plugin.trainers.setup import ALL_LOG_KEYS, LOG_KEYS, P4DSetup
 
     if not arguments.loss.active:
         what = {"off": "plain SFT", "add": "SFT with timestamp encoding", "text": "SFT with time sentences"}
@@ -85,7 +85,7 @@ def _enter(
         if not arguments.active:
             return []
 
-    run = P4DRun.prepare(arguments, load_config(model_args), distils)
+    run = P4DSetup.prepare(arguments, load_config(model_args), distils)
     make_template, get_dataset = module.get_template_and_fix_tokenizer, module.get_dataset
 
     def make_recording_template(tokenizer: Any, data_args: Any) -> Any:
@@ -118,7 +118,7 @@ def _enter(
 
 def _plot_terms_too(plot_loss: Callable[..., None], terms: list[str]) -> Callable[..., None]:
     """The host's `plot_loss`, with a curve for every loss term."""
-    from rgpt4d_plugin.trainers.plots import plot_terms
+    from rgpt4d_plugin.trainers.loss_plots import plot_terms
 
     def plot_loss_and_terms(output_dir: str, keys: list[str]) -> None:
         plot_loss(output_dir, keys=[*keys, *terms])

@@ -131,14 +131,14 @@ def _convert(arguments: argparse.Namespace) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> None:
-    from rgpt4d_plugin.trainers.demo import run_demo
+    from rgpt4d_plugin.preview.demo import run_demo
 
     run_demo(arguments.recipe)
 
 
 def _preview(arguments: argparse.Namespace) -> None:
     os.environ.setdefault("LLAMAFACTORY_VERBOSITY", "WARN")  # the lines that count here are ours
-    from rgpt4d_plugin.trainers.preview import run_preview
+    from rgpt4d_plugin.preview.command import run_preview
 
     run_preview(
         arguments.recipe, arguments.out, arguments.n, arguments.dataset, arguments.teacher, arguments.overrides

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The benchmarks, by name: one file each, all of the same shape."""
 
-from .base import Benchmark, BenchmarkData, BenchmarkDataError, Item, Medium, Score
-from .mmsi_bench import MMSIBench
-from .omnispatial import OmniSpatial
-from .r4d_bench import R4DBench
-from .sat import SAT
-from .sti_bench import STIBench
-from .vlm4d import VLM4D
-from .vsti_bench import VSTIBench
+from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark, BenchmarkData, BenchmarkDataError, Item, Medium, Score
+from rgpt4d_plugin.eval_hooks.benchmarks.mmsi_bench import MMSIBench
+from rgpt4d_plugin.eval_hooks.benchmarks.omnispatial import OmniSpatial
+from rgpt4d_plugin.eval_hooks.benchmarks.r4d_bench import R4DBench
+from rgpt4d_plugin.eval_hooks.benchmarks.sat import SAT
+from rgpt4d_plugin.eval_hooks.benchmarks.sti_bench import STIBench
+from rgpt4d_plugin.eval_hooks.benchmarks.vlm4d import VLM4D
+from rgpt4d_plugin.eval_hooks.benchmarks.vsti_bench import VSTIBench
 
 
 BENCHMARKS: dict[str, Benchmark] = {

@@ -10,9 +10,9 @@ from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any, Literal
 
-from ..answers import read_choice
-from ..metrics import mean
-from .hub import download
+from rgpt4d_plugin.eval_hooks.answers import read_choice
+from rgpt4d_plugin.eval_hooks.benchmarks.hub import download
+from rgpt4d_plugin.eval_hooks.metrics import mean
 
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -10,7 +10,7 @@ from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any
 
-from .base import BenchmarkDataError, Item
+from rgpt4d_plugin.eval_hooks.benchmarks.base import BenchmarkDataError, Item
 
 
 def find(folder: Path, patterns: Sequence[str], what: str) -> list[Path]:

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .base import Benchmark, BenchmarkDataError, Item, Medium, Problem, Score
-from .files import encoded, find, read_parquet, read_tsv, text
+from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark, BenchmarkDataError, Item, Medium, Problem, Score
+from rgpt4d_plugin.eval_hooks.benchmarks.files import encoded, find, read_parquet, read_tsv, text
 
 
 TYPES = (

@@ -19,8 +19,16 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from .base import LETTERS, Benchmark, BenchmarkDataError, Item, Medium, Problem, Score
-from .files import below, encoded, find, read_json, read_parquet
+from rgpt4d_plugin.eval_hooks.benchmarks.base import (
+    LETTERS,
+    Benchmark,
+    BenchmarkDataError,
+    Item,
+    Medium,
+    Problem,
+    Score,
+)
+from rgpt4d_plugin.eval_hooks.benchmarks.files import below, encoded, find, read_json, read_parquet
 
 
 TYPES = {

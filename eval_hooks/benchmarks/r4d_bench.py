@@ -12,8 +12,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .base import LETTERS, Benchmark, BenchmarkDataError, Item, Medium, Problem, Score
-from .files import below, find, read_json
+from rgpt4d_plugin.eval_hooks.benchmarks.base import (
+    LETTERS,
+    Benchmark,
+    BenchmarkDataError,
+    Item,
+    Medium,
+    Problem,
+    Score,
+)
+from rgpt4d_plugin.eval_hooks.benchmarks.files import below, find, read_json
 
 
 CATEGORIES = {

@@ -18,8 +18,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .base import LETTERS, Benchmark, BenchmarkDataError, Item, Medium, Problem, Score
-from .files import encoded, find, read_parquet, text
+from rgpt4d_plugin.eval_hooks.benchmarks.base import (
+    LETTERS,
+    Benchmark,
+    BenchmarkDataError,
+    Item,
+    Medium,
+    Problem,
+    Score,
+)
+from rgpt4d_plugin.eval_hooks.benchmarks.files import encoded, find, read_parquet, text
 
 
 HINT = (

@@ -16,9 +16,9 @@ from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any
 
-from .. import answers
-from .base import Benchmark, BenchmarkDataError, Item, Medium, Problem, Score
-from .files import below, find, read_parquet
+from rgpt4d_plugin.eval_hooks import answers
+from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark, BenchmarkDataError, Item, Medium, Problem, Score
+from rgpt4d_plugin.eval_hooks.benchmarks.files import below, find, read_parquet
 
 
 TASKS = (

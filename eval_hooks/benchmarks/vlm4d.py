@@ -17,8 +17,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from .base import LETTERS, Benchmark, BenchmarkDataError, Item, Medium, Problem, Score
-from .files import below, find, read_json
+from rgpt4d_plugin.eval_hooks.benchmarks.base import (
+    LETTERS,
+    Benchmark,
+    BenchmarkDataError,
+    Item,
+    Medium,
+    Problem,
+    Score,
+)
+from rgpt4d_plugin.eval_hooks.benchmarks.files import below, find, read_json
 
 
 FILES = {"real": "real_mc.json", "synthetic": "synthetic_mc.json"}

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import answers
-from ..metrics import mean, mean_relative_accuracy
-from .base import Benchmark, BenchmarkDataError, Item, Medium, Problem, Score
-from .files import below, find, read_json, read_parquet
+from rgpt4d_plugin.eval_hooks import answers
+from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark, BenchmarkDataError, Item, Medium, Problem, Score
+from rgpt4d_plugin.eval_hooks.benchmarks.files import below, find, read_json, read_parquet
+from rgpt4d_plugin.eval_hooks.metrics import mean, mean_relative_accuracy
 
 
 CHOICE = (

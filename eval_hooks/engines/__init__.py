@@ -4,8 +4,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from ..questions import Question
-from ..replies import Reply
+from rgpt4d_plugin.eval_hooks.benchmark_task import Question
+from rgpt4d_plugin.eval_hooks.replies import Reply
 
 
 class Engine(Protocol):

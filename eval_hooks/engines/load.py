@@ -8,11 +8,10 @@ from llamafactory.data import get_template_and_fix_tokenizer
 from llamafactory.hparams import get_infer_args
 from llamafactory.model import load_model, load_tokenizer
 
+from rgpt4d_plugin.eval_hooks.engines.host import HostEngine
+from rgpt4d_plugin.eval_hooks.engines.model_fingerprint import describe_model
 from rgpt4d_plugin.patches.chat import template_of_run
 from rgpt4d_plugin.patches.evaluation import KEY
-
-from .describe import describe_model
-from .host import HostEngine
 
 
 def load_host_engine(recipe: Mapping[str, Any], batch_size: int = 1, workers: int = 2) -> HostEngine:

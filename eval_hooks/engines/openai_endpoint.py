@@ -16,9 +16,9 @@ import anyio
 import httpx
 from anyio.from_thread import start_blocking_portal
 
-from ..questions import Question
-from ..replies import Reply
-from .message import MEDIA_ERRORS, MediaOptions, content
+from rgpt4d_plugin.eval_hooks.benchmark_task import Question
+from rgpt4d_plugin.eval_hooks.engines.chat_message import MEDIA_ERRORS, MediaOptions, content
+from rgpt4d_plugin.eval_hooks.replies import Reply
 
 
 logger = logging.getLogger(__name__)
@@ -208,7 +208,7 @@ class _Run:
             if not isinstance(outcome, _Failure):
                 self.failed_in_a_row = 0
                 text, cut = outcome
-                return Reply(key, text, cut=cut)
+                return Reply(key, text, truncated=cut)
             if not outcome.passing or number == self.endpoint.tries:
                 break
             wait = max(pause * random.uniform(0.5, 1.5), outcome.pause)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from .text import one_of
+from rgpt4d_plugin.eval_hooks.reading.text import one_of
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from .words import NUMBER_WORDS
+from rgpt4d_plugin.eval_hooks.reading.words import NUMBER_WORDS
 
 
 @dataclass(frozen=True)

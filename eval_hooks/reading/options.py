@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from .numbers import Quantity, quantity_of
-from .text import plain
-from .words import NEGATORS, key_words, words_of
+from rgpt4d_plugin.eval_hooks.reading.numbers import Quantity, quantity_of
+from rgpt4d_plugin.eval_hooks.reading.text import plain
+from rgpt4d_plugin.eval_hooks.reading.words import NEGATORS, key_words, words_of
 
 
 _YES_NO = (("yes",), ("no",))

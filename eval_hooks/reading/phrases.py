@@ -5,11 +5,11 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from .letters import Mark, marks
-from .options import Options
-from .outcome import LETTER, Reading
-from .statement import by_letter, choice, letter
-from .text import LONGEST, end_of_sentence, one_of, sentences
+from rgpt4d_plugin.eval_hooks.reading.letters import Mark, marks
+from rgpt4d_plugin.eval_hooks.reading.options import Options
+from rgpt4d_plugin.eval_hooks.reading.outcome import LETTER, Reading
+from rgpt4d_plugin.eval_hooks.reading.statement import by_letter, choice, letter
+from rgpt4d_plugin.eval_hooks.reading.text import LONGEST, end_of_sentence, one_of, sentences
 
 
 _MOST = 12

@@ -4,12 +4,12 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from .letters import marks
-from .numbers import quantities
-from .options import Option, Options, key
-from .outcome import AMBIGUOUS, LETTER, OPTION, REFUSED, UNREAD, VALUE, How, Reading
-from .text import LONGEST, one_of
-from .words import NEGATORS, Mention, Word, is_denied, mentions, words_of
+from rgpt4d_plugin.eval_hooks.reading.letters import marks
+from rgpt4d_plugin.eval_hooks.reading.numbers import quantities
+from rgpt4d_plugin.eval_hooks.reading.options import Option, Options, key
+from rgpt4d_plugin.eval_hooks.reading.outcome import AMBIGUOUS, LETTER, OPTION, REFUSED, UNREAD, VALUE, How, Reading
+from rgpt4d_plugin.eval_hooks.reading.text import LONGEST, one_of
+from rgpt4d_plugin.eval_hooks.reading.words import NEGATORS, Mention, Word, is_denied, mentions, words_of
 
 
 # "B: right", "B right"; "A right" may begin with an article.

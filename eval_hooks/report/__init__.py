@@ -5,13 +5,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..benchmarks import BENCHMARKS
-from ..scoring import RESULT, Result, ScoringError
-from .blocks import Example, Page, Picture, Pictures
-from .comparison_page import comparison_page
-from .html import render_html
-from .markdown import render_markdown
-from .run_page import run_page
+from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS
+from rgpt4d_plugin.eval_hooks.report.comparison_page import comparison_page
+from rgpt4d_plugin.eval_hooks.report.html import render_html
+from rgpt4d_plugin.eval_hooks.report.markdown import render_markdown
+from rgpt4d_plugin.eval_hooks.report.page import Example, Page, Picture, Pictures
+from rgpt4d_plugin.eval_hooks.report.run_page import run_page
+from rgpt4d_plugin.eval_hooks.scoring import RESULT, Result, ScoringError
 
 
 MARKDOWN, HTML, PICTURES = "report.md", "report.html", "pictures"

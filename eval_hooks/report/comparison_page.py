@@ -3,12 +3,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..compare import Comparison, compare, incomparable
-from ..scoring import Result, Row
-from ..stats import Difference
-from .blocks import Beside, Block, Bullets, Cell, Heading, Page, Picture, Pictures, Table, Text
-from .examples import Shots, example, pick
-from .parts import (
+from rgpt4d_plugin.eval_hooks.compare import Comparison, compare, incomparable
+from rgpt4d_plugin.eval_hooks.report.charts import Series, bars, differences, radar
+from rgpt4d_plugin.eval_hooks.report.examples import Shots, example, pick
+from rgpt4d_plugin.eval_hooks.report.formatting import (
     PUBLISHED_NOTE,
     brackets,
     categories,
@@ -24,8 +22,21 @@ from .parts import (
     settings_table,
     signed,
 )
-from .pictures import Series, bars, differences, radar
-from .run_page import models_of, series_of, shown_columns
+from rgpt4d_plugin.eval_hooks.report.page import (
+    Beside,
+    Block,
+    Bullets,
+    Cell,
+    Heading,
+    Page,
+    Picture,
+    Pictures,
+    Table,
+    Text,
+)
+from rgpt4d_plugin.eval_hooks.report.run_page import models_of, series_of, shown_columns
+from rgpt4d_plugin.eval_hooks.scoring import Result, Row
+from rgpt4d_plugin.eval_hooks.stats import Difference
 
 
 _EXAMPLES = 3  # of each kind

@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 from PIL import Image
 
+from rgpt4d_plugin.eval_hooks.benchmarks import get
+from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark, BenchmarkDataError, Item, Medium
+from rgpt4d_plugin.eval_hooks.report.page import Answer, Example, Picture
+from rgpt4d_plugin.eval_hooks.scoring import Result, Row
 from rgpt4d_plugin.video.clip import VideoError
 from rgpt4d_plugin.video.frames import read_frames, read_info
-
-from ..benchmarks import get
-from ..benchmarks.base import Benchmark, BenchmarkDataError, Item, Medium
-from ..scoring import Result, Row
-from .blocks import Answer, Example, Picture
 
 
 logger = logging.getLogger(__name__)
@@ -117,7 +116,7 @@ def _answer(run: str, row: Row) -> Answer:
         verdicts.append(("official", _credit(official, row.official), row.official > 0.5))
         verdicts.append(("strict", _credit(row.parsed or row.how, row.strict), row.strict > 0.5))
         verdicts += [(name.replace("_", "-"), _credit("", value), value > 0.5) for name, value in row.columns.items()]
-    if row.cut:
+    if row.truncated:
         remarks.append("cut off by the token limit")
     return Answer(run, row.reply, verdicts, remarks)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from html import escape
 from pathlib import PurePath
 
-from .blocks import (
+from rgpt4d_plugin.eval_hooks.report.page import (
     Answer,
     Beside,
     Block,

@@ -4,7 +4,7 @@
 import re
 from urllib.parse import quote
 
-from .blocks import (
+from rgpt4d_plugin.eval_hooks.report.page import (
     Answer,
     Beside,
     Block,

@@ -7,7 +7,7 @@ All are percentages under the published scorer. None was measured here.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..scoring import Result
+from rgpt4d_plugin.eval_hooks.scoring import Result
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,9 @@
 
 from collections.abc import Iterator, Mapping
 
-from ..scoring import Result
-from .blocks import Beside, Block, Bullets, Card, Cards, Cell, Heading, Page, Picture, Pictures, Table, Text
-from .examples import Shots, example, pick, worst_categories
-from .parts import (
+from rgpt4d_plugin.eval_hooks.report.charts import COLOURS, Reference, Series, bars, radar
+from rgpt4d_plugin.eval_hooks.report.examples import Shots, example, pick, worst_categories
+from rgpt4d_plugin.eval_hooks.report.formatting import (
     PUBLISHED_NOTE,
     brackets,
     categories,
@@ -25,8 +24,22 @@ from .parts import (
     readings_note,
     settings_table,
 )
-from .pictures import COLOURS, Reference, Series, bars, radar
-from .published import published
+from rgpt4d_plugin.eval_hooks.report.page import (
+    Beside,
+    Block,
+    Bullets,
+    Card,
+    Cards,
+    Cell,
+    Heading,
+    Page,
+    Picture,
+    Pictures,
+    Table,
+    Text,
+)
+from rgpt4d_plugin.eval_hooks.report.published import published
+from rgpt4d_plugin.eval_hooks.scoring import Result
 
 
 _EXAMPLES = 2  # of each category

@@ -5,7 +5,7 @@ A source's module has `datasets(src, out)`, which finds its annotation files and
 function that builds its prompt. `run.convert` does the rest: checking, counting, writing.
 """
 
-from . import r4d, robofac, sat, vlm4d, vsti, wolf
+from rgpt4d_plugin.convert import r4d, robofac, sat, vlm4d, vsti, wolf
 
 
 SOURCES = {

@@ -9,7 +9,7 @@ from pathlib import Path
 from reprlib import repr as shortened
 from typing import IO, Any
 
-from .records import BadRecord
+from rgpt4d_plugin.convert.records import BadRecord
 
 
 def read_list(path: Path) -> tuple[int, list[Any]]:

@@ -10,10 +10,21 @@ from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any
 
+from rgpt4d_plugin.convert.files import find_media, is_media, nothing_found, read_list
+from rgpt4d_plugin.convert.records import (
+    IMAGE,
+    LETTERS,
+    VIDEO,
+    BadRecord,
+    Dataset,
+    LeftOut,
+    Record,
+    Row,
+    exchange,
+    gold_letter,
+    take,
+)
 from rgpt4d_plugin.eval_hooks.benchmarks import r4d_bench
-
-from .files import find_media, is_media, nothing_found, read_list
-from .records import IMAGE, LETTERS, VIDEO, BadRecord, Dataset, LeftOut, Record, Row, exchange, gold_letter, take
 
 
 NOTE = (

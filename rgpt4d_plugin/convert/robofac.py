@@ -10,8 +10,8 @@ the hints on the answer's format that the authors' evaluation appends.
 import re
 from pathlib import Path
 
-from .files import annotation_files, find_media, nothing_found, read_dict, read_list
-from .records import BadRecord, Dataset, Record, Row, conversation, take
+from rgpt4d_plugin.convert.files import annotation_files, find_media, nothing_found, read_dict, read_list
+from rgpt4d_plugin.convert.records import BadRecord, Dataset, Record, Row, conversation, take
 
 
 _MEDIA_FOLDERS = ("simulation_data/", "realworld_data/", "")

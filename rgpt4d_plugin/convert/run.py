@@ -21,10 +21,9 @@ from typing import IO, Any
 from tqdm import tqdm
 
 from rgpt4d_plugin._version import __version__
-
-from . import SOURCES
-from .files import replacing
-from .records import IMAGE, VIDEO, BadRecord, Dataset, LeftOut, Record, Row
+from rgpt4d_plugin.convert import SOURCES
+from rgpt4d_plugin.convert.files import replacing
+from rgpt4d_plugin.convert.records import IMAGE, VIDEO, BadRecord, Dataset, LeftOut, Record, Row
 
 
 @dataclass

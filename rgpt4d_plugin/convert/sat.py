@@ -20,10 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
+from rgpt4d_plugin.convert.files import nothing_found, replacing
+from rgpt4d_plugin.convert.records import IMAGE, LETTERS, BadRecord, Dataset, Record, Row, exchange, gold_letter, take
 from rgpt4d_plugin.eval_hooks.benchmarks.sat import question_text, without_stray_phrase
-
-from .files import nothing_found, replacing
-from .records import IMAGE, LETTERS, BadRecord, Dataset, Record, Row, exchange, gold_letter, take
 
 
 FILES = {

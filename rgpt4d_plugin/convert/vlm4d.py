@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from rgpt4d_plugin.convert.files import find_media, nothing_found, read_list
+from rgpt4d_plugin.convert.records import LETTERS, VIDEO, BadRecord, Dataset, Record, Row, exchange, gold_letter, take
 from rgpt4d_plugin.eval_hooks.benchmarks import vlm4d
-
-from .files import find_media, nothing_found, read_list
-from .records import LETTERS, VIDEO, BadRecord, Dataset, Record, Row, exchange, gold_letter, take
 
 
 _FILES = {"vlm4d_real": "real_mc.json", "vlm4d_synthetic": "synthetic_mc.json"}

@@ -15,10 +15,9 @@ from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any
 
+from rgpt4d_plugin.convert.files import annotation_files, find_media, nothing_found, read_list
+from rgpt4d_plugin.convert.records import VIDEO, BadRecord, Dataset, Record, Row, conversation, exchange, take
 from rgpt4d_plugin.eval_hooks.benchmarks import vsti_bench
-
-from .files import annotation_files, find_media, nothing_found, read_list
-from .records import VIDEO, BadRecord, Dataset, Record, Row, conversation, exchange, take
 
 
 # Question types without the `_v1` to `_v3` that most of them have in the training files.

@@ -13,8 +13,8 @@ from collections import defaultdict
 from pathlib import Path
 from reprlib import repr as shortened
 
-from .files import annotation_files, nothing_found, read_dict
-from .records import VIDEO, BadRecord, Dataset, Record, Row, exchange, take
+from rgpt4d_plugin.convert.files import annotation_files, nothing_found, read_dict
+from rgpt4d_plugin.convert.records import VIDEO, BadRecord, Dataset, Record, Row, exchange, take
 
 
 INSTRUCTION = (

@@ -6,7 +6,7 @@ import re
 import torch
 from transformers import InternVLConfig, InternVLForConditionalGeneration, InternVLProcessor
 
-from .timestamp_encoding import TimestampedModel, TimestampedProcessor, runs_of
+from rgpt4d_plugin.modeling.timestamp_encoding import TimestampedModel, TimestampedProcessor, runs_of
 
 
 class RGPT4DInternVLConfig(InternVLConfig):

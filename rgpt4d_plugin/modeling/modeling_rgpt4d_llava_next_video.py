@@ -3,7 +3,7 @@
 
 from transformers import LlavaNextVideoConfig, LlavaNextVideoForConditionalGeneration, LlavaNextVideoProcessor
 
-from .timestamp_encoding import TimestampedModel, TimestampedProcessor
+from rgpt4d_plugin.modeling.timestamp_encoding import TimestampedModel, TimestampedProcessor
 
 
 class RGPT4DLlavaNextVideoConfig(LlavaNextVideoConfig):

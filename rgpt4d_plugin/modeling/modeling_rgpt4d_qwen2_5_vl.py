@@ -3,7 +3,7 @@
 
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
 
-from .timestamp_encoding import TimestampedGridProcessor, TimestampedModel
+from rgpt4d_plugin.modeling.timestamp_encoding import TimestampedGridProcessor, TimestampedModel
 
 
 class RGPT4DQwen2_5_VLConfig(Qwen2_5_VLConfig):

@@ -3,7 +3,7 @@
 
 from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
-from .timestamp_encoding import TimestampedGridProcessor, TimestampedModel
+from rgpt4d_plugin.modeling.timestamp_encoding import TimestampedGridProcessor, TimestampedModel
 
 
 class RGPT4DQwen2VLConfig(Qwen2VLConfig):

@@ -3,7 +3,7 @@
 
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 
-from .timestamp_encoding import TimestampedGridProcessor, TimestampedModel
+from rgpt4d_plugin.modeling.timestamp_encoding import TimestampedGridProcessor, TimestampedModel
 
 
 class RGPT4DQwen3VLConfig(Qwen3VLConfig):

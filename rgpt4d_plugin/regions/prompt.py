@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A question about regions at inference, asked as in training: of a plain model, of the host, or of a server.
+"""A question about regions at inference, styled as in training: of a plain model, of the host, or of a server.
 
 Frames, marks and text come from the functions that the `rgpt4d_<name>` templates use.
 """
@@ -16,10 +16,10 @@ from typing import Any
 from PIL import Image
 
 from rgpt4d_plugin.arguments import parse_region_options
-from rgpt4d_plugin.regions.media import Clip, decode_clip, decode_still
+from rgpt4d_plugin.regions.media_entries import Clip, decode_clip, decode_image_entry
+from rgpt4d_plugin.regions.prompt_styles import StyledRecord, apply_style, with_time_sentences
 from rgpt4d_plugin.regions.region import RegionError, check_mentions, parse_regions
-from rgpt4d_plugin.regions.shown import Sampling, ShownClip, processor_media, show_clip, show_still
-from rgpt4d_plugin.regions.styles import Asked, ask, with_time_sentences
+from rgpt4d_plugin.regions.rendering import Sampling, ShownClip, processor_media, show_clip, show_still
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,10 @@ class RegionPrompt:
     image_max_pixels: int = 768 * 768
 
     def __post_init__(self) -> None:
-        self.asked  # noqa: B018 - what is wrong is said here, not at first use
+        self.styled  # noqa: B018 - what is wrong is said here, not at first use
 
     @functools.cached_property
-    def asked(self) -> Asked:
+    def styled(self) -> StyledRecord:
         """Message, images and videos, for the `rgpt4d_<name>` templates."""
         options = parse_region_options({"style": self.style, "missing_frame": self.missing_frame})
         images, videos = ([self.path], []) if self._is_image else ([], [Clip(self.path, self.start, self.end)])
@@ -86,20 +86,22 @@ class RegionPrompt:
         regions = parse_regions([dict(region) for region in self.regions], len(videos), len(images))
         check_mentions([self.question], regions)
         placeholder = "<image>" if self._is_image else "<video>"
-        asked = ask([{"role": "user", "content": placeholder + self.question}], images, videos, regions, options)
-        return replace(asked, messages=with_time_sentences(asked.messages, videos)) if self.time_sentence else asked
+        styled = apply_style(
+            [{"role": "user", "content": placeholder + self.question}], images, videos, regions, options
+        )
+        return replace(styled, messages=with_time_sentences(styled.messages, videos)) if self.time_sentence else styled
 
     @functools.cached_property
     def clip(self) -> ShownClip | None:
         """The video's frames with their marks; None for an image."""
         if self._is_image:
             return None
-        return show_clip(decode_clip(self.asked.videos[0]), self._sampling)
+        return show_clip(decode_clip(self.styled.videos[0]), self._sampling)
 
     @functools.cached_property
     def images(self) -> list[Image.Image]:
-        """The images with their marks: the asked image, or in style `som_image` the key frame."""
-        return [show_still(decode_still(entry), self._sampling) for entry in self.asked.images]
+        """The images with their marks: the question.s image, or in style `som_image` the key frame."""
+        return [show_still(decode_image_entry(entry), self._sampling) for entry in self.styled.images]
 
     def inputs(self, processor: Any, **kwargs: Any) -> Any:
         """Tensors for `model.generate` of a plain transformers model.
@@ -121,8 +123,8 @@ class RegionPrompt:
 
         The host samples and resizes by the model's own `video_fps`, `video_maxlen` and `video_max_pixels`.
         """
-        arguments = {"images": self.asked.images, "videos": self.asked.videos}
-        return {"messages": [dict(message) for message in self.asked.messages]} | {
+        arguments = {"images": self.styled.images, "videos": self.styled.videos}
+        return {"messages": [dict(message) for message in self.styled.messages]} | {
             key: value for key, value in arguments.items() if value
         }
 
@@ -144,7 +146,7 @@ class RegionPrompt:
 
     def _parts(self) -> list[dict[str, Any]]:
         """The message as content parts: the images and the video it begins with, then its text."""
-        content = self.asked.messages[0]["content"]
+        content = self.styled.messages[0]["content"]
         parts: list[dict[str, Any]] = []
         while found := re.match("<(image|video)>", content):
             parts.append({"type": found[1]})

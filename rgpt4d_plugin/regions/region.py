@@ -20,8 +20,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rgpt4d_plugin.regions.drawing.shapes import Box, Mask, Point, Polygon, Shape
 from rgpt4d_plugin.regions.masks import decode_rle, read_mask_png
-from rgpt4d_plugin.regions.shapes import Box, Mask, Point, Polygon, Shape
 
 
 MENTION = re.compile(r"<(obj_\d+)>")
@@ -38,7 +38,7 @@ class RegionError(ValueError):
 
 
 @dataclass(frozen=True)
-class Sighting:
+class Annotation:
     """Where a region is at one moment.
 
     Attributes:
@@ -103,14 +103,14 @@ class Region:
         id: "obj_N".
         medium: "video" or "image", which the region belongs to.
         index: number of that video or image in the record, from 0.
-        sightings: one, or those of a track in its order.
+        annotations: one, or those of a track in its order.
         raw: what it was parsed from, without absent keys.
     """
 
     id: str
     medium: Literal["video", "image"]
     index: int
-    sightings: tuple[Sighting, ...]
+    annotations: tuple[Annotation, ...]
     raw: Mapping[str, Any]
 
     @property
@@ -171,14 +171,14 @@ def parse_region(raw: Any, field: str, videos: int, images: int) -> Region:
         if not isinstance(track, Sequence) or isinstance(track, str) or not track:
             raise RegionError(f"{field}.track: expected a list of boxes with their times, got {track!r}")
         defaults = {"normalized": given["normalized"]} if "normalized" in given else {}
-        sightings = []
+        annotations = []
         for number, item in enumerate(track):
             here = f"{field}.track[{number}]"
-            sightings.append(_sighting(defaults | _known(item, here, _SIGHTING_KEYS), here, medium))
+            annotations.append(_sighting(defaults | _known(item, here, _SIGHTING_KEYS), here, medium))
         given["track"] = [_known(item, field, _SIGHTING_KEYS) for item in track]
     else:
-        sightings = [_sighting(given, field, medium)]
-    return Region(name, medium, index, tuple(sightings), given)
+        annotations = [_sighting(given, field, medium)]
+    return Region(name, medium, index, tuple(annotations), given)
 
 
 def check_mentions(texts: Sequence[str], regions: Sequence[Region]) -> list[Region]:
@@ -225,7 +225,7 @@ def _medium(given: Mapping[str, Any], field: str, videos: int, images: int) -> t
     return medium, index
 
 
-def _sighting(given: Mapping[str, Any], field: str, medium: str) -> Sighting:
+def _sighting(given: Mapping[str, Any], field: str, medium: str) -> Annotation:
     kinds = [kind for kind in _SHAPES if kind in given]
     if len(kinds) != 1:
         raise RegionError(
@@ -242,7 +242,7 @@ def _sighting(given: Mapping[str, Any], field: str, medium: str) -> Sighting:
         value = _mask_value(value, here)
     else:
         _check_corners(kind, value, here, normalized)
-    return Sighting(field, kind, value, normalized, frame, time)
+    return Annotation(field, kind, value, normalized, frame, time)
 
 
 def _moment(given: Mapping[str, Any], field: str, medium: str) -> tuple[int | None, float | None]:

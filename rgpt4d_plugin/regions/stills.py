@@ -3,13 +3,13 @@
 
 from PIL import Image
 
-from rgpt4d_plugin.regions.marks import Mark
-from rgpt4d_plugin.regions.media import Still
-from rgpt4d_plugin.regions.placing import frame_of, mark_of
+from rgpt4d_plugin.regions.drawing.marks import Mark
+from rgpt4d_plugin.regions.frame_matching import frame_of, mark_of
+from rgpt4d_plugin.regions.media_entries import ImageEntry
 from rgpt4d_plugin.video.frames import read_frames, read_info
 
 
-def open_still(still: Still, size_only: bool = False) -> Image.Image:
+def open_image_entry(still: ImageEntry, size_only: bool = False) -> Image.Image:
     """The image, or the video's frame.
 
     Args:
@@ -23,12 +23,12 @@ def open_still(still: Still, size_only: bool = False) -> Image.Image:
     if not still.of_video:
         return Image.open(still.path)
     info = read_info(still.path)
-    frame = frame_of(still.regions[0].sightings[0], info)
+    frame = frame_of(still.regions[0].annotations[0], info)
     if size_only:
         return Image.new("RGB", (info.width, info.height))
     return read_frames(still.path, [frame])[0]
 
 
-def marks_on(still: Still, size: tuple[int, int]) -> list[Mark]:
+def marks_on(still: ImageEntry, size: tuple[int, int]) -> list[Mark]:
     """The marks of a still whose picture has this size; raises RegionError if a region does not fit."""
-    return [mark_of(region, region.sightings[0], *size, still.labels) for region in still.regions]
+    return [mark_of(region, region.annotations[0], *size, still.labels) for region in still.regions]

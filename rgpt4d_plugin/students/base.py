@@ -40,8 +40,8 @@ class StudentFamily(ABC):
         image_token: what stands for one token of an image.
         clip_token: what stands for one token of a clip; in some families the same.
         tokens_after_clip: how many more of them follow a clip's grid.
-        lone_image_differs: whether an image has other tokens where it is the only one of its record.
-        sees_ahead: whether the tokens of an image or frame see those of it that come after them.
+        single_image_is_tiled: whether an image has other tokens where it is the only one of its record.
+        bidirectional_images: whether the tokens of an image or frame see those of it that come after them.
     """
 
     name: str
@@ -51,8 +51,8 @@ class StudentFamily(ABC):
     image_token: str
     clip_token: str
     tokens_after_clip: int = 0
-    lone_image_differs: bool = False
-    sees_ahead: bool = False
+    single_image_is_tiled: bool = False
+    bidirectional_images: bool = False
 
     def decoder(self, model: nn.Module) -> nn.Module:
         """The text decoder whose output is the last hidden state, after its final norm: (B, L, C)."""
@@ -66,7 +66,7 @@ class StudentFamily(ABC):
         """Frames that one temporal step of the token grid covers."""
         return 1
 
-    def view(self, width: int, height: int, processor: Any) -> tuple[float, float, float, float]:
+    def visible_box(self, width: int, height: int, processor: Any) -> tuple[float, float, float, float]:
         """What of a frame the token grid covers: (left, top, right, bottom) in pixels of the decoded frame."""
         return 0, 0, width, height
 

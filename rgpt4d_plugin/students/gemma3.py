@@ -29,6 +29,6 @@ FAMILIES = (
         plugins=("Gemma3Plugin",),
         image_token="<image_soft_token>",
         clip_token="<image_soft_token>",
-        sees_ahead=True,
+        bidirectional_images=True,
     ),
 )

@@ -19,7 +19,7 @@ class LlavaNextVideoFamily(LlavaVideoFamily):
     def side(self, processor: Any) -> int:
         return processor.video_processor.crop_size["height"] // processor.patch_size // 2
 
-    def view(self, width: int, height: int, processor: Any) -> tuple[float, float, float, float]:
+    def visible_box(self, width: int, height: int, processor: Any) -> tuple[float, float, float, float]:
         # The shorter edge is scaled to `size`, and then `crop_size` is cut out of the middle.
         video = processor.video_processor
         scale = video.size["shortest_edge"] / min(width, height)

@@ -47,6 +47,6 @@ FAMILIES = (
         image_token="<image>",
         clip_token="<video>",
         tokens_after_clip=1,
-        lone_image_differs=True,
+        single_image_is_tiled=True,
     ),
 )

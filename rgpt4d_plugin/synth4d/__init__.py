@@ -3,9 +3,9 @@
 
 from pathlib import Path
 
-from .clips import DATASET, HELD_OUT, ClipSettings, decode_mp4, encode_mp4, make_clip, write_clips
-from .questions import KINDS, Question, ask
-from .scene import COLOURS, Ball, Clip4D, Scene, render, sample_scene
+from rgpt4d_plugin.synth4d.clips import DATASET, HELD_OUT, ClipSettings, decode_mp4, encode_mp4, make_clip, write_clips
+from rgpt4d_plugin.synth4d.questions import KINDS, Question, ask
+from rgpt4d_plugin.synth4d.scene import COLOURS, Ball, Clip4D, Scene, render, sample_scene
 
 
 TINY_EXPERT = Path(__file__).parent / "assets" / "l4p_tiny.safetensors"

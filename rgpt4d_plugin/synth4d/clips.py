@@ -23,8 +23,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from .questions import Question, ask, ask_regions
-from .scene import Clip4D, render, sample_scene
+from rgpt4d_plugin.synth4d.questions import Question, ask, ask_regions
+from rgpt4d_plugin.synth4d.scene import Clip4D, render, sample_scene
 
 
 DATASET = "synth4d"

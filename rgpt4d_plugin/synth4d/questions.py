@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
-from .scene import Ball, Clip4D
+from rgpt4d_plugin.synth4d.scene import Ball, Clip4D
 
 
 KINDS = ("direction", "approach", "moving", "nearer", "faster", "count", "camera")

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..teachers.l4p import L4P, L4PConfig, TaskConfig
-from .clips import ClipSettings, decode_mp4, encode_mp4, make_clip
+from rgpt4d_plugin.synth4d.clips import ClipSettings, decode_mp4, encode_mp4, make_clip
+from rgpt4d_plugin.teachers.l4p import L4P, L4PConfig, TaskConfig
 
 
 _HOOKS = (2, 3, 4, 5)
@@ -128,7 +128,7 @@ def save_preview(model: L4P, path: str | PathLike, clips: int = 5, frame: int = 
     """PNG with one held-out clip a row: the frame, then depth, flow and motion mask, truth left of prediction."""
     from matplotlib import pyplot as plt  # a plotting library is not needed to train
 
-    from ..video.colours import flow_colours
+    from rgpt4d_plugin.video.colours import flow_colours
 
     figure, axes = plt.subplots(clips, 7, figsize=(14, 2 * clips), squeeze=False)
     for row, index in zip(axes, range(clips)):

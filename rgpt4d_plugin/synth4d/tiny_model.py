@@ -16,12 +16,17 @@ from typing import Literal, get_args
 import torch
 from transformers import AutoModelForImageTextToText, PreTrainedConfig, ProcessorMixin
 
-from ..teachers.l4p import L4P, L4PConfig, save_l4p
-from .tiny_expert import TINY
-from .tiny_qwen import build_qwen
-from .tiny_sizes import StudentSizes
-from .tiny_square import build_gemma3, build_internvl, build_llava_next_video, build_llava_onevision
-from .tiny_tokenizer import token_ids
+from rgpt4d_plugin.synth4d.tiny_expert import TINY
+from rgpt4d_plugin.synth4d.tiny_qwen import build_qwen
+from rgpt4d_plugin.synth4d.tiny_sizes import StudentSizes
+from rgpt4d_plugin.synth4d.tiny_square import (
+    build_gemma3,
+    build_internvl,
+    build_llava_next_video,
+    build_llava_onevision,
+)
+from rgpt4d_plugin.synth4d.tiny_tokenizer import token_ids
+from rgpt4d_plugin.teachers.l4p import L4P, L4PConfig, save_l4p
 
 
 logger = logging.getLogger(__name__)

@@ -18,8 +18,8 @@ from transformers import (
     Qwen3VLVideoProcessor,
 )
 
-from .tiny_sizes import StudentSizes
-from .tiny_tokenizer import qwen_tokenizer, token_ids
+from rgpt4d_plugin.synth4d.tiny_sizes import StudentSizes
+from rgpt4d_plugin.synth4d.tiny_tokenizer import qwen_tokenizer, token_ids
 
 
 # Tokens of Qwen2-VL and Qwen3-VL. The second group is ordinary text to `skip_special_tokens`, as it is there.

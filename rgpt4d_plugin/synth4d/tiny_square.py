@@ -28,8 +28,8 @@ from transformers import (
     ProcessorMixin,
 )
 
-from .tiny_sizes import StudentSizes
-from .tiny_tokenizer import gemma_tokenizer, llama_tokenizer, qwen_tokenizer, token_ids
+from rgpt4d_plugin.synth4d.tiny_sizes import StudentSizes
+from rgpt4d_plugin.synth4d.tiny_tokenizer import gemma_tokenizer, llama_tokenizer, qwen_tokenizer, token_ids
 
 
 _CHATML = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]

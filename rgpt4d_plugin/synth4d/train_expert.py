@@ -22,8 +22,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ..teachers.l4p import L4P, load_l4p, save_l4p
-from .tiny_expert import TINY, evaluate, make_sample, save_preview
+from rgpt4d_plugin.synth4d.tiny_expert import TINY, evaluate, make_sample, save_preview
+from rgpt4d_plugin.teachers.l4p import L4P, load_l4p, save_l4p
 
 
 logger = logging.getLogger(__name__)

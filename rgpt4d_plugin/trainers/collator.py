@@ -15,7 +15,7 @@ from rgpt4d_plugin.arguments import P4DConfigError
 from rgpt4d_plugin.distill import DistillBatch
 from rgpt4d_plugin.students import RowMedia, timestamps_of
 from rgpt4d_plugin.trainers.mixin import BATCH_KEY
-from rgpt4d_plugin.trainers.run import P4DRun
+from rgpt4d_plugin.trainers.setup import P4DSetup
 from rgpt4d_plugin.video import SeenClip, VideoError
 
 
@@ -26,7 +26,7 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
     The template's plugin must be a recording one (`patches.mm_plugin.with_recorder`).
     """
 
-    p4d: P4DRun | None = None
+    p4d: P4DSetup | None = None
     cutoff_len: int = 0
     mask_history: bool = False
     where_used: Callable[[Any], str] | None = None
@@ -40,7 +40,7 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
     def _refuse_neat_packing(self) -> None:
         """Raises P4DConfigError where the host packs rows that the model cannot take, or that change it."""
         problems = []
-        if self.p4d.family.sees_ahead:
+        if self.p4d.family.bidirectional_images:
             problems.append(
                 f"neat_packing: true: the host's mask takes from {self.p4d.family.name} that the tokens of an image "
                 "see one another; remove it"
@@ -151,7 +151,7 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
             inputs = {**self.template.mm_plugin.get_mm_inputs(*media, self.processor), "input_ids": ids}
             grids = family.image_grids(inputs, self.processor, rows)
             left = _whole([math.prod(grid) for grid in grids], int(is_image.sum()))
-            if left < len(images) and (family.lone_image_differs or self.mask_history):
+            if left < len(images) and (family.single_image_is_tiled or self.mask_history):
                 left = 0
                 leftover.append(is_image[0].nonzero().flatten().numpy())
             feature["images"] = images[:left]

@@ -18,9 +18,9 @@ from transformers.utils import logging
 
 from rgpt4d_plugin.arguments import P4DConfigError
 from rgpt4d_plugin.distill import DistillBatch
+from rgpt4d_plugin.trainers.decoder_checkpoint import load_whole_state, whole_state
 from rgpt4d_plugin.trainers.meter import TermMeter
-from rgpt4d_plugin.trainers.run import LOG_KEYS, P4DRun
-from rgpt4d_plugin.trainers.sharded import load_whole_state, whole_state
+from rgpt4d_plugin.trainers.setup import LOG_KEYS, P4DSetup
 from rgpt4d_plugin.trainers.tap import StudentTap
 
 
@@ -42,7 +42,7 @@ class P4DTrainerMixin:
             class knows no such argument, it is `processing_class`.
     """
 
-    def __init__(self, *args: Any, p4d: P4DRun, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, p4d: P4DSetup, **kwargs: Any) -> None:
         model, train_args = kwargs["model"], kwargs["args"]
         decoder = p4d.build_decoder(model.config, train_args.seed).to(train_args.device)
         if is_deepspeed_zero3_enabled():

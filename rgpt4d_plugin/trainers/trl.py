@@ -33,9 +33,9 @@ from rgpt4d_plugin.modeling import (
     timestamped_processor,
 )
 from rgpt4d_plugin.modeling.marker import MarkerCallback
-from rgpt4d_plugin.regions.shown import Sampling
+from rgpt4d_plugin.regions.rendering import Sampling
 from rgpt4d_plugin.trainers.mixin import P4DTrainerMixin
-from rgpt4d_plugin.trainers.run import P4DRun
+from rgpt4d_plugin.trainers.setup import P4DSetup
 from rgpt4d_plugin.trainers.trl_collator import P4DVisionCollator
 from rgpt4d_plugin.trainers.trl_records import COLUMNS, check_record
 
@@ -153,7 +153,7 @@ class P4DSFTTrainer(P4DTrainerMixin, VideoSFTTrainer):
         sampling = _with_frames(sampling or Sampling(), arguments.frames)
         name = _name(model)
         config = _config(model, arguments)
-        run = P4DRun.prepare(arguments, config)
+        run = P4DSetup.prepare(arguments, config)
 
         args = copy.copy(args) if args is not None else _default_args(model)
         if args.n_gpu > 1:

@@ -12,10 +12,10 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 from rgpt4d_plugin.arguments import RegionArguments
 from rgpt4d_plugin.distill import DistillBatch
 from rgpt4d_plugin.modeling.timestamp_encoding import NO_TIME
-from rgpt4d_plugin.regions.shown import Sampling, ShownClip, check_takes_videos, processor_media
+from rgpt4d_plugin.regions.rendering import Sampling, ShownClip, check_takes_videos, processor_media
 from rgpt4d_plugin.students import RowMedia
 from rgpt4d_plugin.trainers.mixin import BATCH_KEY
-from rgpt4d_plugin.trainers.run import P4DRun
+from rgpt4d_plugin.trainers.setup import P4DSetup
 from rgpt4d_plugin.trainers.trl_records import RecordError, ShownRecord, show_record
 
 
@@ -41,7 +41,7 @@ class P4DVisionCollator(DataCollatorForVisionLanguageModeling):
     """
 
     completion_only_loss: bool | None = None
-    p4d: P4DRun | None = None
+    p4d: P4DSetup | None = None
     sampling: Sampling = field(default_factory=Sampling)
     regions: RegionArguments = field(default_factory=RegionArguments)
     sentences: bool = False

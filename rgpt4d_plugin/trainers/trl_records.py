@@ -23,9 +23,10 @@ from typing import Any
 from PIL import Image
 
 from rgpt4d_plugin.arguments import RegionArguments
-from rgpt4d_plugin.regions.media import decode_clip, decode_still, parse_clip
+from rgpt4d_plugin.regions.media_entries import decode_clip, decode_image_entry, parse_clip
+from rgpt4d_plugin.regions.prompt_styles import apply_style, with_time_sentences
 from rgpt4d_plugin.regions.region import RegionError, check_mentions, parse_regions
-from rgpt4d_plugin.regions.shown import (
+from rgpt4d_plugin.regions.rendering import (
     Sampling,
     ShownClip,
     check_clip,
@@ -35,7 +36,6 @@ from rgpt4d_plugin.regions.shown import (
     show_frames,
     show_still,
 )
-from rgpt4d_plugin.regions.styles import ask, with_time_sentences
 from rgpt4d_plugin.video import VideoError
 
 
@@ -104,7 +104,7 @@ def check_record(
     with _named(record, f"record {number}, which begins"):
         _, images, videos = _ask(_without_none(record), regions, sentences)
         for entry in images:
-            still = decode_still(entry)
+            still = decode_image_entry(entry)
             if still is not None:
                 check_still(still)
             else:
@@ -149,12 +149,12 @@ def _ask(
     if "regions" in record:  # elsewhere, <obj_1> is text like any other
         check_mentions(texts, parsed)
     marked = [{**message, "content": text} for message, text in zip(messages, texts, strict=True)]
-    asked = ask(marked, images, videos, parsed, options, _MARKS["image"], _MARKS["video"])
-    messages = asked.messages
+    styled = apply_style(marked, images, videos, parsed, options, _MARKS["image"], _MARKS["video"])
+    messages = styled.messages
     if sentences:
         messages = with_time_sentences(messages, videos, _MARKS["image"], _MARKS["video"])
     spoken = iter([{**message, "content": _parts(message["content"])} for message in messages])
-    return {key: [next(spoken) for _ in part] for key, part in turns.items()}, asked.images, asked.videos
+    return {key: [next(spoken) for _ in part] for key, part in turns.items()}, styled.images, styled.videos
 
 
 @dataclass
@@ -255,7 +255,7 @@ def _clip(entry: Any, sampling: Sampling) -> ShownClip:
 
 
 def _picture(entry: Any, sampling: Sampling) -> Image.Image:
-    still = decode_still(entry)
+    still = decode_image_entry(entry)
     return show_still(still, sampling) if still is not None else fit(_open(entry), sampling.image_max_pixels)
 
 

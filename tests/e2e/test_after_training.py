@@ -11,7 +11,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from rgpt4d_plugin import RegionPrompt, patches
 from tests.harness import DATA, train_here
-from tests.host.test_activation import host  # noqa: F401 - puts the seams back
+from tests.patches.test_activation import host  # noqa: F401 - puts the seams back
 
 
 CLIP = str(DATA / "clips/4.mp4")

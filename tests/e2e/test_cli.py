@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rgpt4d_plugin.trainers.run import ALL_LOG_KEYS, LOG_KEYS
+from rgpt4d_plugin.trainers.setup import ALL_LOG_KEYS, LOG_KEYS
 from tests.harness import DATA, logs, succeeded, train_cli
 
 

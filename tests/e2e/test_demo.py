@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from PIL import Image
 
-from rgpt4d_plugin.trainers.run import LOG_KEYS
+from rgpt4d_plugin.trainers.setup import LOG_KEYS
 from tests.harness import succeeded
 
 

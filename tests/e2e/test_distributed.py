@@ -6,10 +6,10 @@ import json
 import pytest
 
 from rgpt4d_plugin.trainers.mixin import DECODER_FILE
-from rgpt4d_plugin.trainers.run import LOG_KEYS
+from rgpt4d_plugin.trainers.setup import LOG_KEYS
 from tests.e2e.launch import run_together
 from tests.harness import largest_relative_difference, logs, succeeded, train_cli, train_here, weights
-from tests.host.test_training import PLAIN_SGD, gradients
+from tests.trainers.test_training import PLAIN_SGD, gradients
 
 
 pytestmark = pytest.mark.distributed

@@ -9,7 +9,7 @@ from rgpt4d_plugin.distill import DistillBatch
 from rgpt4d_plugin.synth4d.tiny_model import FAMILIES, TEMPLATES, build_tiny_student
 from rgpt4d_plugin.trainers.llamafactory import P4DSeq2SeqTrainer
 from rgpt4d_plugin.trainers.mixin import BATCH_KEY
-from rgpt4d_plugin.trainers.run import LOG_KEYS
+from rgpt4d_plugin.trainers.setup import LOG_KEYS
 from tests.e2e.launch import run_together
 from tests.e2e.test_distributed import deepspeed_config
 from tests.harness import logs, train_here

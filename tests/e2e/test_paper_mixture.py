@@ -8,8 +8,8 @@ from pathlib import Path
 import yaml
 
 from rgpt4d_plugin.cli import main
+from tests.convert import test_sources as sources
 from tests.harness import DATA, logs, train_here
-from tests.unit import test_convert_sources as sources
 
 
 RECIPE = Path(__file__).parents[2] / "recipes/4drgpt_p4d.yaml"

@@ -8,10 +8,10 @@ Legend of the shapes in this folder: B batch, T frames, t temporal tokens, H W p
 C channels.
 """
 
-from .checkpoint import L4PCheckpointError, load_l4p, read_l4p_config, save_l4p
-from .config import RELEASED, TASKS, L4PConfig, TaskConfig
-from .model import L4P
-from .windows import window_starts
+from rgpt4d_plugin.teachers.l4p.checkpoint import L4PCheckpointError, load_l4p, read_l4p_config, save_l4p
+from rgpt4d_plugin.teachers.l4p.config import RELEASED, TASKS, L4PConfig, TaskConfig
+from rgpt4d_plugin.teachers.l4p.model import L4P
+from rgpt4d_plugin.teachers.l4p.windows import window_starts
 
 
 __all__ = [

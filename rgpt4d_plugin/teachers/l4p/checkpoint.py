@@ -17,9 +17,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .config import RELEASED, L4PConfig
-from .metadata import config_from_metadata, config_to_metadata
-from .model import L4P
+from rgpt4d_plugin.teachers.l4p.config import RELEASED, L4PConfig
+from rgpt4d_plugin.teachers.l4p.metadata import config_from_metadata, config_to_metadata
+from rgpt4d_plugin.teachers.l4p.model import L4P
 
 
 _PREFIX = "l4p_model."

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .config import L4PConfig, Size
+from rgpt4d_plugin.teachers.l4p.config import L4PConfig, Size
 
 
 def _conv3(channels_in: int, channels_out: int, bias: bool = True) -> nn.Conv3d:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .config import L4PConfig
+from rgpt4d_plugin.teachers.l4p.config import L4PConfig
 
 
 @lru_cache(maxsize=8)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from .config import TASKS, L4PConfig, TaskConfig
+from rgpt4d_plugin.teachers.l4p.config import TASKS, L4PConfig, TaskConfig
 
 
 _ENCODER_KEYS = {"embed_dim", "depth", "num_heads", "mlp_ratio", "norm_eps"}

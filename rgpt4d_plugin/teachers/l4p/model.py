@@ -11,10 +11,10 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from .config import L4PConfig
-from .dpt import DPTHead
-from .encoder import VideoEncoder
-from .windows import append_window, window_starts
+from rgpt4d_plugin.teachers.l4p.config import L4PConfig
+from rgpt4d_plugin.teachers.l4p.dpt import DPTHead
+from rgpt4d_plugin.teachers.l4p.encoder import VideoEncoder
+from rgpt4d_plugin.teachers.l4p.windows import append_window, window_starts
 
 
 # ImageNet statistics of RGB in [0, 1].

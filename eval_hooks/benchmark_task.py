@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an engine is asked: the questions of a benchmark, or of a fixed sample of it."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark, BenchmarkData, Item, Medium
+from rgpt4d_plugin.eval_hooks.scoring import fingerprint, sample
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question, as an engine gets it.
+
+    Attributes:
+        key: `Benchmark.key` of its item; the reply is kept under it.
+        prompt: the literal text, after the media.
+        media: images and videos, in the order in which the model gets them.
+        frames: of each video, spread over the shown part; a shorter one gives all it has.
+        max_new_tokens: the reply's limit.
+    """
+
+    key: str
+    prompt: str
+    media: Sequence[Medium]
+    frames: int
+    max_new_tokens: int
+
+
+@dataclass(frozen=True)
+class ItemMedia(Sequence[Medium]):
+    """The media of an item, read when somebody looks: encoded images stay in their file until then."""
+
+    benchmark: Benchmark
+    item: Item = field(repr=False)
+    folder: Path
+
+    def __iter__(self) -> Iterator[Medium]:
+        return iter(self.benchmark.media(self.item, self.folder))
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.benchmark.media(self.item, self.folder)[index]
+
+    def __len__(self) -> int:
+        return len(self.benchmark.media(self.item, self.folder))
+
+
+@dataclass(frozen=True)
+class BenchmarkTask:
+    """A benchmark as it is asked in one run.
+
+    Attributes:
+        benchmark: reads and scores.
+        data: its checked folder.
+        style: prompt style.
+        frames: of each video.
+        max_new_tokens: of each reply.
+        limit: size of the fixed sample; None: all items.
+        seed: of the sample.
+        items: the denominator, in the published order.
+    """
+
+    benchmark: Benchmark
+    data: BenchmarkData
+    style: str
+    frames: int
+    max_new_tokens: int
+    limit: int | None
+    seed: int
+    items: Sequence[Item] = field(repr=False)
+
+    @classmethod
+    def prepare(
+        cls,
+        benchmark: Benchmark,
+        folder: str | Path,
+        *,
+        style: str | None = None,
+        frames: int | None = None,
+        max_new_tokens: int | None = None,
+        limit: int | None = None,
+        seed: int = 0,
+    ) -> "BenchmarkTask":
+        """Reads and checks a benchmark's folder; no model is needed for it.
+
+        Args:
+            benchmark: from `benchmarks.get`.
+            folder: as published.
+            style: prompt style; None: the benchmark's first.
+            frames: of each video; None: the benchmark's.
+            max_new_tokens: of each reply; None: the benchmark's.
+            limit: ask the fixed sample of this size (see `scoring.sample`); None: all items.
+            seed: of the sample.
+
+        Raises:
+            BenchmarkDataError: the folder cannot be used; media that are missing are named.
+            ScoringError: `limit` is larger than the benchmark.
+            ValueError: the benchmark has no such style.
+        """
+        style = benchmark.style(style)
+        frames = benchmark.frames if frames is None else frames
+        max_new_tokens = benchmark.token_limit(style) if max_new_tokens is None else max_new_tokens
+        data = benchmark.load(folder)
+        items = sample(benchmark, data.items, limit, seed)
+        return cls(benchmark, data, style, frames, max_new_tokens, limit, seed, items)
+
+    @functools.cached_property
+    def questions(self) -> list[Question]:
+        """One an item."""
+        return [
+            Question(
+                key=self.benchmark.key(item),
+                prompt=self.benchmark.prompt(item, self.style),
+                media=ItemMedia(self.benchmark, item, self.data.folder),
+                frames=self.frames,
+                max_new_tokens=self.max_new_tokens,
+            )
+            for item in self.items
+        ]
+
+    @functools.cached_property
+    def columns(self) -> list[str]:
+        """The official columns that at least one question counts for, in their order."""
+        counted = {column for item in self.items for column in self.benchmark.columns_of(item)}
+        return [column for column in self.benchmark.columns if column in counted]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the replies depend on besides the engine, and what scoring them needs."""
+        return {
+            "benchmark": self.benchmark.name,
+            "data": str(Path(self.data.folder).absolute()),
+            "revision": self.data.revision,
+            "items": fingerprint(question.key for question in self.questions),
+            "style": self.style,
+            "frames": self.frames,
+            "max_new_tokens": self.max_new_tokens,
+            "limit": self.limit,
+            "seed": self.seed,
+        }

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What pages of one run and of several have in common: numbers as text, settings, counts, published rows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rgpt4d_plugin.eval_hooks.benchmarks import r4d_bench
+from rgpt4d_plugin.eval_hooks.report.page import Cell, Table
+from rgpt4d_plugin.eval_hooks.report.published import Published, published
+from rgpt4d_plugin.eval_hooks.scoring import COUNTS, Estimate, Result
+from rgpt4d_plugin.eval_hooks.stats import Interval
+
+
+READING_NAMES = {"official": "Official", "strict": "Strict", "numeric": "Numeric", "lmms_eval": "lmms-eval"}
+
+_FURTHER = {
+    "numeric": "Numeric: as official, and a reply without a letter may name the value of exactly one option; this is "
+    "not the published score.",
+    "lmms_eval": "lmms-eval: as its task reads the reply, where that differs from the benchmark's own script.",
+}
+
+_OF_IMAGES = ("sat", "omnispatial", "mmsi_bench")
+
+_READINGS_NOTE = (
+    "Official: the published scorer, with random letters counted as what they are worth on average. Strict: one "
+    "careful reader for all benchmarks, which reads nothing rather than guess. Brackets: 95 % percentile intervals of "
+    "10,000 bootstrap resamples of whole videos (scenes, questions), not of single items."
+)
+
+_ABBREVIATED = {
+    "r4d_bench": {
+        "Avg": "all questions",
+        "Sta": "static: VG, DM, SR",
+        "Dyn": "dynamic: the others",
+        **{column: task for task, column in r4d_bench.CATEGORIES.items()},
+    }
+}
+
+PUBLISHED_NOTE = "Official reading, percent. Grey, or in italics: not comparable, for the reason given."
+
+_COUNT_NAMES = {
+    "missing": "missing, counted as wrong",
+    "error": "failed in the engine, counted as wrong",
+    "truncated": "cut off by the token limit",
+    "empty": "empty replies",
+    "unread": "strict: no answer found",
+    "ambiguous": "strict: more than one answer",
+    "refused": "strict: refused to answer",
+    "fallback": "official: random letter or default",
+    "no_gold": "items without a right answer",
+}
+
+
+def reading_name(reading: str) -> str:
+    """As a title."""
+    return READING_NAMES.get(reading, reading.replace("_", " "))
+
+
+def readings_note(result: Result) -> str:
+    """What the readings and the brackets mean."""
+    return " ".join([_READINGS_NOTE, *(_FURTHER[reading] for reading in result.columns if reading in _FURTHER)])
+
+
+def frames_of(result: Result) -> str:
+    """Frames of each video, in words; "" for benchmarks of images."""
+    if result.benchmark in _OF_IMAGES:
+        return ""
+    frames = result.settings.get("frames")
+    return "frames of a video not known" if frames is None else f"{frames} frames a video"
+
+
+def label(column: str) -> str:
+    """A column's name as words."""
+    return column.replace("_", " ")
+
+
+def column_cell(benchmark: str, column: str, mark: str = "") -> Cell:
+    """A column's name, with what an abbreviation stands for."""
+    return Cell(label(column), _ABBREVIATED.get(benchmark, {}).get(column, ""), mark)
+
+
+def signed(value: float) -> str:
+    """A difference with one decimal and its sign."""
+    text = f"{value:+.1f}".replace("-", "−")
+    return "0.0" if text[1:] == "0.0" else text
+
+
+def number(value: float | None) -> str:
+    """A percentage with one decimal."""
+    return "–" if value is None else f"{value:.1f}"
+
+
+def brackets(interval: Interval | Estimate) -> str:
+    """An interval."""
+    if interval.low is None:
+        return ""
+    return f"[{interval.low:.1f}, {interval.high:.1f}]".replace("-", "−").replace("−0.0", "0.0")
+
+
+def estimate_cell(estimate: Estimate | None, strong: bool = False) -> Cell:
+    """A number with its interval; a dash where no item counts."""
+    if estimate is None or not estimate.items:
+        return Cell("–", mark="grey")
+    return Cell(number(estimate.value), brackets(estimate), "strong" if strong else "")
+
+
+def headline(result: Result) -> str:
+    """The column that stands for the whole: of all items, by the name that benchmarks give it."""
+    columns = result.columns["official"]
+    whole = [name for name, estimate in columns.items() if estimate.items == result.items]
+    return next((name for name in whole if name in ("Avg", "Overall")), whole[0] if whole else next(iter(columns)))
+
+
+def categories(result: Result) -> list[str]:
+    """The columns that are the finest groups, those with items."""
+    found = {row.category for row in result.rows}
+    return [name for name in result.columns["official"] if name in found]
+
+
+def chance(result: Result) -> dict[str, float | None]:
+    """What drawing a letter at random is worth in each column; None where a question has no letters."""
+    worth = np.array([100 / len(row.options) if row.options else np.nan for row in result.rows])
+    values = {}
+    for name in result.columns["official"]:
+        own = worth[[name in row.counts_for for row in result.rows]]
+        values[name] = float(own.mean()) if own.size and np.isfinite(own).all() else None
+    return values
+
+
+def counts_table(names: Sequence[str], results: Sequence[Result]) -> Table:
+    """Everything that is counted, one column a run."""
+    rows = []
+    for name in COUNTS:
+        counts = [result.counts[name] for result in results]
+        cells = [
+            Cell(f"{n:,}", f"{100 * n / result.items:.1f} %" if n else "", "" if n else "grey")
+            for n, result in zip(counts, results)
+        ]
+        rows.append([Cell(_COUNT_NAMES[name], mark="" if any(counts) else "grey"), *cells])
+    return Table(["What was counted", *(names if len(results) > 1 else ["Items"])], rows)
+
+
+def published_table(names: Sequence[str], results: Sequence[Result]) -> Table | None:
+    """The runs above the published rows, as papers print them; None if nothing is published."""
+    rows = published(results[0].benchmark)
+    if not rows:
+        return None
+    columns = [name for name in results[0].columns["official"] if any(name in row.columns for row in rows)]
+    table = []
+    for name, result in zip(names, results):
+        values = [estimate_cell(result.columns["official"].get(column)) for column in columns]
+        cells = [Cell(cell.text, mark="strong" if cell.text != "–" else "grey") for cell in values]
+        table.append([Cell(name, "this run" if len(results) == 1 else "run", "strong"), *cells, ""])
+    for row in rows:
+        reasons = incomparable_with_all(row, results)
+        mark = "grey" if reasons else ""
+        cells = [Cell(number(row.columns[c]), mark=mark) if c in row.columns else Cell("") for c in columns]
+        why = f"No: {'; '.join(reasons)}" if reasons else "Yes"
+        table.append([Cell(row.model, row.source, mark), *cells, Cell(why, mark=mark)])
+    return Table(["Model", *map(label, columns), "Comparable"], table, words=frozenset([len(columns) + 1]))
+
+
+def incomparable_with_all(row: Published, results: Sequence[Result]) -> list[str]:
+    """Why a published row must not be compared with these runs."""
+    reasons = [reason for result in results for reason in row.incomparable(result)]
+    return list(dict.fromkeys(reasons))
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings as dotted names and texts."""
+    flat: dict[str, str] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = "–" if value is None or value == {} else str(value)
+    return flat
+
+
+def provenance(result: Result) -> dict[str, str]:
+    """All that it takes to get the same numbers again."""
+    own = {
+        "benchmark": result.title,
+        "revision": result.revision,
+        "data": result.folder,
+        "items": f"{result.items:,} of {result.available:,}",
+        "sample": "all items" if result.limit is None else f"{result.limit:,} items, seed {result.seed}",
+        "fingerprint of the items": result.fingerprint,
+        "prompt style": result.style,
+        "scored with": f"rgpt4d-plugin {result.scored_with}",
+    }
+    # What an engine's settings repeat is said once.
+    repeated = {"benchmark", "data", "revision", "items", "style", "limit", "seed"}
+    return own | {name: text for name, text in flatten(result.settings).items() if name not in repeated}
+
+
+def settings_table(names: Sequence[str], results: Sequence[Result]) -> Table:
+    """Settings of the runs side by side; what differs stands out."""
+    columns = [provenance(result) for result in results]
+    keys = list(dict.fromkeys(key for column in columns for key in column))
+    rows = []
+    for key in keys:
+        texts = [column.get(key, "–") for column in columns]
+        mark = "strong" if len(set(texts)) > 1 else ""
+        rows.append([Cell(key, mark=mark), *(Cell(text, mark=mark) for text in texts)])
+    header = ["Setting", *(names if len(results) > 1 else ["Value"])]
+    return Table(header, rows, words=frozenset(range(1, len(results) + 1)), folded="Settings, to run it again")
+
+
+def description(result: Result) -> str:
+    """What answered, in a few words."""
+    engine = result.settings.get("engine")
+    engine = engine if isinstance(engine, Mapping) else {}
+    parts = [str(engine["model"])] if engine.get("model") else []
+    adapters = engine.get("adapters") or engine.get("adapter")
+    if adapters:
+        parts.append("with " + (", ".join(map(str, adapters)) if isinstance(adapters, list) else str(adapters)))
+    if not parts and isinstance(result.settings.get("replies"), Mapping):
+        parts.append(f"replies from {result.settings['replies'].get('file')}")
+    return " ".join(parts)

@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`rgpt4d preview`: a contact sheet per sample, made from what the host's collator gives the model."""
+
+import functools
+import itertools
+import math
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from llamafactory.extras.constants import IGNORE_INDEX
+
+from rgpt4d_plugin.distill import TERM_TASKS
+from rgpt4d_plugin.preview import map_figure
+from rgpt4d_plugin.preview.contact_sheet import MapRow, Piece, SheetClip, SheetImage, SheetSample, save_sheet
+from rgpt4d_plugin.preview.recipe_pipeline import Host
+from rgpt4d_plugin.recipe import read_recipe
+from rgpt4d_plugin.regions.media_entries import decode_still
+from rgpt4d_plugin.regions.region import RegionError
+from rgpt4d_plugin.students import RowMedia, get_family
+from rgpt4d_plugin.teachers.l4p import load_l4p
+from rgpt4d_plugin.video import SeenClip
+
+
+LEGENDS = {
+    "depth": "near is bright, log scale over the clip",
+    "flow": "hue is the direction, saturation the length",
+    "motion": "bright moves",
+}
+
+
+def run_preview(
+    recipe_path: str | os.PathLike,
+    out: str | os.PathLike,
+    count: int = 8,
+    dataset: str | None = None,
+    teacher: bool = False,
+    overrides: Sequence[str] = (),
+) -> list[Path]:
+    """Writes the sheets of a recipe's first samples and prints a line for each.
+
+    Args:
+        recipe_path: YAML file, with or without a `p4d:` block.
+        out: folder for the PNGs.
+        count: samples, spread over the recipe's datasets; of each the first ones.
+        dataset: one dataset instead, from the recipe's dataset_info.json.
+        teacher: show the teacher's maps too.
+        overrides: KEY=VALUE, as `llamafactory-cli` takes them.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ValueError, OSError, RuntimeError: in one line, what is wrong with recipe, dataset, record or teacher.
+    """
+    if count < 1:
+        raise ValueError(f"--n: expected at least 1, got {count}")
+    recipe = read_recipe(recipe_path, overrides)
+    if dataset is not None:
+        recipe.setdefault("dataset", dataset)
+    host = Host.walk(recipe, needs_teacher=teacher)
+    if host.finetuning_args.stage != "sft":
+        raise ValueError(f"stage: {host.finetuning_args.stage!r}: only the samples of stage: sft can be previewed")
+    names = [dataset] if dataset is not None else list(dict.fromkeys(host.data_args.dataset or []))
+    if not names:
+        raise ValueError("the recipe names no dataset: add `dataset:` or give --dataset NAME")
+    expert = Expert(host) if teacher else None
+
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, number, record in _records(host, names, count):
+        with _naming(name, number):
+            sample = describe(host, name, number, record, expert)
+        if sample is None:
+            print(f"{name}, record {number}: left out, as LLaMA-Factory does: its turns do not alternate as they must")
+            continue
+        path = folder / f"{re.sub(r'[^-.0-9A-Za-z_]+', '_', name)}_{number:05d}.png"
+        save_sheet(sample, path)
+        written.append(path)
+        print(f"{path}  {_summary(sample)}")
+    if not written:
+        raise ValueError(f"no record of {', '.join(names)} could be shown")
+    return written
+
+
+def _records(host: Host, names: Sequence[str], count: int) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """The first records of each dataset with their numbers, `count` in all."""
+    share = math.ceil(count / len(names))
+    numbered = ((name, number, record) for name in names for number, record in enumerate(host.records(name, share)))
+    return itertools.islice(numbered, count)
+
+
+@contextmanager
+def _naming(dataset: str, record: int) -> Iterator[None]:
+    """Errors name the record."""
+    try:
+        yield
+    except RegionError:  # does so itself
+        raise
+    except (LookupError, OSError, TypeError, ValueError) as err:
+        is_message = isinstance(err, (OSError, ValueError))
+        message = str(err) if is_message else f"LLaMA-Factory fails with {type(err).__name__}: {err}"
+        raise ValueError(f"{message} (dataset {dataset!r}, record {record})") from err
+
+
+def describe(
+    host: Host, dataset: str, number: int, record: dict[str, Any], expert: "Expert | None" = None
+) -> SheetSample | None:
+    """What the sheet of one record says; None if the host drops the record.
+
+    Args:
+        host: the walk through the host.
+        dataset: name, for the sheet.
+        number: of the record in it, for the sheet.
+        record: from `Host.records`.
+        expert: gives the maps, if they are wanted.
+    """
+    template = host.run_template
+    feature = host.tokenise(template, record)
+    if feature is None:
+        return None
+    ids, cutoff_len = feature["input_ids"], host.data_args.cutoff_len
+    full_length = len(ids)
+    if full_length >= cutoff_len:
+        full_length = len(host.tokenise(template, record, cutoff_len=2**31)["input_ids"])
+
+    plugin = template.mm_plugin
+    clips, images, notes = [], [], []
+    visual = {token for token in (plugin.image_token, plugin.video_token, plugin.audio_token) if token}
+    if feature["images"] or feature["videos"]:
+        family = get_family(host.config.model_type)
+        seen: list[SeenClip] = []
+        with plugin.recording(seen.append):
+            batch = host.plain_collator(template)([dict(feature)])
+        rows = [RowMedia(len(feature["images"] or []), tuple(len(clip.frames) for clip in seen))]
+        of_clips, of_images = family.visual_tokens(torch.tensor([ids]), rows, host.tokenizer)
+        grids = family.video_grids(batch, host.processor, rows)
+        kept = _kept(int(of_clips.sum()), grids, family.tokens_after_clip)
+        pixels = family.frames(batch, host.processor, rows)
+        for clip, frames, grid, tokens in zip(seen, pixels, grids, kept, strict=True):
+            maps = expert.maps(clip) if expert is not None and tokens == math.prod(grid) else ()
+            name = _media_name(host, clip.source)
+            clips.append(SheetClip(name, frames, clip.timestamps, grid, tokens, clip.marked, maps))
+        grids = family.image_grids(batch, host.processor, rows) if feature["images"] else []
+        kept = _kept(int(of_images.sum()), grids)
+        pixels = family.images(batch, host.processor, rows)
+        for image, array, grid, tokens in zip(feature["images"] or [], pixels, grids, kept):
+            images.append(SheetImage(_image_name(host, image), array, grid, tokens))
+        notes = _media_notes(host, clips, images, cut=full_length > len(ids))
+        visual |= {family.image_token, family.clip_token}
+
+    pieces = _pieces(ids, feature["labels"], host.tokenizer, visual)
+    if not any(piece.trained for piece in pieces):
+        notes.append("Nothing of this sample is trained on.")
+    return SheetSample(
+        dataset=dataset,
+        record=number,
+        template=host.data_args.template,
+        model=os.path.basename(host.model_args.model_name_or_path.rstrip("/")),
+        cutoff_len=cutoff_len,
+        full_length=full_length,
+        pieces=pieces,
+        clips=clips,
+        images=images,
+        notes=notes,
+    )
+
+
+def _kept(tokens: int, grids: Sequence[tuple[int, int, int]], after: int = 0) -> list[int]:
+    """Tokens that each clip or image has in the sequence; the last one also has those that are too many.
+
+    Args:
+        tokens: of all clips or images together.
+        grids: of each.
+        after: tokens that follow each grid and are not counted.
+    """
+    kept = []
+    for grid in grids:
+        kept.append(min(tokens, math.prod(grid)))
+        tokens -= min(tokens, math.prod(grid) + after)
+    if kept:
+        kept[-1] += tokens
+    return kept
+
+
+def _media_notes(host: Host, clips: Sequence[SheetClip], images: Sequence[SheetImage], cut: bool) -> list[str]:
+    """What becomes of media whose tokens are not all there."""
+    if not cut:
+        wrong = [medium.name for medium in (*clips, *images) if medium.tokens != math.prod(medium.grid)]
+        if not wrong:
+            return []
+        return [
+            f"The tokens of {wrong[-1]} are not as many as its grid has: LLaMA-Factory miscounts them. Training stops "
+            "with an error here; the rgpt4d_... twin of the template counts several clips right."
+        ]
+    notes = []
+    missing = [str(n) for n, clip in enumerate(clips, 1) if clip.tokens < math.prod(clip.grid)]
+    if missing:
+        left_out = "it is left out of the batch, and what is left of its tokens is masked"
+        outcome = left_out if host.distils else "training stops with an error here"
+        notes.append(
+            f"cutoff_len cuts tokens of video {' and '.join(missing)}: {outcome}. Raise it or use fewer frames."
+        )
+    missing = [str(n) for n, image in enumerate(images, 1) if image.tokens < math.prod(image.grid)]
+    if missing:
+        notes.append(
+            f"cutoff_len cuts tokens of image {' and '.join(missing)}: training stops with an error here. Raise it or "
+            "lower image_max_pixels."
+        )
+    return notes
+
+
+def _pieces(ids: Sequence[int], labels: Sequence[int], tokenizer: Any, visual: set[str]) -> list[Piece]:
+    """The sequence cut into text and runs of one special token, each trained on as a whole or not at all."""
+    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+
+    def look(pair: tuple[int, int]) -> tuple[int | None, bool]:
+        token, label = pair
+        return (token if token in special else None), label != IGNORE_INDEX
+
+    pieces = []
+    for (token, trained), run in itertools.groupby(zip(ids, labels, strict=True), key=look):
+        run = [token for token, _ in run]
+        if token is None:
+            text = tokenizer.decode(run, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+            pieces.append(Piece(text, len(run), "text", trained))
+        else:
+            text = tokenizer.convert_ids_to_tokens(token)
+            pieces.append(Piece(text, len(run), "visual" if text in visual else "special", trained))
+    return pieces
+
+
+def _media_name(host: Host, path: str) -> str:
+    """A file as the dataset names it: below media_dir."""
+    folder = os.path.join(host.data_args.media_dir, "")
+    return path.removeprefix(folder)
+
+
+def _image_name(host: Host, image: Any) -> str:
+    if isinstance(image, dict):
+        image = image.get("path")
+    still = decode_still(image)
+    return "image in the dataset's own file" if still is None else _media_name(host, still.path)
+
+
+def _summary(sample: SheetSample) -> str:
+    parts = [f"{sample.count():,} tokens", f"{sample.count('visual'):,} visual", f"{sample.trained:,} trained on"]
+    return ", ".join(parts) + "".join(f"\n  ! {note}" for note in sample.notes)
+
+
+class Expert:
+    """The recipe's teacher, for the maps that can be looked at.
+
+    Raises:
+        ValueError: the recipe has no teacher, or gives no such map a weight.
+    """
+
+    def __init__(self, host: Host) -> None:
+        if not host.distils:
+            raise ValueError("--teacher: the recipe has no `p4d:` block whose loss terms have weights, so no teacher")
+        self._terms = [term for term in map_figure.TITLES if term in host.p4d.loss.active]
+        if not self._terms:
+            raise ValueError(
+                f"--teacher: p4d.loss gives none of {', '.join(map_figure.TITLES)} a weight: nothing to show"
+            )
+        self._frames = functools.partial(host.run.teacher_frames, processor=host.processor)
+        teacher = host.p4d.teacher
+        device = teacher.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._tasks = [TERM_TASKS[term] for term in self._terms]
+        self._model = load_l4p(
+            teacher.checkpoint, getattr(torch, teacher.dtype), torch.device(device), tasks=self._tasks
+        )
+
+    @torch.no_grad()
+    def maps(self, clip: SeenClip) -> list[MapRow]:
+        """The maps of a clip, in colour; all windows as one."""
+        frames = self._model.normalise(self._frames(clip)[None])
+        found = self._model(frames, self._tasks)
+        rows = []
+        for term, task in zip(self._terms, self._tasks):
+            values = found[task][0].cpu().numpy()
+            # The frame before the first is not known.
+            first = 1 if term == "flow" else 0
+            rows.append(MapRow(term, LEGENDS[term], _coloured(term, values), first))
+        return rows
+
+
+def _coloured(term: str, values: np.ndarray) -> np.ndarray:
+    """A map (channels, T, H, W) as (T, H, W, 3) uint8."""
+    if term == "depth":
+        # Where windows do not fit together, depth is 0 for "beyond all": show it as the farthest.
+        values = np.where(values > 0, values, values.max(initial=1e-6))
+    colours = map_figure.COLOURS[term](values, values)
+    return (colours[..., :3] * 255).round().astype(np.uint8)

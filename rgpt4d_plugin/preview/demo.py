@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`rgpt4d demo`: the whole product in small, offline, on a CPU: assets, training through the host, pictures."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rgpt4d_plugin.synth4d import HELD_OUT, TINY_EXPERT, write_clips
+from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
+
+
+def run_demo(recipe_path: str) -> None:
+    """Builds what the recipe names, trains with `llamafactory-cli`, prints the terms and draws the maps.
+
+    Raises:
+        FileNotFoundError: there is no such recipe.
+        RuntimeError: the training failed; its own output says why.
+    """
+    if not os.path.isfile(recipe_path):
+        raise FileNotFoundError(f"{recipe_path}: no such recipe; run this in a clone of the repository")
+    recipe = yaml.safe_load(Path(recipe_path).read_text(encoding="utf-8"))
+    _build_assets(recipe)
+
+    command = [str(Path(sys.executable).with_name("llamafactory-cli")), "train", recipe_path]
+    print(f"\n$ llamafactory-cli train {recipe_path}\n", flush=True)
+    # Threads of networks this small only wait for each other.
+    environment = {"OMP_NUM_THREADS": "1", **os.environ}
+    if subprocess.run(command, env=environment).returncode:
+        raise RuntimeError(f"`llamafactory-cli train {recipe_path}` failed; see its output above")
+
+    output = Path(recipe["output_dir"])
+    sheet = _draw_maps(recipe, output)
+    _print_terms(output)  # last: the host talks much while it loads models
+    print(f"\nLoss curves:  {output}/training_p4d_terms.png and training_loss*.png")
+    print(f"Maps:         {sheet}")
+
+
+def _build_assets(recipe: dict[str, Any]) -> None:
+    """Puts the tiny student, the clips and the shipped expert at the recipe's paths; keeps what was made before."""
+    student = Path(recipe["model_name_or_path"])
+    if not (student / "model.safetensors").exists():
+        build_tiny_student(student, family="qwen2_5_vl", seed=0, merge=1)  # as many tokens as the expert has
+    write_clips(recipe["dataset_dir"], count=48, seed=0, held_out=0.125)
+    expert = Path(recipe["p4d"]["teacher"]["checkpoint"])
+    expert.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(TINY_EXPERT, expert)
+    print(f"student {student}, expert {expert}, clips {recipe['dataset_dir']}")
+
+
+def _print_terms(output: Path) -> None:
+    """A table of the loss terms in the first and the last logging window."""
+    lines = [json.loads(line) for line in (output / "trainer_log.jsonl").read_text().splitlines()]
+    first, *_, last = [line for line in lines if "loss_sft" in line]
+    print(f"\n{'term':<14}{'step ' + str(first['current_steps']):>12}{'step ' + str(last['current_steps']):>12}")
+    for key in first:
+        if key.startswith("loss"):
+            print(f"{key:<14}{first[key]:>12.4f}{last[key]:>12.4f}")
+
+
+def _draw_maps(recipe: dict[str, Any], output: Path) -> Path:
+    """Contact sheet of a held-out clip, before and after."""
+    from rgpt4d_plugin.preview.map_figure import save_contact_sheet
+    from rgpt4d_plugin.preview.student_maps import clip_maps
+
+    checkpoint = output / f"checkpoint-{recipe['max_steps']}"
+    sheet = output / "maps_held_out.png"
+    before, after = (clip_maps(recipe, HELD_OUT, record=0, checkpoint=folder) for folder in (None, str(checkpoint)))
+    save_contact_sheet(before, after, str(sheet))
+    return sheet

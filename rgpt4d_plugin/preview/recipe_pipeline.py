@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The host's own steps of a recipe, without a training run: arguments, tokenizer, template, records, model, collator.
+
+Order, names and arguments are those of `llamafactory.train.sft.workflow.run_sft`. Whoever looks at data or at a model
+(`rgpt4d preview`, the demo's maps, tests) walks through here, and so sees what a run sees.
+"""
+
+import copy
+import functools
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from datasets.exceptions import DatasetsError
+from llamafactory.data import SFTDataCollatorWith4DAttentionMask, get_template_and_fix_tokenizer, loader
+from llamafactory.data.parser import get_dataset_list
+from llamafactory.data.processor import SupervisedDatasetProcessor
+from llamafactory.data.template import Template
+from llamafactory.extras.constants import IGNORE_INDEX
+from llamafactory.hparams import get_train_args
+from llamafactory.model import load_config, load_model, load_tokenizer
+
+from rgpt4d_plugin.arguments import P4DArguments
+from rgpt4d_plugin.regions.region import RegionError
+from rgpt4d_plugin.seams import require
+from rgpt4d_plugin.template.clip_recorder import with_recorder
+from rgpt4d_plugin.trainers.collator import P4DDataCollator
+from rgpt4d_plugin.trainers.setup import P4DSetup
+
+
+# What asks for several processes, a GPU or an evaluation, of a process that only looks.
+_RUN_KEYS = ("deepspeed", "fp16", "tf32")
+_EVAL_KEYS = ("p4d_eval", "eval_strategy", "do_eval", "do_predict", "load_best_model_at_end")
+
+
+@dataclass(frozen=True)
+class Host:
+    """What the host makes of a recipe; whatever is heavy is loaded when it is asked for."""
+
+    model_args: Any
+    data_args: Any
+    training_args: Any
+    finetuning_args: Any
+    tokenizer: Any
+    processor: Any
+    """None for a language model without one."""
+    template: Template
+    """The very object of the host's registry."""
+
+    @classmethod
+    def walk(cls, recipe: Mapping[str, Any], needs_teacher: bool = True) -> Self:
+        """Parses a recipe and loads tokenizer, processor and template. Nothing is written.
+
+        Args:
+            recipe: as read from its file.
+            needs_teacher: False: the teacher is not used, and its file need not be there.
+        """
+        recipe = {key: value for key, value in recipe.items() if key not in (*_RUN_KEYS, *_EVAL_KEYS)}
+        if not needs_teacher:
+            recipe = _with_any_checkpoint(recipe)
+        with tempfile.TemporaryDirectory() as output:
+            # With several GPUs the host demands torchrun. The model goes where `device_map` says all the same.
+            recipe |= {"output_dir": output, "use_cpu": True}
+            model_args, data_args, training_args, finetuning_args, _ = get_train_args(recipe)
+        try:
+            modules = load_tokenizer(model_args)
+        except OSError as err:  # the host's own words for it name nothing
+            reason = str(err.__cause__ or err).partition("\n")[0]
+            raise OSError(f"model_name_or_path: {model_args.model_name_or_path}: {reason}") from err
+        template = get_template_and_fix_tokenizer(modules["tokenizer"], data_args)
+        return cls(model_args, data_args, training_args, finetuning_args, template=template, **modules)
+
+    @property
+    def p4d(self) -> P4DArguments | None:
+        """The recipe's `p4d:` block."""
+        return getattr(self.finetuning_args, "p4d", None)
+
+    @property
+    def distils(self) -> bool:
+        """Whether a run of the recipe distils. If not it is plain SFT."""
+        return self.p4d is not None and bool(self.p4d.loss.active)
+
+    @functools.cached_property
+    def config(self) -> Any:
+        """The base model's `PretrainedConfig`."""
+        return load_config(self.model_args)
+
+    @functools.cached_property
+    def run(self) -> P4DSetup:
+        """The checked run of a recipe that distils; reads the head of the teacher's file."""
+        return P4DSetup.prepare(self.p4d, self.config)
+
+    def recording(self, frames: int | None = None, sentences: bool = False) -> Template:
+        """The template with a recorder of clips, with `frames` in place of the host's sampling rule, and sentences."""
+        return with_recorder(self.template, frames, sentences)
+
+    @functools.cached_property
+    def run_template(self) -> Template:
+        """The template that samples as a run of the recipe does. It records, also where the run would not."""
+        if self.p4d is None or not self.p4d.active:
+            return self.recording()
+        return self.recording(self.p4d.frames, self.p4d.tpe == "text")
+
+    def records(self, dataset: str, count: int) -> list[dict[str, Any]]:
+        """The first records of a dataset in the host's standard format, before they are tokenised.
+
+        Args:
+            dataset: name in `dataset_info.json`, whether or not the recipe trains on it.
+            count: how many; a shorter dataset gives all it has.
+        """
+        require(loader, "_load_single_dataset")
+        (attributes,) = get_dataset_list([dataset], self.data_args.dataset_dir)
+        attributes.num_samples = None  # a random draw: what it gives has no record numbers
+        data_args = _with(self.data_args, max_samples=count, streaming=False, preprocessing_num_workers=None)
+        try:
+            return list(loader._load_single_dataset(attributes, self.model_args, data_args, self.training_args))
+        except RegionError:  # names its record
+            raise
+        # StopIteration: the host learns the columns from the first record.
+        except (DatasetsError, LookupError, StopIteration, TypeError, ValueError) as err:
+            reason = err.__cause__ or err
+            raise ValueError(f"dataset {dataset!r} cannot be read: {type(reason).__name__}: {reason}") from err
+
+    def tokenise(
+        self, template: Template, record: Mapping[str, Any], cutoff_len: int | None = None
+    ) -> dict[str, Any] | None:
+        """One record as the collator gets it; None if the host drops it, as it does when turns are out of order.
+
+        Args:
+            template: `run_template`, or another.
+            record: one of `records`.
+            cutoff_len: in place of the recipe's.
+        """
+        data_args = self.data_args if cutoff_len is None else _with(self.data_args, cutoff_len=cutoff_len)
+        encoder = SupervisedDatasetProcessor(template, self.tokenizer, self.processor, data_args)
+        columns = encoder.preprocess_dataset({key: [value] for key, value in record.items()})
+        return {key: value for key, (value,) in columns.items()} or None
+
+    def load_student(self, trainable: bool) -> Any:
+        """The model, with its adapters if the recipe has any, on the host's device."""
+        return load_model(self.tokenizer, self.model_args, self.finetuning_args, is_trainable=trainable)
+
+    def plain_collator(self, template: Template, model: Any = None) -> SFTDataCollatorWith4DAttentionMask:
+        """The host's collator; without a model it leaves out the positions and nothing else."""
+        return SFTDataCollatorWith4DAttentionMask(**self._collator_arguments(template, model))
+
+    def p4d_collator(self, template: Template, model: Any = None) -> P4DDataCollator:
+        """The collator of a run that distils; the template must record."""
+        arguments = self._collator_arguments(template, model)
+        cut = {"cutoff_len": self.data_args.cutoff_len, "mask_history": self.data_args.mask_history}
+        return P4DDataCollator(p4d=self.run, **cut, **arguments)
+
+    def _collator_arguments(self, template: Template, model: Any) -> dict[str, Any]:
+        """The workflow's own, but for packing: `tokenise` packs nothing."""
+        keeps_pads_out = self.data_args.ignore_pad_token_for_loss
+        return {
+            "template": template,
+            "model": model,
+            "pad_to_multiple_of": 8,
+            "label_pad_token_id": IGNORE_INDEX if keeps_pads_out else self.tokenizer.pad_token_id,
+            "attn_implementation": None if model is None else model.config._attn_implementation,
+            "compute_dtype": self.model_args.compute_dtype,
+            "tokenizer": self.tokenizer,
+            "processor": self.processor,
+        }
+
+
+def _with_any_checkpoint(recipe: dict[str, Any]) -> dict[str, Any]:
+    """The recipe with a file in the teacher's place that is sure to exist; nothing reads it."""
+    block = recipe.get("p4d") or {}
+    teacher = block.get("teacher") or {} if isinstance(block, Mapping) else None
+    if "p4d" not in recipe or not isinstance(teacher, Mapping):  # the parser says what is wrong
+        return recipe
+    return {**recipe, "p4d": {**block, "teacher": {**teacher, "checkpoint": __file__}}}
+
+
+def _with(arguments: Any, **values: Any) -> Any:
+    """A copy of a host argument object with other values; its checks, which resolve names, are not run again."""
+    arguments = copy.copy(arguments)
+    for name, value in values.items():
+        setattr(arguments, name, value)
+    return arguments

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Teacher's and student's maps of one dataset record, through the host's own data path: what a person looks at."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from rgpt4d_plugin.distill import TERM_TASKS
+from rgpt4d_plugin.preview.recipe_pipeline import Host
+from rgpt4d_plugin.trainers.mixin import BATCH_KEY, DECODER_FILE
+from rgpt4d_plugin.trainers.tap import StudentTap
+
+
+@dataclass(frozen=True)
+class ClipMaps:
+    """Maps of the first window of a record's first clip, all float32 on the CPU.
+
+    Attributes:
+        frames: (T, H, W, 3) uint8, what the teacher saw.
+        teacher: per term ("depth", "flow", ...) the map (channels, T, H', W'): depth, flow in pixels, motion logits.
+        student: the same, from the student's latents through the teacher's heads.
+    """
+
+    frames: np.ndarray
+    teacher: dict[str, np.ndarray]
+    student: dict[str, np.ndarray]
+
+
+@torch.no_grad()
+def clip_maps(recipe: dict[str, Any], dataset: str, record: int, checkpoint: str | None = None) -> ClipMaps:
+    """Runs one record of a dataset through student and teacher.
+
+    Args:
+        recipe: a recipe with a `p4d:` block.
+        dataset: name in the recipe's dataset_info.json.
+        record: number of the record.
+        checkpoint: folder of a full fine-tuning checkpoint with its decoder; None: the recipe's model and the decoder
+            as it is when training starts.
+    """
+    if checkpoint is not None:
+        recipe = {**recipe, "model_name_or_path": checkpoint}
+    host = Host.walk(recipe)
+    run, template = host.run, host.run_template
+    model = host.load_student(trainable=False)
+
+    decoder = run.build_decoder(model.config, host.training_args.seed)
+    if checkpoint is not None:
+        decoder.load_state_dict(load_file(Path(checkpoint) / DECODER_FILE))
+    tap = StudentTap(model, run.family, decoder.to(model.device))
+    tap.distiller = run.load_distiller(model.device)
+    teacher = tap.distiller.teacher
+    tap.frames_per_step = run.family.frames_per_step(host.processor)
+
+    feature = host.tokenise(template, host.records(dataset, record + 1)[record])
+    inputs = host.p4d_collator(template, model)([feature])
+    batch = inputs.pop(BATCH_KEY).to(model.device)
+    with tap.listen(batch):
+        model(**{name: value.to(model.device) for name, value in inputs.items() if torch.is_tensor(value)})
+        latents = tap.latents()[: run.teacher_config.tokens]
+
+    terms = [term for term in TERM_TASKS if term in run.arguments.loss.active]
+    tasks = [TERM_TASKS[term] for term in terms]
+    window = tap.distiller.clip_windows(batch.frames[0])[:1]
+    targets = teacher.decode(tap.distiller.features(window), tasks)
+    predictions = teacher.decode({hook: latents[None, :, k] for k, hook in enumerate(run.hooks)}, tasks)
+    return ClipMaps(
+        frames=batch.frames[0].permute(0, 2, 3, 1).cpu().numpy(),
+        teacher={term: targets[task][0].cpu().numpy() for term, task in zip(terms, tasks)},
+        student={term: predictions[task][0].cpu().numpy() for term, task in zip(terms, tasks)},
+    )

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which sampled frame of a clip carries which region's mark."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rgpt4d_plugin.regions.drawing.marks import Mark
+from rgpt4d_plugin.regions.media_entries import Clip, LabelStyle
+from rgpt4d_plugin.regions.region import Annotation, Region, RegionError
+from rgpt4d_plugin.video.frames import VideoInfo
+
+
+_ROUNDING = 0.001  # seconds
+
+
+@dataclass(frozen=True)
+class Placed:
+    """The frames of a clip and what is drawn on them.
+
+    Attributes:
+        indices: numbers of the frames in the source video, ascending.
+        marks: position in `indices` -> marks of that frame, in pixels of the source frame.
+    """
+
+    indices: list[int]
+    marks: dict[int, list[Mark]]
+
+
+def window(clip: Clip, info: VideoInfo) -> tuple[int, int]:
+    """Numbers of the first and the last frame of a clip that is part of a file.
+
+    Raises:
+        RegionError: start or end is past the end of the file, or no frame lies between them.
+        VideoError: the file does not say its frame rate or its length.
+    """
+    last, rate = info.known_last, info.known_rate
+    length = (last + 1) / rate
+    for key, value in (("start", clip.start), ("end", clip.end)):
+        # Annotations round their times, and a file's length has the last frame's duration in it or not.
+        if value is not None and value > length + 1 / rate:
+            raise RegionError(f"videos: {key} {value:g} s is past the end of {clip.path} ({length:.2f} s)")
+    # As a cutting tool does: start <= time < end. A time that was rounded to milliseconds stays with its own frame.
+    first = max(math.ceil((clip.start - _ROUNDING) * rate), 0) if clip.start is not None else 0
+    final = min(math.ceil((clip.end - _ROUNDING) * rate) - 1, last) if clip.end is not None else last
+    if first > final:
+        raise RegionError(f"videos: {clip.path} has no frame between {clip.start or 0.0:g} s and {clip.end} s")
+    return first, final
+
+
+def place(clip: Clip, info: VideoInfo, indices: Sequence[int]) -> Placed:
+    """Finds the sampled frame of every region of a clip.
+
+    A region seen at frame i belongs to the sampled frame nearest to i, if that is at most half a sampling step away.
+    A track marks every sampled frame that one of its annotations belongs to, the nearest one where there are several.
+
+    Args:
+        clip: with its regions.
+        info: header of its file.
+        indices: numbers of the sampled frames, ascending.
+
+    Raises:
+        RegionError: a region's shape does not fit the frame, its time is past the end, or no sampled frame is near
+            and `clip.insert_missing` is not set.
+    """
+    moments = [
+        [(frame_of(annotation, info), annotation) for annotation in region.annotations] for region in clip.regions
+    ]
+    shown = list(indices)
+    reach = _reach(shown, clip, info)
+    for region, seen in zip(clip.regions, moments, strict=True):
+        if not any(_near(shown, frame, reach) is not None for frame, _ in seen):
+            frame, annotation = min(seen, key=lambda moment: min(abs(moment[0] - index) for index in indices))
+            if not clip.insert_missing:
+                raise RegionError(_missed(region, annotation, frame, shown, clip))
+            shown = sorted({*shown, frame})
+
+    marks: dict[int, list[Mark]] = {}
+    for region, seen in zip(clip.regions, moments, strict=True):
+        nearest: dict[int, tuple[int, Annotation]] = {}
+        for frame, annotation in seen:
+            position = _near(shown, frame, reach)
+            if position is not None:
+                distance = abs(shown[position] - frame)
+                if position not in nearest or distance < nearest[position][0]:
+                    nearest[position] = (distance, annotation)
+        for position, (_, annotation) in nearest.items():
+            marks.setdefault(position, []).append(mark_of(region, annotation, info.width, info.height))
+    return Placed(shown, marks)
+
+
+def mark_of(region: Region, annotation: Annotation, width: int, height: int, labels: LabelStyle = "number") -> Mark:
+    """A region's mark on a source frame of this size; raises RegionError if its shape does not fit."""
+    label = str(region.number) if labels == "number" else region.tag
+    return Mark(label, region.number, annotation.shape(width, height))
+
+
+def frame_of(annotation: Annotation, info: VideoInfo) -> int:
+    """Number of the source frame at which a region was seen; raises RegionError if it is past the end."""
+    if annotation.frame is not None:
+        frame, name, given = annotation.frame, "frame", f"frame {annotation.frame}"
+    else:
+        frame, name, given = info.frame_at(annotation.time), "time", f"{annotation.time:g} s"
+        if info.last is not None and frame == info.last + 1:
+            frame = info.last  # the very end of the file: its last frame is still shown
+    if info.last is not None and frame > info.last:
+        length = f"{info.last + 1} frames" + (f", {(info.last + 1) / info.rate:.2f} s" if info.rate else "")
+        raise RegionError(f"{annotation.field}.{name}: {given} is past the end of {info.path} ({length})")
+    return frame
+
+
+def _reach(indices: Sequence[int], clip: Clip, info: VideoInfo) -> float:
+    """Half a sampling step, in frames; the half frame more is what rounding of the sampled numbers takes away."""
+    if len(indices) > 1:
+        step = (indices[-1] - indices[0]) / (len(indices) - 1)
+    elif clip.is_part:
+        first, final = window(clip, info)
+        step = final - first + 1
+    else:
+        step = math.inf if info.last is None else info.last + 1
+    return step / 2 + 0.5
+
+
+def _near(indices: Sequence[int], frame: int, reach: float) -> int | None:
+    position = min(range(len(indices)), key=lambda i: abs(indices[i] - frame))
+    return position if abs(indices[position] - frame) <= reach else None
+
+
+def _missed(region: Region, annotation: Annotation, frame: int, shown: Sequence[int], clip: Clip) -> str:
+    return (
+        f"{annotation.field}: {region.id} is seen at frame {frame} of {clip.path}, but the frames shown are {shown[0]} "
+        f"to {shown[-1]} and none is within half a sampling step of it; change the clip's start and end, or set "
+        "p4d.regions.missing_frame: insert"
+    )

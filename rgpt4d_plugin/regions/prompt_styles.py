@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a record with regions to what the model is shown: messages, images and videos of one style.
+
+| style       | what the model sees of <obj_1>                                                                |
+|-------------|-----------------------------------------------------------------------------------------------|
+| `som`       | a numbered outline on the frame that carries the region, or on every frame of its track       |
+| `som_image` | the marked key frame as an image before the video, with the release's preamble (R4D-Bench)    |
+| `text`      | its coordinates and time in words                                                             |
+| `none`      | nothing but the name                                                                          |
+
+A region of an image is marked on that image in both `som` styles.
+"""
+
+import functools
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from PIL import Image
+
+from rgpt4d_plugin.arguments import RegionArguments
+from rgpt4d_plugin.regions.drawing.shapes import Box, Mask, Point, Polygon
+from rgpt4d_plugin.regions.frame_matching import frame_of, window
+from rgpt4d_plugin.regions.media_entries import Clip, ImageEntry, decode_clip
+from rgpt4d_plugin.regions.region import Annotation, Region, RegionError
+from rgpt4d_plugin.video import VideoError
+from rgpt4d_plugin.video.frames import VideoInfo, read_info
+
+
+IMAGE, VIDEO = "<image>", "<video>"
+"""The host's placeholders."""
+
+# The release's sentence for its one set-of-mark image; two more forms for what the release has not.
+_PREAMBLE = (
+    "{which} a set-of-mark annotation of a key frame from the video, with bounding boxes labeled <obj_1>, <obj_2>, "
+    "etc. References to <obj_N> in the question correspond to those labeled regions."
+)
+_TIME_SENTENCE = "{which} uniformly sampled from a video of {seconds} seconds."
+
+
+@dataclass(frozen=True)
+class StyledRecord:
+    """A record as the model is shown it; `images` and `videos` are entries for the `rgpt4d_<name>` templates."""
+
+    messages: list[dict[str, Any]]
+    images: list[Any]
+    videos: list[Any]
+
+
+def apply_style(
+    messages: Sequence[Mapping[str, Any]],
+    images: Sequence[Any],
+    videos: Sequence[Any],
+    regions: Sequence[Region],
+    options: RegionArguments,
+    image_placeholder: str = IMAGE,
+    video_placeholder: str = VIDEO,
+) -> StyledRecord:
+    """Puts a record into the style of `options`.
+
+    Args:
+        messages: mappings with `content`, whose placeholders stand for the images and videos in their order.
+        images: paths or whatever else the host takes; a path where a region belongs to it.
+        videos: `Clip`s or whatever else the host takes; a `Clip` where a region belongs to it.
+        regions: of the record.
+        options: `p4d.regions`.
+        image_placeholder: the host's.
+        video_placeholder: the host's.
+
+    Raises:
+        RegionError: a region belongs to what is no file, or, in style `text`, does not fit its frame.
+        VideoError: a file's header cannot be read; it is only where the text needs it.
+    """
+    of_video = {n: [r for r in regions if (r.medium, r.index) == ("video", n)] for n in range(len(videos))}
+    of_image = {n: [r for r in regions if (r.medium, r.index) == ("image", n)] for n in range(len(images))}
+    for region in regions:
+        medium = videos[region.index] if region.medium == "video" else images[region.index]
+        if not isinstance(medium, (Clip, str)):
+            field = region.annotations[0].field
+            raise RegionError(f"{field}: belongs to {region.medium} {region.index}, which is no file; give its path")
+
+    drawn = options.style in ("som", "som_image")
+    stills = [
+        ImageEntry(image, regions=tuple(of_image[n])) if drawn and of_image[n] else image
+        for n, image in enumerate(images)
+    ]
+    clips = [
+        replace(clip, regions=tuple(of_video[n]), insert_missing=options.missing_frame == "insert")
+        if options.style == "som" and of_video[n]
+        else clip
+        for n, clip in enumerate(videos)
+    ]
+
+    entries: list[Any] = []
+    asked: list[dict[str, Any]] = []
+    seen_images = seen_videos = 0
+    placeholder = _either(image_placeholder, video_placeholder)
+    for message in messages:
+        parts, words = [], []
+        for part in placeholder.split(message["content"]):
+            if part == image_placeholder and seen_images < len(images):
+                entries.append(stills[seen_images])
+                if options.style == "text":
+                    words += _in_words(of_image[seen_images], images[seen_images])
+                seen_images += 1
+            elif part == video_placeholder and seen_videos < len(videos):
+                here, clip = of_video[seen_videos], videos[seen_videos]
+                if options.style == "som_image" and here:
+                    keys = _key_frames(here, clip)
+                    words.append(_preamble(len(entries), len(keys)))
+                    parts += [image_placeholder] * len(keys)
+                    entries += keys
+                elif options.style == "text":
+                    words += _in_words(here, clip)
+                seen_videos += 1
+            parts.append(part)
+        asked.append({**message, "content": _insert("".join(parts), words, placeholder)})
+    # Media without a placeholder are the host's to complain about.
+    entries += stills[seen_images:]
+    return StyledRecord(asked, [_encoded(entry) for entry in entries], [_encoded(clip) for clip in clips])
+
+
+def with_time_sentences(
+    messages: Sequence[Mapping[str, Any]],
+    videos: Sequence[Any],
+    image_placeholder: str = IMAGE,
+    video_placeholder: str = VIDEO,
+) -> list[dict[str, Any]]:
+    """The messages with the length of every video said before the question about it: `p4d.tpe: text`.
+
+    Args:
+        messages: mappings with `content`.
+        videos: `Clip`s, or entries that `decode_clip` reads as one, in the order of their placeholders.
+        image_placeholder: the host's.
+        video_placeholder: the host's.
+
+    Raises:
+        VideoError: a video is no file, or its header cannot be read.
+    """
+    placeholder = _either(image_placeholder, video_placeholder)
+    said: list[dict[str, Any]] = []
+    seen = 0
+    for message in messages:
+        words = []
+        # A placeholder without a video is the host's to complain about.
+        for _ in range(min(message["content"].count(video_placeholder), len(videos) - seen)):
+            clip = videos[seen] if isinstance(videos[seen], Clip) else decode_clip(videos[seen])
+            if clip is None:
+                raise VideoError("p4d.tpe: text needs the length of each video, which only a file has")
+            seen += 1
+            which = "These images are" if len(videos) == 1 else f"The images of video {seen} are"
+            words.append(_TIME_SENTENCE.format(which=which, seconds=f"{_seconds(clip):.1f}"))
+        said.append({**message, "content": _insert(message["content"], words, placeholder)})
+    return said
+
+
+def _either(image_placeholder: str, video_placeholder: str) -> re.Pattern:
+    return re.compile(f"({re.escape(image_placeholder)}|{re.escape(video_placeholder)})")
+
+
+def _encoded(entry: Any) -> Any:
+    return entry.encode() if isinstance(entry, (Clip, ImageEntry)) else entry
+
+
+def _insert(content: str, words: Sequence[str], placeholder: re.Pattern) -> str:
+    """Puts sentences between the placeholders that a message begins with and its question."""
+    if not words:
+        return content
+    begin = re.match(rf"\s*(?:{placeholder.pattern}\s*)*", content).end()
+    return content[:begin] + "\n\n".join(words) + "\n\n" + content[begin:]
+
+
+def _key_frames(regions: Sequence[Region], clip: Clip) -> list[ImageEntry]:
+    """One still per moment at which regions are first seen, in the order of time."""
+    moments: dict[tuple[float, float], list[Region]] = {}
+    for region in regions:
+        first = region.annotations[0]
+        moments.setdefault((first.frame is None, first.time if first.frame is None else first.frame), []).append(
+            region
+        )
+    return [ImageEntry(clip.path, True, tuple(moments[moment]), "tag") for moment in sorted(moments)]
+
+
+def _preamble(before: int, count: int) -> str:
+    if before == 0 and count == 1:
+        return _PREAMBLE.format(which="The first image is")
+    if count == 1:
+        return _PREAMBLE.format(which=f"Image {before + 1} is")
+    return _PREAMBLE.format(which=f"Each of the images {before + 1} to {before + count} is")
+
+
+def _in_words(regions: Sequence[Region], medium: Any) -> list[str]:
+    """One paragraph about the regions of a video or an image."""
+    if not regions:
+        return []
+    if isinstance(medium, Clip):
+        info = _info(medium.path)
+        size = (info.width, info.height)
+        origin = window(medium, info)[0] if medium.is_part else 0
+    else:
+        with Image.open(medium) as image:
+            size = image.size
+    sentences = ["Coordinates are x, y in thousandths of the frame's width and height, from its top left corner."]
+    for region in regions:
+        places = []
+        for annotation in region.annotations:
+            when = (
+                f" at {(frame_of(annotation, info) - origin) / info.known_rate:.2f} seconds"
+                if annotation.timed
+                else ""
+            )
+            places.append(_place(annotation, *size) + when)
+        sentences.append(f"{region.tag} is {', then '.join(places)}.")
+    return [" ".join(sentences)]
+
+
+def _place(annotation: Annotation, width: int, height: int) -> str:
+    shape = annotation.shape(width, height)
+    if isinstance(shape, Point):
+        return f"at ({_thousandths(shape.x, width)}, {_thousandths(shape.y, height)})"
+    if isinstance(shape, Box):
+        x1, y1, x2, y2 = shape.x1, shape.y1, shape.x2, shape.y2
+    elif isinstance(shape, Polygon):
+        (x1, x2), (y1, y2) = ((min(values), max(values)) for values in zip(*shape.points))
+    else:
+        x1, y1, x2, y2 = _bounds(shape)
+    corners = [f"({_thousandths(x, width)}, {_thousandths(y, height)})" for x, y in ((x1, y1), (x2, y2))]
+    return f"the box from {corners[0]} to {corners[1]}"
+
+
+def _bounds(mask: Mask) -> tuple[int, int, int, int]:
+    rows, columns = mask.bitmap.any(axis=1).nonzero()[0], mask.bitmap.any(axis=0).nonzero()[0]
+    return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+
+
+def _thousandths(value: float, size: int) -> int:
+    return round(1000 * value / size)
+
+
+def _seconds(clip: Clip) -> float:
+    info = _info(clip.path)
+    if clip.is_part:
+        first, final = window(clip, info)
+        return (final - first + 1) / info.known_rate
+    return info.duration if info.duration is not None else (info.known_last + 1) / info.known_rate
+
+
+def _info(path: str) -> VideoInfo:
+    """Header of a file; records about the same video follow each other in most datasets."""
+    return _cached_info(path, os.stat(path).st_mtime_ns if os.path.exists(path) else None)
+
+
+@functools.lru_cache(maxsize=1024)
+def _cached_info(path: str, changed: int | None) -> VideoInfo:
+    return read_info(path)

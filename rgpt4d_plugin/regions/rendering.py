@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a model is shown of a video or an image outside the host: sampled, scaled and marked as the host does it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from PIL import Image
+
+from rgpt4d_plugin.regions.drawing.marks import draw_marks
+from rgpt4d_plugin.regions.frame_matching import Placed, place, window
+from rgpt4d_plugin.regions.media_entries import Clip, ImageEntry
+from rgpt4d_plugin.regions.stills import marks_on, open_image_entry
+from rgpt4d_plugin.video import SeenClip, VideoError, check_video
+from rgpt4d_plugin.video.frames import VideoInfo, read_frames, read_info, spread
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which frames of a video are shown, and how large. The defaults are the host's.
+
+    Attributes:
+        fps: frames per second; the host's `video_fps`.
+        max_frames: at most; the host's `video_maxlen`.
+        frames: this many, spread over the clip, in place of `fps` and `max_frames`; `p4d.frames`.
+        max_pixels: frames are scaled down to this area, before the model's own processor; the host's
+            `video_max_pixels`.
+        image_max_pixels: the same for images; the host's `image_max_pixels`.
+    """
+
+    fps: float = 2.0
+    max_frames: int = 128
+    frames: int | None = None
+    max_pixels: int = 256 * 256
+    image_max_pixels: int = 768 * 768
+
+    def indices(self, total: int, seconds: float) -> list[int]:
+        """Numbers of the shown frames among `total` that last so many seconds."""
+        if self.frames is not None:
+            return spread(min(total, self.frames), total)
+        return spread(min(total, self.max_frames, max(1, math.floor(seconds * self.fps))), total)
+
+
+@dataclass(frozen=True)
+class ShownClip:
+    """The frames of a clip as the model is shown them, before its own processor.
+
+    Attributes:
+        source: the file, for messages.
+        frames: RGB, resized by the host's rule and marked.
+        raw: the same frames as they were decoded.
+        indices: number of each frame, counted from the first one shown.
+        seconds: time of each frame from the first one shown.
+        rate: frames per second of the source.
+        total: number of frames that the sampled ones stand for.
+        marked: labels of the regions drawn on a frame, by the frame's position.
+    """
+
+    source: str
+    frames: list[Image.Image]
+    raw: list[Image.Image]
+    indices: list[int]
+    seconds: list[float]
+    rate: float
+    total: int
+    marked: dict[int, list[str]] = field(default_factory=dict)
+
+    @property
+    def seen(self) -> SeenClip:
+        """What the teacher gets of it."""
+        return SeenClip(self.source, self.raw, self.seconds, self.marked)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What a transformers video processor asks to know of a clip that it does not sample itself."""
+        return {
+            "total_num_frames": self.total,
+            "fps": self.rate,
+            "duration": self.total / self.rate,
+            "frames_indices": self.indices,
+        }
+
+
+def show_clip(clip: Clip, sampling: Sampling) -> ShownClip:
+    """Decodes, scales and marks a clip's sampled frames.
+
+    Raises:
+        RegionError: the clip's part or a region does not fit the file.
+        VideoError: the file cannot be decoded, or does not say its length or frame rate.
+    """
+    info, total, placed = _place(clip, sampling)
+    raw = read_frames(clip.path, placed.indices)
+    frames = [fit(frame, sampling.max_pixels) for frame in raw]
+    for position, marks in placed.marks.items():
+        frames[position] = draw_marks(frames[position], marks, (info.width, info.height))
+    origin = placed.indices[0] if clip.is_part else 0
+    indices = [index - origin for index in placed.indices]
+    marked = {at: [f"<obj_{mark.number}>" for mark in marks] for at, marks in placed.marks.items()}
+    seconds = [index / info.known_rate for index in indices]
+    return ShownClip(clip.path, frames, raw, indices, seconds, info.known_rate, total, marked)
+
+
+def check_clip(clip: Clip, sampling: Sampling) -> None:
+    """Raises what `show_clip` would, as far as headers and ends of files tell it; decodes nothing."""
+    check_video(clip.path)
+    _place(clip, sampling)
+
+
+def show_frames(pictures: Sequence[Image.Image], sampling: Sampling) -> ShownClip:
+    """A clip that is given as its frames: all of them are shown, and taken to be `sampling.fps` apart, as the host
+    does."""
+    raw = list(pictures)
+    seconds = [index / sampling.fps for index in range(len(raw))]
+    return ShownClip(
+        f"list of {len(raw)} frames",
+        [fit(frame, sampling.max_pixels) for frame in raw],
+        raw,
+        list(range(len(raw))),
+        seconds,
+        sampling.fps,
+        len(raw),
+    )
+
+
+def show_still(still: ImageEntry, sampling: Sampling) -> Image.Image:
+    """Opens, scales and marks an image, or the frame of a video that stands for one; see `open_image_entry` for errors."""
+    picture = open_image_entry(still)
+    return draw_marks(fit(picture, sampling.image_max_pixels), marks_on(still, picture.size), picture.size)
+
+
+def check_still(still: ImageEntry) -> None:
+    """Raises what `show_still` would, as far as headers tell it."""
+    marks_on(still, open_image_entry(still, size_only=True).size)
+
+
+def check_takes_videos(processor: Any) -> None:
+    """Raises VideoError if a transformers processor takes images only; it would leave videos out without a word."""
+    if not hasattr(processor, "video_processor"):
+        raise VideoError(
+            f"{type(processor).__name__} takes no videos. LLaMA-Factory with a `rgpt4d_` template shows such a model "
+            "the frames of a video as images, in training, chat and its API"
+        )
+
+
+def processor_media(processor: Any, pictures: Sequence[Any], clips: Sequence[ShownClip]) -> dict[str, Any]:
+    """Keyword arguments for a transformers processor.
+
+    Args:
+        processor: which is to get them.
+        pictures: images, flat or in one list per row of text.
+        clips: of all rows, in order.
+
+    Raises:
+        VideoError: there are clips, and the processor takes no videos.
+    """
+    if clips:
+        check_takes_videos(processor)
+    media: dict[str, Any] = {}
+    if any(pictures):
+        media["images"] = pictures
+    if clips:
+        media["videos"] = [clip.frames for clip in clips]
+        media["do_sample_frames"] = False
+        media["video_metadata"] = [clip.metadata for clip in clips]
+    return media
+
+
+def fit(picture: Image.Image, max_pixels: int) -> Image.Image:
+    """RGB, scaled down to an area by the host's rule."""
+    if picture.width * picture.height > max_pixels:
+        factor = math.sqrt(max_pixels / (picture.width * picture.height))
+        picture = picture.resize((int(picture.width * factor), int(picture.height * factor)))
+    return picture.convert("RGB")
+
+
+def _place(clip: Clip, sampling: Sampling) -> tuple[VideoInfo, int, Placed]:
+    """The file's header, the clip's number of frames in it, and which of them are shown with which marks."""
+    info = read_info(clip.path)
+    first, final = window(clip, info) if clip.is_part else (0, info.known_last)
+    total = final - first + 1
+    indices = sampling.indices(total, _seconds(clip, info, total))
+    return info, total, place(clip, info, [first + index for index in indices])
+
+
+def _seconds(clip: Clip, info: VideoInfo, total: int) -> float:
+    """Length by which the host counts frames: what the header says of a whole file, else frames over their rate."""
+    return total / info.known_rate if clip.is_part or info.duration is None else info.duration

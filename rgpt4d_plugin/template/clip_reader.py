@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The multimodal plugin of the `rgpt4d_<name>` templates: the host's own, which also reads clips and draws marks.
+
+It sits on names of `llamafactory.data.mm_plugin.MMPluginMixin` (the same in 0.9.5 and main of August 2026). An entry
+that is a plain path goes through the host's own code and comes out as the host makes it.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from llamafactory.extras.constants import IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER
+from PIL import Image
+
+from rgpt4d_plugin.regions.drawing.marks import Mark, draw_marks
+from rgpt4d_plugin.regions.frame_matching import place, window
+from rgpt4d_plugin.regions.media_entries import Clip, decode_clip, decode_image_entry
+from rgpt4d_plugin.regions.region import RegionError
+from rgpt4d_plugin.regions.stills import marks_on, open_image_entry
+from rgpt4d_plugin.template.record_lookup import where_used
+from rgpt4d_plugin.video import VideoError
+from rgpt4d_plugin.video.frames import VideoInfo, open_video, read_frames
+
+
+HOST_NAMES = ("_regularize_images", "_regularize_videos", "_preprocess_image", "_get_video_sample_indices")
+"""What the reader and its subclasses override."""
+
+
+@dataclass
+class Reading:
+    """The video that the host is reading just now.
+
+    Attributes:
+        entry: as it stands in the sample's `videos`.
+        clip: what a path stands for; None for a list of frames or a file object.
+        count: frames of a list; None for files.
+        info: header of the file, once the host has opened it.
+        indices: numbers of the frames that are shown, in the source video.
+        origin: number of the frame that time is counted from.
+        marks: position among the shown frames -> marks.
+        raw: frames as decoded, collected by `ClipRecorder`.
+    """
+
+    entry: Any
+    clip: Clip | None
+    count: int | None = None
+    info: VideoInfo | None = None
+    indices: list[int] | None = None
+    origin: int = 0
+    marks: dict[int, list[Mark]] = field(default_factory=dict)
+    raw: list[Image.Image] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        if self.clip is not None:
+            return self.clip.path
+        return f"list of {self.count} frames" if self.count is not None else "video"
+
+    @property
+    def seconds(self) -> list[float]:
+        """Time of every shown frame from the start of the clip."""
+        return [(index - self.origin) / self.info.known_rate for index in self.indices]
+
+
+class ClipReader:
+    """Mixin in front of a host plugin class."""
+
+    host_class: type
+    counts_each_clip: bool = False
+    """Tokens are counted medium by medium: the host's Qwen3-VL plugin (0.9.5; mended on main) takes the length of all
+    clips from the first, and the times of a clip from the place of its message."""
+    pairs_frames: bool = True
+    """The host repeats a clip's last frame where their number is odd, as it does for Qwen-VL."""
+    _p4d_frames: int | None = None
+    """`p4d.frames`."""
+    _p4d_sentences: bool = False
+    """`p4d.tpe: text`."""
+    _p4d_reading: Reading | None = None
+    _p4d_counting: bool = False
+    """While tokens are counted, sizes are enough and nothing is decoded for a video's single frame."""
+    _p4d_asked: list[list[float]] | None = None
+    """While the host's chat engine builds its inputs: the times of every clip's frames so far."""
+
+    def process_messages(
+        self, messages: list[Any], images: list[Any], videos: list[Any], audios: list[Any], processor: Any
+    ) -> list[Any]:
+        host = super().process_messages
+        self._p4d_counting = True
+        try:
+            if not self.counts_each_clip or len(videos) + (VIDEO_PLACEHOLDER not in messages[0]["content"]) < 2:
+                return host(messages, images, videos, audios, processor)
+            self._validate_input(processor, images, videos, audios)
+            self._validate_messages(messages, images, videos, audios)
+            media = {IMAGE_PLACEHOLDER: iter(images), VIDEO_PLACEHOLDER: iter(videos)}
+
+            def expanded(found: re.Match) -> str:
+                one = next(media[found[0]])
+                lists = ([one], []) if found[0] == IMAGE_PLACEHOLDER else ([], [one])
+                return host([{"role": "user", "content": found[0]}], *lists, [], processor)[0]["content"]
+
+            placeholders = "|".join(map(re.escape, media))
+            return [{**message, "content": re.sub(placeholders, expanded, message["content"])} for message in messages]
+        finally:
+            self._p4d_counting = False
+
+    def get_mm_inputs(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        inputs = super().get_mm_inputs(*args, **kwargs)
+        if self._p4d_asked is not None:
+            # The host's Qwen3-VL plugin leaves its notes on the clips in, which its chat engine takes for numbers.
+            inputs.pop("video_metadata", None)
+        return inputs
+
+    @contextmanager
+    def asked(self) -> Iterator[list[list[float]]]:
+        """Inside the block the inputs are those of the host's chat engine; gives the frame times of its clips."""
+        self._p4d_asked = []
+        try:
+            yield self._p4d_asked
+        finally:
+            self._p4d_asked = None
+
+    def _get_video_token_metadata(self, videos: list[Any], processor: Any) -> dict[str, Any] | None:
+        # One at a time, so that the reading knows its clip; the host's results are then joined clip by clip.
+        if not videos:
+            return super()._get_video_token_metadata(videos, processor)
+        results = []
+        for video in videos:
+            self._p4d_check(video)
+            with self._p4d_read(video) as reading:
+                entry = video if reading.clip is None else reading.clip.path
+                results.append(super()._get_video_token_metadata([entry], processor))
+            if results[-1] is None:  # the host wants the frames decoded to count tokens
+                return None
+        return _joined(results)
+
+    def counted(self, videos: list[Any], processor: Any) -> tuple[list[int], dict[str, Any]]:
+        """Frames of each clip, and what the host's plugin knows of the clips' tokens, from the headers where it can.
+
+        Args:
+            videos: entries of a sample.
+            processor: of the student.
+        """
+        metadata = self._get_video_token_metadata(videos, processor)
+        if metadata is None:
+            metadata = self._get_mm_inputs([], videos, [], processor)
+        return [0] * len(videos), metadata  # the grids are in the metadata
+
+    def _get_video_sample_indices(self, video_stream: Any, **kwargs: Any) -> Any:
+        reading = self._p4d_reading
+        if reading is None:
+            return self._p4d_sample(video_stream, **kwargs)
+        clip = reading.clip or Clip(reading.name)
+        reading.info = info = VideoInfo.of(clip.path, video_stream)
+        if clip.is_part:
+            first, final = window(clip, info)
+            part = _StreamPart(final - first + 1, (final - first + 1) / info.known_rate)
+            indices = [first + int(index) for index in self._p4d_sample(part, **kwargs)]
+        else:
+            indices = self._p4d_sample(video_stream, **kwargs)
+        reading.indices = [int(index) for index in indices]
+        if clip.regions:
+            placed = place(clip, info, reading.indices)
+            reading.indices, reading.marks = placed.indices, placed.marks
+            indices = placed.indices
+        if clip.is_part:
+            reading.origin = reading.indices[0]
+            return [index - reading.origin for index in reading.indices]
+        return indices
+
+    def _p4d_sample(self, stream: Any, **kwargs: Any) -> Any:
+        """The host's rule, or `p4d.frames` frames spread over all of the stream."""
+        if self._p4d_frames is None:
+            return super()._get_video_sample_indices(stream, **kwargs)
+        total = stream.frames or _count_frames(stream)
+        return np.linspace(0, total - 1, min(total, self._p4d_frames)).astype(np.int32)
+
+    def _regularize_videos(self, videos: list[Any], **kwargs: Any) -> dict[str, list]:
+        results = []
+        for video in videos:
+            with self._p4d_read(video) as reading:
+                results.append(self._p4d_decode(reading, **kwargs))
+                if self._p4d_asked is not None and not self._p4d_counting:
+                    count = len(results[-1]["videos"][0]) if reading.count is None else reading.count
+                    self._p4d_asked.append(frame_times(reading, count, kwargs["video_fps"]))
+        return _joined(results) if results else {}
+
+    def _p4d_check(self, video: Any) -> None:
+        """Raises what is wrong with an entry of `videos` when its tokens are counted; `ClipRecorder` looks."""
+
+    @contextmanager
+    def _p4d_read(self, video: Any) -> Iterator[Reading]:
+        clip = decode_clip(video)
+        count = len(video) if isinstance(video, (list, tuple)) else None
+        self._p4d_reading = Reading(video, clip, count)
+        try:
+            yield self._p4d_reading
+        except RegionError as err:
+            raise RegionError(f"{where_used(video)}{err}") from err
+        except VideoError as err:
+            # Without an entry, so that nobody looks the record up a second time.
+            where = where_used(video)
+            raise VideoError(f"{where}{err}", None if where else err.entry) from err
+        finally:
+            self._p4d_reading = None
+
+    def _p4d_decode(self, reading: Reading, **kwargs: Any) -> dict[str, list]:
+        """The host's result for one video, with its marks drawn."""
+        clip = reading.clip
+        if clip is None:
+            # A copy, because the host fills the last temporal patch by appending to the list.
+            entry = reading.entry if reading.count is None else list(reading.entry)
+            return super()._regularize_videos([entry], **kwargs)
+        if clip.is_part:
+            result = self._p4d_decode_part(reading, **kwargs)
+        else:
+            result = super()._regularize_videos([clip.path], **kwargs)
+        frames = result["videos"][0]
+        for position, marks in reading.marks.items():
+            if position >= len(frames):
+                raise VideoError(f"{clip.path} is cut off or damaged: frame {reading.indices[position]} is missing")
+            frames[position] = draw_marks(frames[position], marks, (reading.info.width, reading.info.height))
+        if reading.marks and len(frames) == len(reading.indices) + 1:
+            frames[-1] = frames[-2]  # the host's filler of the last temporal patch repeats the frame, marks and all
+        return result
+
+    def _p4d_decode_part(self, reading: Reading, **kwargs: Any) -> dict[str, list]:
+        """A part of a file goes to the host as a list of frames; what it says of a list's times is put right."""
+        clip = reading.clip
+        with open_video(clip.path) as container:
+            # For its effect: it fills the reading.
+            self._get_video_sample_indices(container.streams.video[0], **kwargs)
+        reading.count = len(reading.indices)
+        frames = read_frames(clip.path, reading.indices)
+        result = super()._regularize_videos([frames], **kwargs)
+        first, final = window(clip, reading.info)
+        duration = (final - first + 1) / reading.info.known_rate
+        times = {
+            "durations": duration,
+            "fps_per_video": reading.count / duration,
+            "frames_indices": [second * kwargs["video_fps"] for second in reading.seconds],
+        }
+        return result | {key: [value] for key, value in times.items() if key in result}
+
+    def _regularize_images(self, images: list[Any], **kwargs: Any) -> dict[str, list]:
+        if not images:
+            return super()._regularize_images(images, **kwargs)
+        return _joined([self._p4d_image(image, **kwargs) for image in images])
+
+    def _p4d_image(self, image: Any, **kwargs: Any) -> dict[str, list]:
+        still = decode_image_entry(image)
+        if still is None or not still.regions:
+            return super()._regularize_images([image], **kwargs)
+        try:
+            picture = open_image_entry(still, size_only=self._p4d_counting)
+            marks = marks_on(still, picture.size)
+        except RegionError as err:
+            raise RegionError(f"{where_used(image)}{err}") from err
+        result = super()._regularize_images([picture], **kwargs)
+        if marks and not self._p4d_counting:
+            result["images"] = [draw_marks(result["images"][0], marks, picture.size)]
+        return result
+
+
+def frame_times(reading: Reading, count: int, video_fps: float) -> list[float]:
+    """Seconds of each of `count` frames, as the host's own Qwen3-VL plugin counts them: index over average rate."""
+    if reading.indices is None:  # a list of frames: the host takes them to be `video_fps` apart
+        return [index / video_fps for index in range(count)]
+    return reading.seconds[:count]
+
+
+@dataclass(frozen=True)
+class _StreamPart:
+    """A part of a video stream, as far as the host's sampling rule looks at a stream."""
+
+    frames: int
+    duration: float
+    time_base: int = 1
+
+
+def _count_frames(stream: Any) -> int:
+    """Frames of a file whose header (Matroska, WebM) does not say; the host seeks to the start before it decodes."""
+    return sum(packet.size > 0 for packet in stream.container.demux(stream))
+
+
+def _joined(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """The host's results of several calls as those of one: lists and tensors in a row, anything else is the same."""
+    return {key: _join([result[key] for result in results]) for key in results[0]}
+
+
+def _join(values: list[Any]) -> Any:
+    if isinstance(values[0], list):
+        return [item for value in values for item in value]
+    return torch.cat(values) if isinstance(values[0], torch.Tensor) else values[0]

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dataset converters `rgpt4d` and `rgpt4d_openai`: the host's sharegpt and openai records, with `regions` and clips.
+
+Host names: `DatasetConverter`, `SharegptDatasetConverter`, `OpenAIDatasetConverter` of `llamafactory.data.converter`
+(0.9.5 and main of August 2026). The classes come out of `dataset.map` pickled by name, so that preprocessing workers
+and the datasets library's cache treat them as they treat the host's own.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import multiprocess
+from llamafactory.data.converter import OpenAIDatasetConverter, SharegptDatasetConverter
+from llamafactory.extras import logging
+from llamafactory.extras.constants import DATA_CONFIG, IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER
+
+from rgpt4d_plugin.arguments import RegionArguments
+from rgpt4d_plugin.regions.media_entries import Clip, parse_clip
+from rgpt4d_plugin.regions.prompt_styles import apply_style
+from rgpt4d_plugin.regions.region import Region, RegionError, check_mentions, parse_regions
+from rgpt4d_plugin.template import record_lookup
+from rgpt4d_plugin.template.derived_templates import PREFIX, twin_of
+
+
+logger = logging.get_logger(__name__)
+
+# Shared with the preprocessing workers, which are forked, so that one of them warns for all.
+_warned: dict[str, Any] = {}
+
+
+class RegionRecords:
+    """Mixin in front of a host converter."""
+
+    def __post_init__(self) -> None:
+        # `columns.regions` of dataset_info.json, which the host's own attributes have no place for.
+        self.regions_column = _regions_column(self.data_args.dataset_dir, self.dataset_attr.dataset_name)
+        _warned[self.dataset_attr.dataset_name] = multiprocess.Value("b", 0)
+        record_lookup.remember(self)
+
+    def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
+        """Converts one record; a RegionError names dataset, file, record and field."""
+        try:
+            output, idle = self._convert(example)
+        except RegionError as err:
+            raise self._located(err) from err
+        if idle:
+            self._warn(idle)
+        return output
+
+    def convert(self, example: dict[str, Any]) -> dict[str, Any]:
+        """Converts one record; a RegionError names the field only."""
+        return self._convert(example)[0]
+
+    def _convert(self, example: dict[str, Any]) -> tuple[dict[str, Any], list[Region]]:
+        """The host's record, and the regions that no text names."""
+        output = super().__call__(example)
+        messages = [*output["_prompt"], *output["_response"]]
+        videos = [Clip(video) if isinstance(video, str) else video for video in output["_videos"] or []]
+        images = output["_images"] or []
+        regions = parse_regions(self._with_mask_paths(example.get(self.regions_column)), len(videos), len(images))
+        idle = check_mentions([message["content"] for message in messages], regions)
+        options: RegionArguments = getattr(self.data_args, "p4d_regions", RegionArguments())
+        if regions or any(isinstance(video, Clip) and video.is_part for video in videos):
+            self._check_template()
+        styled = apply_style(messages, images, videos, regions, options, IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER)
+        turns = len(output["_prompt"])
+        return {
+            **output,
+            "_prompt": styled.messages[:turns],
+            "_response": styled.messages[turns:],
+            "_images": styled.images or None,
+            "_videos": styled.videos or None,
+        }, idle
+
+    def _find_medias(self, medias: Any) -> list[Any] | None:
+        """The host's lookup below `media_dir`, also for entries {"path": ..., "start": ..., "end": ...}."""
+        entries = [medias] if isinstance(medias, Mapping) else medias
+        if not isinstance(entries, list) or not any(_is_part(entry) for entry in entries):
+            return super()._find_medias(medias)
+        clips = [parse_clip(entry, f"videos[{number}]") for number, entry in enumerate(entries)]
+        paths = super()._find_medias([clip.path for clip in clips])
+        return [replace(clip, path=path) for clip, path in zip(clips, paths, strict=True)]
+
+    def _with_mask_paths(self, raw: Any) -> Any:
+        """The regions with the paths of mask files looked up as those of media are."""
+        if not isinstance(raw, list):
+            return raw
+        return [self._with_mask_path(region) for region in raw]
+
+    def _with_mask_path(self, region: Any) -> Any:
+        if not isinstance(region, Mapping):
+            return region
+        region = dict(region)
+        mask = region.get("mask")
+        if isinstance(mask, str) and not mask.lstrip().startswith("{"):
+            region["mask"] = super()._find_medias([mask])[0]
+        if isinstance(region.get("track"), list):
+            region["track"] = [self._with_mask_path(sighting) for sighting in region["track"]]
+        return region
+
+    def _check_template(self) -> None:
+        name = self.data_args.template
+        if name is not None and name.startswith(PREFIX):
+            return
+        twin = twin_of(name)
+        if twin is None:
+            raise RegionError(
+                f"template: {name!r} has no video support that region prompts and clips could use; choose the "
+                f"{PREFIX}... template of your model"
+            )
+        raise RegionError(f"template: {name!r} shows no regions and cuts no clips; use template: {twin}")
+
+    def _located(self, error: RegionError) -> RegionError:
+        """The error of the first record of the file that has one, with its number."""
+        for path, number, record in record_lookup.records(self):
+            try:
+                self._convert(record)
+            except RegionError as err:
+                return RegionError(f"{record_lookup.place_name(self, path, number)}{err}")
+        return RegionError(f"dataset {self.dataset_attr.dataset_name!r}: {error}")
+
+    def _warn(self, idle: list[Region]) -> None:
+        """Says once per dataset how many regions no text names."""
+        warned = _warned[self.dataset_attr.dataset_name]
+        with warned.get_lock():
+            if warned.value:
+                return
+            warned.value = 1
+        counts = [(number, len(self._convert(record)[1])) for _, number, record in record_lookup.records(self)]
+        total = sum(count for _, count in counts) or len(idle)
+        first = next((number for number, count in counts if count), None)
+        where = f", first in record {first}" if first is not None else ""
+        logger.warning(
+            f"dataset {self.dataset_attr.dataset_name!r}: {total} region(s) are named in no message and shown all the "
+            f"same{where} ({idle[0].id})."
+        )
+
+
+def _is_part(entry: Any) -> bool:
+    """Whether a record's medium has a path of its own; images inside a dataset's file have bytes as well."""
+    return isinstance(entry, Mapping) and "bytes" not in entry
+
+
+def _regions_column(folder: Any, file_name: str) -> str:
+    """Name of the column with the regions, for the dataset with this file."""
+    config = folder
+    if isinstance(folder, str):
+        path = os.path.join(folder, DATA_CONFIG)
+        if not os.path.isfile(path):
+            return "regions"
+        with open(path, encoding="utf-8") as stream:
+            config = json.load(stream)
+    for entry in config.values():
+        if file_name in (entry.get("file_name"), entry.get("hf_hub_url"), entry.get("script_url")):
+            return entry.get("columns", {}).get("regions", "regions")
+    return "regions"
+
+
+@dataclass
+class RegionShareGPTConverter(RegionRecords, SharegptDatasetConverter):
+    """`formatting: rgpt4d`."""
+
+
+@dataclass
+class RegionOpenAIConverter(RegionRecords, OpenAIDatasetConverter):
+    """`formatting: rgpt4d_openai`."""
+
+
+CONVERTERS = {"rgpt4d": RegionShareGPTConverter, "rgpt4d_openai": RegionOpenAIConverter}

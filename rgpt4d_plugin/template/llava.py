@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The reader for LLaVA-NeXT-Video, and how frames become tensors for the LLaVA line."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+
+from rgpt4d_plugin.template.square import SquareReader
+
+
+def clip_tensors(clips: Sequence[list[Image.Image]], processor: Any) -> list[torch.Tensor]:
+    """Each clip as (1, frames, 3, H, W), out of the model's own video processor.
+
+    The host (0.9.5 and main) gives it an argument that transformers 5 refuses.
+    """
+    return [processor.video_processor([frames], return_tensors="pt")["pixel_values_videos"] for frames in clips]
+
+
+class LlavaNextVideoReader(SquareReader):
+    """In front of the host's LlavaNextVideoPlugin, which takes all clips to be as long as the first (0.9.5 and main).
+
+    The model sees frame by frame and puts the clips' tokens in a row: clips that differ in length are as one to it.
+    """
+
+    counts_each_clip = True
+
+    def _get_mm_inputs(
+        self, images: list[Any], videos: list[Any], audios: list[Any], processor: Any, imglens: list[int] | None = None
+    ) -> dict[str, Any]:
+        inputs = super()._get_mm_inputs(images, [], audios, processor, imglens)
+        clips = clip_tensors(self._p4d_clips(videos, processor), processor)
+        if clips:
+            same = len({clip.shape for clip in clips}) == 1
+            inputs["pixel_values_videos"] = torch.cat(clips, dim=0 if same else 1)
+        return inputs

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Readers for host plugins that give every frame the same tokens: number and size of frames are enough to count them.
+
+While the dataset is tokenised the host decodes a clip for that and lets the image processor run; here it gets blank
+frames in place of the clip's.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from llamafactory.extras.constants import IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER
+from PIL import Image
+
+from rgpt4d_plugin.students import RowMedia, get_family
+from rgpt4d_plugin.template.clip_reader import ClipReader, Reading
+from rgpt4d_plugin.video.frames import open_video
+
+
+def video_options(processor: Any) -> dict[str, Any]:
+    """What the host's plugins give `_regularize_videos`, with their defaults."""
+    return {
+        "image_max_pixels": getattr(processor, "video_max_pixels", 256 * 256),
+        "image_min_pixels": getattr(processor, "video_min_pixels", 16 * 16),
+        "video_fps": getattr(processor, "video_fps", 2.0),
+        "video_maxlen": getattr(processor, "video_maxlen", 128),
+    }
+
+
+class SquareReader(ClipReader):
+    """Mixin in front of a host plugin class, see `students.square`."""
+
+    pairs_frames = False
+
+    def counted(self, videos: list[Any], processor: Any) -> tuple[list[int], dict[str, Any]]:
+        self._p4d_counting = True
+        try:
+            return [len(frames) for frames in self._p4d_clips(videos, processor)], {}
+        finally:
+            self._p4d_counting = False
+
+    def _p4d_clips(self, videos: list[Any], processor: Any) -> list[list[Image.Image]]:
+        """Frames of each clip."""
+        return self._regularize_videos(videos, **video_options(processor))["videos"] if videos else []
+
+    def _p4d_decode(self, reading: Reading, **kwargs: Any) -> dict[str, list]:
+        if self._p4d_counting:
+            self._p4d_check(reading.entry)
+            if reading.clip is not None and (blanks := self._p4d_blanks(reading, **kwargs)):
+                return super(ClipReader, self)._regularize_videos([blanks], **kwargs)
+        return super()._p4d_decode(reading, **kwargs)
+
+    def _p4d_blanks(self, reading: Reading, **kwargs: Any) -> list[Image.Image]:
+        """As many frames as will be decoded, of the same size; none where only decoding can tell."""
+        with open_video(reading.clip.path) as container:
+            # For its effect: it fills the reading, and finds regions that do not fit.
+            self._get_video_sample_indices(container.streams.video[0], **kwargs)
+        info = reading.info
+        if info.frames is None and self._p4d_frames is None and not reading.clip.is_part:
+            return []  # the host asks for more frames than there may be, and takes what it gets
+        return [Image.new("RGB", (info.width, info.height)) for _ in reading.indices]
+
+
+class SharedTokenReader(SquareReader):
+    """The same for models whose clips are rows of images, see `students.shared_token`.
+
+    The pixels of a batch must follow each other as the tokens do. The host (0.9.5) puts all images before all clips.
+    """
+
+    model_type: str
+
+    def process_messages(
+        self, messages: list[Any], images: list[Any], videos: list[Any], audios: list[Any], processor: Any
+    ) -> list[Any]:
+        expanded = super().process_messages(messages, images, videos, audios, processor)
+        self._p4d_check_order(messages, expanded, images, videos, processor)
+        return expanded
+
+    def _p4d_check_order(
+        self, messages: list[Any], expanded: list[Any], images: list[Any], videos: list[Any], processor: Any
+    ) -> None:
+        """Raises ValueError if images and clips of a record cannot be told apart by their tokens."""
+        if not (images and videos and self.expand_mm_tokens):
+            return
+        frames = iter(self.counted(videos, processor)[0])
+        family, tokenizer = get_family(self.model_type), processor.tokenizer
+        for message, written in zip(messages, expanded, strict=True):
+            asked = re.findall(f"{IMAGE_PLACEHOLDER}|{VIDEO_PLACEHOLDER}", message["content"])
+            row = RowMedia(
+                asked.count(IMAGE_PLACEHOLDER), tuple(next(frames) for found in asked if found == VIDEO_PLACEHOLDER)
+            )
+            found = family.media(tokenizer.encode(written["content"], add_special_tokens=False), row, tokenizer)
+            if [medium.is_clip for medium in found] != [found == VIDEO_PLACEHOLDER for found in asked]:
+                raise ValueError(
+                    f"the images and videos of a record cannot be told apart in {message['content']!r}, because of "
+                    f"the text around them or because a video has one frame only: {family.name} has one token for both"
+                )
+
+    def get_mm_inputs(
+        self,
+        images: list[Any],
+        videos: list[Any],
+        audios: list[Any],
+        imglens: list[int],
+        vidlens: list[int],
+        audlens: list[int],
+        batch_ids: list[list[int]],
+        processor: Any,
+    ) -> dict[str, Any]:
+        self._validate_input(processor, images, videos, audios)
+        inputs = self._get_mm_inputs(images, videos, audios, processor)
+        tiles, frames = self._p4d_sizes(inputs, len(images), len(videos))
+        if images and videos:
+            blocks = inputs["pixel_values"].split([*tiles, *frames])
+            order = self._p4d_order(frames, imglens, vidlens, batch_ids, processor)
+            inputs["pixel_values"] = torch.cat([blocks[index] for index in order])
+        return inputs
+
+    def _p4d_sizes(self, inputs: dict[str, Any], images: int, videos: int) -> tuple[list[int], list[int]]:
+        """Takes the host's notes out of the inputs: tiles of each image, frames of each clip."""
+        raise NotImplementedError
+
+    def _p4d_order(
+        self,
+        frames: Sequence[int],
+        imglens: Sequence[int],
+        vidlens: Sequence[int],
+        batch_ids: Sequence[Sequence[int]],
+        processor: Any,
+    ) -> list[int]:
+        """Numbers of the media, images first, in the order of their tokens; those without tokens come last."""
+        family = get_family(self.model_type)
+        image, clip = iter(range(sum(imglens))), iter(range(sum(imglens), sum(imglens) + sum(vidlens)))
+        ends = np.cumsum([0, *vidlens])
+        order = []
+        for row, ids in enumerate(batch_ids):
+            media = RowMedia(imglens[row], tuple(frames[ends[row] : ends[row + 1]]))
+            mine = iter([next(image) for _ in range(media.images)]), iter([next(clip) for _ in media.frames])
+            for medium in family.media(ids, media, processor.tokenizer):
+                order.append(next(mine[medium.is_clip]))
+            order += [*mine[0], *mine[1]]
+        return order

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files of replies: what is written is read back, and a run killed at any byte goes on."""
+
+import json
+import logging
+
+import pytest
+
+from rgpt4d_plugin.eval_hooks.replies import Reply, ReplyFile, ReplyFileError
+
+
+SETTINGS = {"model": {"name": "tiny", "dtype": "float32"}, "sizes": (16, 8)}
+REPLIES = [
+    Reply("a", " (B)\n"),
+    Reply("b", "half a pair \ud83d, a line\u2028break, „Größe“ 左", truncated=True),
+    Reply("c", "", error="timed out"),
+    Reply("d", "<b>C</b>"),
+]
+
+
+def test_what_is_appended_is_read_back(tmp_path):
+    path = tmp_path / "run" / "replies.jsonl"
+    file = ReplyFile.open(path, SETTINGS)
+    for reply in REPLIES:
+        file.append(reply)
+
+    for again in (file, ReplyFile.open(path, SETTINGS), ReplyFile.read(path)):
+        assert list(again.replies.values()) == REPLIES
+        assert list(again.done) == ["a", "b", "d"], "a failure is asked again"
+        assert again.replies["c"].error == "timed out"
+    assert json.loads(path.read_text().splitlines()[0]) == {"settings": json.loads(json.dumps(SETTINGS))}
+
+
+def test_the_last_line_of_a_key_wins(tmp_path):
+    file = ReplyFile.open(tmp_path / "replies.jsonl", {})
+    file.append(Reply("a", "", error="no connection"), Reply("b", "B"))
+    file.append(Reply("a", "A"))
+    assert file.done == ReplyFile.read(file.path).done == {"b": Reply("b", "B"), "a": Reply("a", "A")}
+
+
+def test_a_run_killed_at_any_byte_goes_on(tmp_path, caplog):
+    """Whatever a kill leaves, resuming and asking what is not done gives the file of a run that was not killed."""
+    whole = ReplyFile.open(tmp_path / "whole.jsonl", SETTINGS)
+    whole.append(*REPLIES)
+    content = whole.path.read_bytes()
+    path = tmp_path / "killed.jsonl"
+    for size in range(len(content) + 1):
+        path.write_bytes(content[:size])
+        resumed = ReplyFile.open(path, SETTINGS)
+        finished = content[:size].count(b"\n")
+        assert list(resumed.replies) == [reply.key for reply in REPLIES[: max(finished - 1, 0)]]
+        resumed.append(*(reply for reply in REPLIES if reply.key not in resumed.done))
+        again = ReplyFile.read(path)
+        assert again.replies == whole.replies and again.settings == whole.settings, size
+    assert "was not finished (1 bytes)" in caplog.text
+
+
+def test_other_settings_are_refused_and_named(tmp_path):
+    path = tmp_path / "replies.jsonl"
+    ReplyFile.open(path, SETTINGS).append(*REPLIES)
+    before = path.read_bytes()
+    with pytest.raises(ReplyFileError) as raised:
+        ReplyFile.open(path, {"model": {"name": "other", "dtype": "float32"}, "seed": 1})
+    message = str(raised.value)
+    assert "model.name: 'tiny' before, 'other' now" in message
+    assert "sizes: [16, 8] before, absent now" in message and "seed: absent before, 1 now" in message
+    assert "dtype" not in message and str(path) in message
+    assert path.read_bytes() == before
+
+
+def test_reading_leaves_an_unfinished_line_alone(tmp_path, caplog):
+    path = tmp_path / "replies.jsonl"
+    ReplyFile.open(path, {}).append(Reply("a", "A"))
+    content = path.read_bytes() + b'{"key": "b", "te'
+    path.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        assert list(ReplyFile.read(path).replies) == ["a"]
+    assert "not finished (16 bytes)" in caplog.text
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"key": "a", "text": "A"}\n', "the first line must be"),
+        ("[1]\n", "line 1: expected an object"),
+        ('{"settings": {}}\n{"key": \n', "line 2: not JSON"),
+        ('{"settings": {}}\n{"key": "a"}\n', "line 2: text is missing"),
+        ('{"settings": {}}\n\n{"key": 3, "text": "A", "answer": "B"}\n', "line 3: answer is unknown, key is 3"),
+        ("", "the first line must be"),
+    ],
+)
+def test_what_is_no_file_of_replies_is_an_error(tmp_path, content, message):
+    path = tmp_path / "replies.jsonl"
+    path.write_text(content)
+    with pytest.raises(ReplyFileError, match=message):
+        ReplyFile.read(path)
+
+
+def test_a_missing_file_is_an_error(tmp_path):
+    with pytest.raises(ReplyFileError, match="no such file"):
+        ReplyFile.read(tmp_path / "replies.jsonl")
+
+
+@pytest.mark.parametrize("content", ['[{"id": 1}]', '{"settings": {"seed": 2}}\n{"key"', '{"set me": 1'])
+def test_a_file_that_is_refused_stays_as_it_is(tmp_path, content):
+    path = tmp_path / "replies.jsonl"
+    path.write_text(content)
+    with pytest.raises(ReplyFileError):
+        ReplyFile.open(path, {"seed": 1})
+    assert path.read_text() == content

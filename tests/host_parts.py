@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The host's tokenizer, template, model and collator as its SFT workflow builds them, without a training run."""
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+from llamafactory.data.template import Template
+
+from rgpt4d_plugin.preview.recipe_pipeline import Host
+from rgpt4d_plugin.trainers.collator import P4DDataCollator
+
+
+@dataclass(frozen=True)
+class HostParts(Host):
+    """The walk through the host, with what tests need besides."""
+
+    def encode(self, template: Template, prompt: str, images: list = (), videos: list = ()) -> dict[str, Any]:
+        """A feature as the collator gets it: the host's tokens of one question, answered with "yes"."""
+        record = {
+            "_prompt": [{"role": "user", "content": prompt}],
+            "_response": [{"role": "assistant", "content": "yes"}],
+            "_system": None,
+            "_tools": None,
+            "_images": list(images) or None,
+            "_videos": list(videos) or None,
+            "_audios": None,
+        }
+        return self.tokenise(template, record)
+
+    @functools.cached_property
+    def model(self) -> Any:
+        return self.load_student(trainable=True)
+
+    def collator(self, template: Template) -> P4DDataCollator:
+        """The collator that the plugin puts into the workflow, with the workflow's own arguments."""
+        return self.p4d_collator(template, self.model)
+
+
+def host_parts(recipe: dict[str, Any]) -> HostParts:
+    """What the host makes of a recipe."""
+    return HostParts.walk(recipe)

@@ -1,0 +1,375 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Synthetic clips against naive geometry, their files against the host's format, tiny checkpoints against loading.
+
+PYTHONPATH=. python -m pytest tests/synth4d/test_synth4d.py
+"""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+
+from rgpt4d_plugin.synth4d import (
+    COLOURS,
+    DATASET,
+    HELD_OUT,
+    KINDS,
+    TINY_EXPERT,
+    Ball,
+    Scene,
+    ask,
+    decode_mp4,
+    encode_mp4,
+    render,
+    sample_scene,
+    write_clips,
+)
+from rgpt4d_plugin.synth4d.clips import REGIONS, REGIONS_HELD_OUT
+from rgpt4d_plugin.synth4d.scene import intrinsics_for
+from rgpt4d_plugin.synth4d.tiny_expert import TINY, evaluate, make_sample
+from rgpt4d_plugin.synth4d.tiny_model import FAMILIES, build_tiny_student, write_random_expert
+from rgpt4d_plugin.synth4d.train_expert import expert_losses, initialise, token_losses, turned
+from rgpt4d_plugin.teachers.l4p import load_l4p, read_l4p_config
+
+
+def ball(centre, velocity=(0, 0, 0), colour="red", radius=0.5) -> Ball:
+    return Ball(colour, np.array(centre, float), radius, np.array(velocity, float), np.ones((2, 4)))
+
+
+def scene(*balls, velocity=(0, 0, 0), turn=(0, 0, 0), wall=8.0) -> Scene:
+    waves = np.array([[0.5, 0.2, 0.1, 0.05, 0.03, -0.04], [-0.3, 0.6, 0.4, -0.04, 0.05, 0.02]])
+    return Scene(balls, wall, waves, np.array(velocity, float), np.array(turn, float))
+
+
+@pytest.fixture(scope="module")
+def clip():
+    """A clip in which the camera and at least one ball move."""
+    rng = np.random.default_rng(0)
+    while True:
+        drawn = sample_scene(rng, 48, 80)
+        if drawn.camera_moving and any(ball.moving for ball in drawn.balls):
+            return render(drawn, 8, 48, 80, fps=1.0, ray_grid=(6, 10))
+
+
+def test_shapes_and_types_of_a_non_square_clip(clip):
+    assert clip.frames.shape == (8, 48, 80, 3) and clip.frames.dtype == np.uint8
+    assert clip.depth.shape == (8, 48, 80) and clip.depth.dtype == np.float32
+    assert clip.flow_2d_backward.shape == (8, 2, 48, 80) and clip.flow_2d_backward.dtype == np.float32
+    assert clip.motion.shape == (8, 48, 80) and clip.motion.dtype == bool
+    assert clip.camray.shape == (8, 6, 6, 10) and clip.camray.dtype == np.float32
+    np.testing.assert_allclose(clip.timestamps, np.arange(8.0))
+    np.testing.assert_allclose(clip.poses[0], np.eye(4))
+
+
+def test_depth_of_a_wall_and_of_a_ball_in_closed_form():
+    wall = render(scene(), 2, 32, 32)
+    # Depth is along the optical axis, so a fronto-parallel wall has one depth, also in the corners.
+    np.testing.assert_allclose(wall.depth, 8.0, rtol=1e-6)
+
+    # An odd size has a pixel exactly on the axis, which sees the point of the ball nearest to the camera.
+    centred = render(scene(ball((0, 0, 4), (0, 0, 1))), 3, 33, 33, fps=2.0)
+    np.testing.assert_allclose(centred.depth[:, 16, 16], [3.5, 4.0, 4.5], rtol=1e-6)
+
+
+def test_camera_coming_closer_to_the_wall():
+    clip = render(scene(velocity=(0, 0, 1)), 2, 33, 33, fps=1.0)
+    np.testing.assert_allclose(clip.depth[1], 7.0, rtol=1e-6)
+    # A pixel x away from the centre was x * 7 / 8 away before: everything flows outwards, so back inwards.
+    x = np.arange(33) - 16
+    np.testing.assert_allclose(clip.flow_2d_backward[1, 0, 16], x * 7 / 8 - x, atol=1e-5)
+
+
+def test_flow_points_to_where_the_ball_was():
+    clip = render(scene(ball((0, 0, 4), (1, -0.5, 0))), 2, 33, 33, fps=1.0)
+    at_ball = clip.instance[1] == 0
+    # Velocity without a change of depth moves each visible point by focal * velocity / its depth.
+    expected = -33 * np.array([1, -0.5])[:, None] / clip.depth[1][at_ball]
+    np.testing.assert_allclose(clip.flow_2d_backward[1][:, at_ball], expected, rtol=1e-5)
+    np.testing.assert_allclose(clip.flow_2d_backward[1][:, ~at_ball], 0, atol=1e-6)
+    np.testing.assert_array_equal(clip.flow_2d_backward[0], 0)
+
+
+def test_flow_by_point_by_point_reprojection(clip):
+    k = clip.intrinsics
+    for t, y, x in np.random.default_rng(1).integers((1, 0, 0), (8, 48, 80), size=(200, 3)):
+        point = np.linalg.inv(k) @ np.array([x, y, 1.0]) * clip.depth[t, y, x]
+        world = clip.poses[t] @ np.append(point, 1)
+        if (index := clip.instance[t, y, x]) >= 0:
+            body = clip.scene.balls[index]
+            centre = body.centre + clip.timestamps[t] * body.velocity
+            assert np.linalg.norm(world[:3] - centre) == pytest.approx(body.radius, rel=1e-4)
+            world[:3] -= body.velocity * (clip.timestamps[t] - clip.timestamps[t - 1])
+        before = k @ (np.linalg.inv(clip.poses[t - 1]) @ world)[:3]
+        expected = before[:2] / before[2] - [x, y]
+        # float32 depth of a few metres through a focal length of 80 pixels.
+        np.testing.assert_allclose(clip.flow_2d_backward[t, :, y, x], expected, atol=1e-3)
+
+
+def test_flow_explains_the_picture(clip):
+    frames = clip.frames.astype(float)
+    t, (y, x) = 4, np.mgrid[0:48, 0:80]
+    u, v = clip.flow_2d_backward[t]
+    column, row = np.rint(x + u).astype(int), np.rint(y + v).astype(int)
+    inside = (column >= 0) & (column < 80) & (row >= 0) & (row < 48)
+    same = inside.copy()
+    same[inside] = clip.instance[t - 1][row[inside], column[inside]] == clip.instance[t][inside]
+    warped = np.abs(frames[t - 1][row[same], column[same]] - frames[t][same]).mean()
+    unwarped = np.abs(frames[t - 1][same] - frames[t][same]).mean()
+    assert warped < 0.75 * unwarped
+
+
+def test_motion_is_that_of_the_object_and_not_of_the_camera():
+    moving, still = ball((-1, 0, 4), (0.2, 0, 0)), ball((1, 0, 4), colour="blue")
+    clip = render(scene(moving, still, velocity=(0.3, 0, 0)), 3, 32, 48)
+    np.testing.assert_array_equal(clip.motion, clip.instance == 0)
+    assert (clip.instance == 1).any() and np.abs(clip.flow_2d_backward[1:][:, :, ~clip.motion[1]]).max() > 0.1
+
+
+def test_the_nearer_ball_hides_the_farther():
+    clip = render(scene(ball((0, 0, 5), radius=1.0), ball((0, 0, 2.5), colour="blue", radius=0.3)), 2, 33, 33)
+    assert clip.instance[0, 16, 16] == 1
+    assert clip.depth[0, 16, 16] == pytest.approx(2.2, rel=1e-6)
+    red, _, blue = clip.frames[0, 16, 16]
+    assert blue > red
+
+
+def test_rays_are_pixel_centres_of_a_small_image(clip):
+    k, (rows, columns) = intrinsics_for(48, 80), (6, 10)
+    for t, i, j in ((0, 0, 0), (3, 5, 9), (7, 2, 4)):
+        # Centre of grid cell (i, j) in the coordinates of the full image.
+        x, y = (j + 0.5) * 80 / columns - 0.5, (i + 0.5) * 48 / rows - 0.5
+        direction = clip.poses[t, :3, :3] @ np.linalg.inv(k) @ np.array([x, y, 1])
+        direction /= np.linalg.norm(direction)
+        moment = np.cross(clip.poses[t, :3, 3], direction)
+        np.testing.assert_allclose(clip.camray[t, :, i, j], np.concatenate([direction, moment]), atol=1e-6)
+    assert np.abs(clip.camray[0, 3:]).max() == 0  # the first camera is the origin
+
+
+def test_same_seed_same_scene_and_balls_stay_apart_and_in_view():
+    for seed in range(20):
+        first, second = (render(sample_scene(np.random.default_rng(seed), 32, 48), 4, 32, 48) for _ in range(2))
+        np.testing.assert_array_equal(first.frames, second.frames)
+        np.testing.assert_array_equal(first.flow_2d_backward, second.flow_2d_backward)
+        colours = [ball.colour for ball in first.scene.balls]
+        assert 2 <= len(colours) <= 3 and len(set(colours)) == len(colours) and set(colours) <= set(COLOURS)
+        assert 0.5 < first.depth.min()
+    with pytest.raises(ValueError, match="at most 3 times"):
+        sample_scene(np.random.default_rng(0), 16, 64)
+
+
+def test_a_longer_clip_shows_the_same_paths_more_slowly():
+    short, long = (sample_scene(np.random.default_rng(3), seconds=seconds) for seconds in (2.0, 8.0))
+    for a, b in zip(short.balls, long.balls):
+        np.testing.assert_allclose(a.velocity * 2, b.velocity * 8)
+    np.testing.assert_allclose(short.camera_turn * 2, long.camera_turn * 8)
+
+
+def test_answers_follow_from_the_scene():
+    right = ball((-1.2, 0.5, 4), (0.6, 0.1, 0.0))
+    closer = ball((0.8, -0.8, 6), (0.0, 0.0, -0.6), colour="blue")
+    still = ball((0.5, 1.0, 3), colour="green")
+    clip = render(scene(right, closer, still), 9, 64, 64, fps=4.0)
+    answers = {(q.kind, q.text): q.answer for q in ask(clip, np.random.default_rng(0))}
+    assert answers["direction", "Which way does the red ball move?"] == "right"
+    assert answers["approach", "Does the blue ball come closer or go away?"] == "closer"
+    assert answers["moving", "Is the green ball moving by itself?"] == "no"
+    assert answers["count", "How many balls are there?"] == "3"
+    assert answers["camera", "Is the camera moving?"] == "no"
+    assert {answer for (kind, text), answer in answers.items() if kind == "nearer" and "green" in text} == {"green"}
+    assert not any("green" in text for kind, text in answers if kind in ("direction", "approach", "faster"))
+    assert {kind for kind, _ in answers} <= set(KINDS)
+
+    # The camera flies faster to the right than the ball does: in the picture the ball goes left, so do not ask.
+    clip = render(replace(clip.scene, camera_velocity=np.array([1.2, 0.0, 0.0])), 9, 64, 64, fps=4.0)
+    assert not any(q.kind == "direction" and "red" in q.text for q in ask(clip, np.random.default_rng(0)))
+
+
+def test_codec_keeps_frames_and_small_balls(clip):
+    decoded = decode_mp4(encode_mp4(clip.frames, 2.0))
+    assert decoded.shape == clip.frames.shape
+    # 4:2:0 chroma blurs the outlines of coloured balls; 10 of 255 is what is left of it on average.
+    assert np.abs(decoded.astype(int) - clip.frames).mean() < 10
+
+
+def test_dataset_folder(tmp_path):
+    out = write_clips(tmp_path / "data", 4, seed=1, frames=4, height=32, width=48, questions_per_clip=1)
+    info = json.loads((out / "dataset_info.json").read_text())
+    assert set(info) == {DATASET, HELD_OUT, REGIONS, REGIONS_HELD_OUT}
+    train, held_out = (json.loads((out / info[name]["file_name"]).read_text()) for name in (DATASET, HELD_OUT))
+    assert len(train) == 3 and len(held_out) > 1
+    for record in train + held_out:
+        user, assistant = record["messages"]
+        assert user["role"] == "user" and user["content"].startswith("<video>") and assistant["role"] == "assistant"
+        assert (out / record["videos"][0]).is_file()
+    assert not {record["videos"][0] for record in train} & {record["videos"][0] for record in held_out}
+
+    truth = np.load(out / "ground_truth/clip_00000.npz")
+    assert truth["depth"].shape == (4, 32, 48) and truth["camray"].shape == (4, 6, 4, 6)
+    assert {"colour", "centre", "radius", "velocity"} == set(json.loads(str(truth["balls"]))[0])
+    assert decode_mp4(out / "videos/clip_00000.mp4").shape == (4, 32, 48, 3)
+
+
+def test_dataset_is_written_once_and_the_same_each_time(tmp_path):
+    settings = {"count": 2, "seed": 5, "frames": 4, "height": 32, "width": 32}
+    first, second = (write_clips(tmp_path / name, **settings) for name in "ab")
+    for path in sorted(p for p in first.rglob("*") if p.suffix in (".mp4", ".json")):
+        assert path.read_bytes() == (second / path.relative_to(first)).read_bytes(), path.name
+    before = (first / "synth4d.json").stat().st_mtime_ns
+    write_clips(first, **settings)
+    assert (first / "synth4d.json").stat().st_mtime_ns == before
+    write_clips(first, **settings | {"seed": 6})
+    assert (first / "synth4d.json").stat().st_mtime_ns > before
+    with pytest.raises(ValueError, match="even"):
+        write_clips(tmp_path / "c", height=33)
+
+
+def load_tiny_student(family, folder):
+    sizes = {"hidden": 32, "layers": 1, "heads": 4, "vision_hidden": 32, "vision_heads": 4}
+    out = build_tiny_student(folder, family, **sizes | ({} if family.startswith("qwen") else {"vision_layers": 2}))
+    processor = AutoProcessor.from_pretrained(out)
+    return processor, AutoTokenizer.from_pretrained(out), AutoModelForImageTextToText.from_pretrained(out)
+
+
+def asked(processor, media):
+    content = [{"type": media}, {"type": "text", "text": "Which way does the red ball move?"}]
+    return processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family.startswith("qwen")])
+def test_tiny_student_loads_offline_and_reads_a_clip(family, tmp_path):
+    processor, tokenizer, model = load_tiny_student(family, tmp_path)
+    # An answer is one token, and the special tokens are whole.
+    for word in ("left", "right", "closer", "yes", "no", "purple", "<|video_pad|>", "<|im_end|>", "<think>"):
+        assert len(tokenizer(word)["input_ids"]) == 1, word
+    assert tokenizer.eos_token == "<|im_end|>"
+
+    video = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
+    timing = {"fps": 2.0, "total_num_frames": 4, "frames_indices": [0, 1, 2, 3], "duration": 2.0}
+    inputs = processor(
+        text=[asked(processor, "video")],
+        videos=[video],
+        video_metadata=[timing],
+        do_sample_frames=False,
+        return_tensors="pt",
+    )
+    # 64 x 64 frames are not scaled up: 8 x 8 patches.
+    assert inputs["video_grid_thw"].tolist() == [[2, 8, 8]]
+    assert (inputs["input_ids"] == processor.video_token_id).sum() == 2 * 4 * 4
+    assert model(**inputs).logits.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("family", "special", "tokens"),
+    [
+        ("llava_next_video", ["<video>", "<image>", "<s>", "</s>"], 4 * 16),
+        ("llava_onevision", ["<video>", "<image>", "<|im_start|>", "<|im_end|>"], 4 * 16 + 1),
+        ("internvl", ["<video>", "<IMG_CONTEXT>", "<img>", "</img>", "<|im_end|>"], 4 * 16),
+        ("gemma3", ["<image_soft_token>", "<start_of_image>", "<end_of_image>", "<end_of_turn>"], 16),
+    ],
+)
+def test_a_tiny_student_of_squares_loads_offline_and_reads_a_clip(family, special, tokens, tmp_path):
+    """By the library's own processor; Gemma 3 gets an image, the one thing that it knows."""
+    processor, tokenizer, model = load_tiny_student(family, tmp_path)
+    for word in special:
+        assert len(tokenizer(word, add_special_tokens=False)["input_ids"]) == 1, word
+    assert tokenizer.decode(tokenizer("A red ball,\n\nyes é", add_special_tokens=False)["input_ids"]) == (
+        "A red ball,\n\nyes é"
+    )
+    media = {"videos": [torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)]}
+    if family == "gemma3":
+        media = {"images": [[Image.fromarray(np.zeros((48, 80, 3), dtype=np.uint8))]]}
+    inputs = processor(
+        text=[asked(processor, "image" if family == "gemma3" else "video")], **media, return_tensors="pt"
+    )
+    token = getattr(processor, "video_token_id", None) or processor.image_token_id
+    assert (inputs["input_ids"] == token).sum() == tokens
+    assert model(**inputs).logits.isfinite().all()
+
+
+def test_tiny_student_depends_on_its_seed_only(tmp_path):
+    sizes = {"hidden": 32, "layers": 1, "vision_hidden": 32}
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    weights = [
+        (build_tiny_student(tmp_path / n, seed=s, **sizes) / "model.safetensors").read_bytes()
+        for n, s in (("a", 0), ("b", 0), ("c", 1))
+    ]
+    assert weights[0] == weights[1] != weights[2]
+    torch.testing.assert_close(torch.rand(3), expected)
+    with pytest.raises(ValueError, match="multiple of 8"):
+        build_tiny_student(tmp_path / "d", hidden=20)
+    with pytest.raises(ValueError, match="merge == temporal_patch"):
+        build_tiny_student(tmp_path / "e", "qwen3_vl", merge=1)
+
+
+def test_random_expert_loads(tmp_path):
+    path = tmp_path / "expert.safetensors"
+    config = write_random_expert(path)
+    assert read_l4p_config(path) == config and path.stat().st_size < 400_000
+    expert = load_l4p(path)
+    maps = expert(expert.normalise(torch.zeros(1, 16, 3, 64, 64, dtype=torch.uint8)), config.tasks)
+    assert maps["depth"].shape == (1, 1, 16, 64, 64) and maps["camray"].shape == (1, 6, 16, 8, 8)
+
+
+def test_expert_losses_are_zero_at_the_truth_only():
+    target = {name: value[None] for name, value in make_sample((0, 0)).items()}
+    maps = {name: target[name].float() for name in TINY.tasks} | {"dyn_mask": 40 * (2 * target["dyn_mask"] - 1)}
+    assert all(term.item() == pytest.approx(0, abs=1e-6) for term in expert_losses(maps, target).values())
+    wrong = maps | {"flow_2d_backward": maps["flow_2d_backward"] + 1}
+    # Smooth L1 of an error of one pixel is a half wherever it is, and the term is weighted 3.
+    assert expert_losses(wrong, target)["flow"].item() == pytest.approx(1.5, abs=1e-4)
+
+
+def test_token_losses_are_least_at_naive_patch_means():
+    target = {name: value[None] for name, value in make_sample((0, 1)).items()}
+    values = torch.zeros(8, 8, 8, 4, 2)
+    for t, y, x, frame in np.ndindex(8, 8, 8, 2):
+        patch = (0, slice(None), 2 * t + frame, slice(8 * y, 8 * y + 8), slice(8 * x, 8 * x + 8))
+        weight = target["dyn_mask"][patch] + 1e-3
+        values[t, y, x, 0, frame] = target["depth"][patch].log().mean() - np.log(7.0)
+        values[t, y, x, 1:3, frame] = (target["flow_2d_backward"][patch] * weight).sum((1, 2)) / weight.sum()
+        values[t, y, x, 3, frame] = torch.logit(target["dyn_mask"][patch].mean(), eps=1e-6)
+    values = values.flatten(3).reshape(1, 512, 8).requires_grad_()
+    terms = token_losses(values, target)
+    assert terms["depth"].item() + terms["flow"].item() == pytest.approx(0, abs=1e-6)
+    terms["mask"].backward()
+    assert values.grad.abs().max() < 1e-6  # the cross entropy of shares is not zero, but this is its minimum
+
+
+def test_expert_starts_at_constant_maps():
+    model = initialise(0)
+    maps = model(model.normalise(make_sample((0, 2))["frames"][None]), TINY.tasks)
+    assert maps["depth"].median().item() == pytest.approx(7, rel=0.3)
+    assert all(maps[name].std() < 0.5 for name in ("flow_2d_backward", "dyn_mask", "camray"))
+
+
+def test_turned_sample_is_the_turned_world(clip):
+    turn = np.array([-1.0, -1.0, 1.0])
+    balls = tuple(replace(b, centre=b.centre * turn, velocity=b.velocity * turn) for b in clip.scene.balls)
+    camera = {"camera_velocity": clip.scene.camera_velocity * turn, "camera_turn": clip.scene.camera_turn * turn}
+    expected = render(replace(clip.scene, balls=balls, **camera), 8, 48, 80, fps=1.0, ray_grid=(6, 10))
+    sample = {
+        "frames": torch.from_numpy(clip.frames).permute(0, 3, 1, 2),
+        "depth": torch.from_numpy(clip.depth)[None],
+        "flow_2d_backward": torch.from_numpy(clip.flow_2d_backward).transpose(0, 1),
+        "dyn_mask": torch.from_numpy(clip.motion)[None].float(),
+        "camray": torch.from_numpy(clip.camray).transpose(0, 1),
+    }
+    found = turned(sample)
+    np.testing.assert_allclose(found["depth"][0], expected.depth, rtol=1e-5)
+    np.testing.assert_allclose(found["flow_2d_backward"].transpose(0, 1), expected.flow_2d_backward, atol=1e-4)
+    np.testing.assert_array_equal(found["dyn_mask"][0].bool(), expected.motion)
+    np.testing.assert_allclose(found["camray"].transpose(0, 1), expected.camray, atol=1e-6)
+
+
+def test_shipped_expert_beats_trivial_answers():
+    assert TINY_EXPERT.stat().st_size < 3_000_000
+    scores = evaluate(load_l4p(TINY_EXPERT), clips=4)
+    assert scores["log_depth_error_balls"] < 0.5 * scores["log_depth_error_balls_constant"]
+    assert scores["flow_epe_moving"] < 0.8 * scores["flow_epe_moving_zero"]
+    assert scores["mask_iou"] > 0.5

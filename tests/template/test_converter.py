@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`formatting: rgpt4d`: records with regions and clips through the host's own loading, and what is refused there."""
+
+import json
+import logging
+
+import datasets
+import numpy as np
+import pytest
+from llamafactory.data import get_dataset
+from llamafactory.data.converter import get_dataset_converter
+from llamafactory.data.parser import get_dataset_list
+from PIL import Image
+
+from rgpt4d_plugin.arguments import P4DConfigError
+from rgpt4d_plugin.regions.masks import encode_rle
+from rgpt4d_plugin.regions.media_entries import decode_clip, decode_image_entry
+from rgpt4d_plugin.regions.region import RegionError
+from rgpt4d_plugin.video import VideoError
+from tests.harness import DATA, train_here
+from tests.host_parts import host_parts
+
+
+VIDEO = "4.mp4"  # 224 x 224, 150 frames at 30 per second
+TAGS = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}
+BOX = {"id": "obj_1", "video": 0, "time": 0.5, "box": [20, 30, 90, 120]}
+
+
+def question(text="<video>What is <obj_1>?", videos=(VIDEO,), **columns):
+    messages = [{"role": "user", "content": text}, {"role": "assistant", "content": "a cup"}]
+    return {"messages": messages, "videos": list(videos), **columns}
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Writes a dataset `d` of the given records and returns its recipe keys."""
+
+    def write(records, formatting="rgpt4d", name="d", **columns):
+        info = tmp_path / "dataset_info.json"
+        entries = json.loads(info.read_text()) if info.exists() else {}
+        entries[name] = {
+            "file_name": f"{name}.json",
+            "formatting": formatting,
+            "columns": {"messages": "messages", "videos": "videos"} | columns,
+            "tags": TAGS,
+        }
+        info.write_text(json.dumps(entries))
+        (tmp_path / f"{name}.json").write_text(json.dumps(records))
+        return {"dataset": ",".join(entries), "dataset_dir": str(tmp_path), "media_dir": str(DATA / "clips")}
+
+    return write
+
+
+@pytest.fixture
+def recipe(assets, tmp_path):
+    """A recipe without `p4d:`, on a twin."""
+
+    def make(keys, **overrides):
+        overrides = {"template": "rgpt4d_qwen2_vl", "p4d": None} | overrides
+        return assets.recipe(tmp_path / "out", **keys, **overrides)
+
+    return make
+
+
+def load(recipe):
+    """The tokenised training set."""
+    parts = host_parts(recipe)
+    modules = {"tokenizer": parts.tokenizer, "processor": parts.processor}
+    return get_dataset(parts.template, parts.model_args, parts.data_args, parts.training_args, stage="sft", **modules)[
+        "train_dataset"
+    ]
+
+
+def converter(recipe, name="d"):
+    parts = host_parts(recipe)
+    (attributes,) = get_dataset_list([name], parts.data_args.dataset_dir)
+    return get_dataset_converter(attributes.formatting, attributes, parts.data_args)
+
+
+def test_records_without_regions_come_out_as_the_hosts_own_converter_makes_them(dataset, recipe):
+    records = [
+        question("<video>What?"),
+        {"messages": [{"role": "system", "content": "Be brief."}, *question("Hello?")["messages"]], "videos": []},
+    ]
+    ours = converter(recipe(dataset(records)))
+    hosts = converter(recipe(dataset(records, formatting="sharegpt")))
+    for record in records:
+        assert ours(record) == hosts(record)
+
+
+def test_the_openai_format_too(dataset, recipe):
+    record = question("<video>What is <obj_1>?", regions=[BOX])
+    ours = converter(recipe(dataset([record], formatting="rgpt4d_openai")))(record)
+    hosts = converter(recipe(dataset([record], formatting="openai")))(record)
+    assert {key: value for key, value in ours.items() if key != "_videos"} == {
+        key: value for key, value in hosts.items() if key != "_videos"
+    }
+    assert decode_clip(ours["_videos"][0]).regions[0].id == "obj_1"
+
+
+def test_regions_reach_the_tokenised_dataset_and_columns_may_have_other_names(dataset, recipe):
+    (sample,) = load(recipe(dataset([question(marks=[BOX])], regions="marks")))
+    clip = decode_clip(sample["videos"][0])
+    assert clip.path == str(DATA / "clips" / VIDEO)
+    assert clip.regions[0].annotations[0].time == 0.5
+
+
+@pytest.mark.parametrize(
+    "overrides", [{}, {"preprocessing_num_workers": 2}, {"streaming": True, "dataloader_num_workers": 1}]
+)
+def test_workers_and_streaming_give_the_same(dataset, recipe, overrides):
+    mask = np.zeros((224, 224), dtype=bool)
+    mask[50:90, 60:100] = True
+    records = [
+        question(regions=[BOX]),
+        question("<video>Hello?", regions=None),
+        question("<video>And <obj_1>?", regions=[{"id": "obj_1", "video": 0, "frame": 30, "mask": encode_rle(mask)}]),
+        question("<video>Which of <obj_2> and <obj_1>?", regions=[BOX, {**BOX, "id": "obj_2", "time": 3.0}]),
+    ]
+    keys = dataset(records)
+    expected = list(load(recipe(keys)))
+    samples = list(load(recipe(keys, **overrides)))
+    samples.sort(key=lambda sample: [other["input_ids"] for other in expected].index(sample["input_ids"]))
+    assert [sample["input_ids"] for sample in samples] == [other["input_ids"] for other in expected]
+    regions = [[region.id for region in decode_clip(sample["videos"][0]).regions] for sample in samples]
+    assert regions == [["obj_1"], [], ["obj_1"], ["obj_1", "obj_2"]]
+
+
+def test_the_cache_is_found_again_and_another_style_is_another_dataset(dataset, recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    keys = dataset([question(regions=[BOX]), question(regions=[BOX])])
+    block = {"preset": "none"}
+
+    def files(style):
+        set_ = load(recipe(keys, overwrite_cache=False, p4d={**block, "regions": {"style": style}}))
+        return [file["filename"] for file in set_.cache_files]
+
+    first = files("som")
+    assert first and files("som") == first
+    assert files("text") != first
+
+
+def test_it_mixes_with_plain_datasets(dataset, recipe):
+    dataset([question("<video>Hello?")], formatting="sharegpt", name="plain")
+    keys = dataset([question(videos=[{"path": VIDEO, "start": 1.0, "end": 2.0}], regions=[{**BOX, "time": 1.5}])])
+    plain, ours = load(recipe(keys))
+    assert plain["videos"] == [str(DATA / "clips" / VIDEO)]
+    clip = decode_clip(ours["videos"][0])
+    assert (clip.start, clip.end, clip.path) == (1.0, 2.0, plain["videos"][0])
+
+
+def test_the_styles_of_the_recipe(dataset, recipe):
+    keys = dataset([question(regions=[BOX])])
+    texts = {}
+    for style in ("som", "som_image", "text", "none"):
+        made = recipe(keys, p4d={"preset": "none", "regions": {"style": style}})
+        (sample,) = load(made)
+        texts[style] = host_parts(made).tokenizer.decode(sample["input_ids"])
+        images = [decode_image_entry(image).of_video for image in sample["images"] or []]
+        assert images == ([True] if style == "som_image" else [])
+        assert bool(decode_clip(sample["videos"][0]).regions) == (style == "som")
+    assert "The first image is a set-of-mark annotation" in texts["som_image"]
+    assert "the box from (89, 134) to (402, 536) at 0.50 seconds" in texts["text"]
+    assert texts["som"] == texts["none"]
+
+
+def test_masks_are_looked_up_where_media_are(dataset, recipe, tmp_path):
+    Image.new("L", (224, 224), 255).save(tmp_path / "mask.png")
+    keys = dataset([question(regions=[{"id": "obj_1", "video": 0, "frame": 3, "mask": str(tmp_path / "mask.png")}])])
+    (sample,) = load(recipe(keys))
+    assert decode_clip(sample["videos"][0]).regions[0].annotations[0].value == str(tmp_path / "mask.png")
+
+
+def test_a_run_with_and_without_the_block(dataset, recipe, assets, tmp_path):
+    records = [question(regions=[{**BOX, "time": second / 2}]) for second in range(4)]
+    keys = dataset(records)
+    for style in ("som", "som_image"):
+        train_here(recipe(keys, p4d=assets.p4d(regions={"style": style}), per_device_train_batch_size=2))
+    train_here(recipe(keys))
+
+
+@pytest.mark.parametrize(
+    "record, message",
+    [
+        (question("<video>What is <obj_3>?", regions=[BOX]), "messages: <obj_3> is named, but the record has no"),
+        (question("<video>What is <obj_1>?"), "messages: <obj_1> is named, .*regions: none"),
+        (question(regions=[BOX, BOX]), r"regions\[1\].id: 'obj_1' is there already"),
+        (question(regions=[{**BOX, "box": [9, 0, 3, 5]}]), r"regions\[0\].box: .* x1 > x2"),
+        (question(regions=[{**BOX, "box": [9, 0, 9, 5]}]), r"regions\[0\].box: .* no area"),
+        (question(regions=[{**BOX, "box": [9, 0, 400, 5]}]), r"regions\[0\].box: .* leaves the frame of 224 x 224"),
+        (question(regions=[{**BOX, "time": 99.0}]), r"regions\[0\].time: 99 s is past the end of .*4.mp4"),
+        (question(regions=[{**BOX, "time": None, "frame": 150}]), r"regions\[0\].frame: frame 150 is past the end"),
+        (
+            question(regions=[{"id": "obj_1", "video": 0, "frame": 1, "mask": {"size": [224, 224], "counts": "zz"}}]),
+            r"regions\[0\].mask: ",
+        ),
+        (
+            question(regions=[{"id": "obj_1", "video": 0, "frame": 1, "mask": encode_rle(np.ones((9, 9), bool))}]),
+            r"regions\[0\].mask: the mask is 9 x 9 pixels, the frame 224 x 224",
+        ),
+        (
+            question(videos=[{"path": VIDEO, "start": 2.0, "end": 9.0}], regions=[{**BOX, "time": 2.5}]),
+            r"videos: end 9 s is past the end of .*4.mp4 \(5.00 s\)",
+        ),
+        (
+            question(videos=[{"path": VIDEO, "start": 2.0, "end": 3.0}], regions=[BOX]),
+            r"regions\[0\]: obj_1 is seen at frame 15 .* p4d.regions.missing_frame: insert",
+        ),
+    ],
+)
+@pytest.mark.parametrize("workers", [None, 2])
+def test_what_is_refused_names_file_record_and_field(dataset, recipe, tmp_path, record, message, workers):
+    fine = question(videos=[{"path": VIDEO, "start": 0.0, "end": 1.0}] if isinstance(record["videos"][0], dict) else
+                    [VIDEO], regions=[{**BOX}])  # fmt: skip
+    text_only = {"messages": question("Hello?")["messages"]}  # Arrow fills its missing columns in
+    records = [fine, text_only, record, fine]
+    with pytest.raises(RegionError, match=rf"dataset 'd.json', file {tmp_path}/d.json, record 2: {message}"):
+        load(recipe(dataset(records), preprocessing_num_workers=workers))
+
+
+def test_a_nan_is_refused(dataset, recipe):
+    keys = dataset([question("<video>What?")])
+    with pytest.raises(RegionError, match=r"regions\[0\].box: .* not a number"):
+        converter(recipe(keys))(question(regions=[{**BOX, "box": [0, 0, float("nan"), 5]}]))
+
+
+def test_templates_that_cannot_show_regions(dataset, recipe):
+    keys = dataset([question(regions=[BOX])])
+    with pytest.raises(
+        RegionError, match="record 0: template: 'qwen2_vl' shows no regions.*template: rgpt4d_qwen2_vl"
+    ):
+        load(recipe(keys, template="qwen2_vl"))
+    with pytest.raises(RegionError, match="record 0: template: 'llama3' has no video support"):
+        converter(recipe(keys, template="llama3"))(question(regions=[BOX]))
+
+
+def test_an_unknown_style(dataset, recipe):
+    keys = dataset([question(regions=[BOX])])
+    with pytest.raises(P4DConfigError, match=r"p4d.regions.style: expected one of 'som', .* got 'circles'"):
+        recipe_ = recipe(keys, p4d={"preset": "none", "regions": {"style": "circles"}})
+        host_parts(recipe_)
+
+
+def test_a_missing_video_of_a_record_with_a_clip_is_named(dataset, recipe, assets):
+    lost = question(videos=[{"path": "lost.mp4", "start": 0.0, "end": 1.0}], regions=[BOX])
+    keys = dataset([question(videos=[{"path": VIDEO, "start": 0.0, "end": 1.0}], regions=[BOX]), lost])
+    with pytest.raises(VideoError, match=r"no such video: lost.mp4 \(dataset 'd', .* record 1, field 'videos'"):
+        train_here(recipe(keys, p4d=assets.p4d()))
+    with pytest.raises(VideoError, match="^dataset 'd.json', .* record 1: no such video: lost.mp4$"):
+        load(recipe(keys))
+
+
+@pytest.mark.parametrize("workers", [None, 2])
+def test_regions_that_nobody_names_are_said_once_with_their_count(dataset, recipe, tmp_path, workers):
+    # A file, because what workers log never comes back to this process.
+    handler = logging.FileHandler(tmp_path / "log.txt")
+    logger = logging.getLogger("rgpt4d_plugin.template.converter")
+    logger.addHandler(handler)
+    spare = {**BOX, "id": "obj_7"}
+    records = [question(regions=[BOX]), question(regions=[BOX, spare]), question(regions=[spare, BOX])] * 2
+    try:
+        load(recipe(dataset(records), preprocessing_num_workers=workers, overwrite_cache=True))
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+    assert (tmp_path / "log.txt").read_text().splitlines() == [
+        "dataset 'd.json': 4 region(s) are named in no message and shown all the same, first in record 1 (obj_7)."
+    ]

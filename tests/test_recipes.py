@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every recipe, and every YAML block of the README, is one that host and plugin accept."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from llamafactory.hparams.parser import _TRAIN_ARGS
+
+from rgpt4d_plugin.arguments import PRESETS, P4DArguments, parse_p4d
+from rgpt4d_plugin.eval_hooks.arguments import parse_p4d_eval, schedule
+from tests.benchmark_folders import write_folder
+
+
+ROOT = Path(__file__).parents[1]
+RECIPES = sorted(ROOT.glob("recipes/**/*.yaml"))
+HOST_KEYS = {field.name for cls in _TRAIN_ARGS for field in dataclasses.fields(cls)}
+
+
+def readme_blocks():
+    return [
+        yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    ]
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    path = tmp_path / "l4p.ckpt"
+    path.touch()
+    return str(path)
+
+
+def with_checkpoint(block, path):
+    """The block with an expert that exists: recipes name a path that the user fills."""
+    return {**block, "teacher": {**block.get("teacher", {}), "checkpoint": path}}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_recipe(path, checkpoint, tmp_path):
+    recipe = yaml.safe_load(path.read_text())
+    block, evaluation = recipe.pop("p4d", None), recipe.pop("p4d_eval", None)
+    assert recipe.keys() <= HOST_KEYS
+    assert block or evaluation
+    if block is not None:
+        assert parse_p4d(with_checkpoint(block, checkpoint), recipe).loss.active
+    if evaluation is not None:
+        folders = {name: str(tmp_path / name) for name in evaluation["benchmarks"]}
+        for name, folder in folders.items():
+            write_folder(name, Path(folder))
+        assert schedule(recipe, parse_p4d_eval({**evaluation, "benchmarks": folders}, recipe)) == recipe
+    if recipe.get("deepspeed"):
+        assert (ROOT / recipe["deepspeed"]).is_file()
+
+
+def test_release_recipe_states_the_preset(checkpoint):
+    """What the recipe writes out is what `preset: release` would set, so that its comment is true."""
+    block = yaml.safe_load((ROOT / "recipes/4drgpt_p4d.yaml").read_text())["p4d"]
+    assert block["loss"] == PRESETS["release"]["loss"]
+    assert parse_p4d(with_checkpoint(block, checkpoint)).decoder.layers == PRESETS["release"]["decoder"]["layers"]
+
+
+def test_readme(checkpoint):
+    plain, distilled, keys = readme_blocks()
+    assert plain.keys() <= HOST_KEYS
+    assert {key for key in distilled if distilled[key] != plain.get(key)} == {"p4d", "output_dir"}
+    parse_p4d(with_checkpoint(distilled["p4d"], checkpoint))
+    # The table of all keys shows every key, at its default.
+    shown = parse_p4d(with_checkpoint(keys["p4d"], checkpoint))
+    assert shown == parse_p4d({"teacher": {"checkpoint": checkpoint}})
+    assert keys["p4d"].keys() == {field.name for field in dataclasses.fields(P4DArguments)}
+    for field in dataclasses.fields(P4DArguments):
+        if dataclasses.is_dataclass(field.type):
+            assert keys["p4d"][field.name].keys() == {inner.name for inner in dataclasses.fields(field.type)}
