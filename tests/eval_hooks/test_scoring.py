@@ -78,7 +78,7 @@ def test_everything_is_counted(result):
     assert {name: n for name, n in result.counts.items() if n} == {
         "missing": 2,
         "error": 1,
-        "cut": 1,
+        "truncated": 1,
         "empty": 1,
         "unread": 2,
         "fallback": 2,
@@ -112,7 +112,7 @@ def test_a_result_is_read_back(result, tmp_path):
     assert again == result
     lines = [json.loads(line) for line in (folder / "scores.jsonl").read_text().splitlines()]
     assert len(lines) == 12
-    fields = "key category group official strict parsed how official_parsed fallback columns cut error".split()
+    fields = "key category group official strict parsed how official_parsed fallback columns truncated error".split()
     assert set(fields) <= set(lines[0])
     assert json.loads((folder / "result.json").read_text())["columns"]["official"]["Overall"]["value"] == 45.83
 

@@ -184,7 +184,7 @@ def test_what_does_not_pass_is_a_failure_after_the_last_try(serve, answer, error
     server = serve(lambda text, number: answer if text == "bad" else completion("A"))
     found = replies(endpoint(server.url), questions("a", "bad", "b"))
     assert [found[key].text for key in "ab"] == ["A", "A"]
-    assert found["bad"].text == "" and not found["bad"].cut
+    assert found["bad"].text == "" and not found["bad"].truncated
     assert found["bad"].error.startswith(error) and found["bad"].error.endswith("(3 tries)")
     assert len(server.requests["bad"]) == 3
 
@@ -213,7 +213,7 @@ def test_a_message_without_content(serve):
     server = serve(lambda text, number: (200, {"choices": [{"message": messages[text], "finish_reason": "length"}]}))
     found = replies(endpoint(server.url), questions("no", "thinking"))
     assert (found["no"].text, found["no"].error) == ("I cannot.", None)
-    assert (found["thinking"].text, found["thinking"].cut, found["thinking"].error) == ("", True, None)
+    assert (found["thinking"].text, found["thinking"].truncated, found["thinking"].error) == ("", True, None)
 
 
 def test_a_server_that_hangs_is_given_up_in_time(serve):
