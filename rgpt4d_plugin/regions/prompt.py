@@ -100,7 +100,7 @@ class RegionPrompt:
 
     @functools.cached_property
     def images(self) -> list[Image.Image]:
-        """The images with their marks: the question.s image, or in style `som_image` the key frame."""
+        """The images with their marks: the question's image, or in style `som_image` the key frame."""
         return [show_still(decode_image_entry(entry), self._sampling) for entry in self.styled.images]
 
     def inputs(self, processor: Any, **kwargs: Any) -> Any:

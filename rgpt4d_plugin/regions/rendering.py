@@ -124,7 +124,7 @@ def show_frames(pictures: Sequence[Image.Image], sampling: Sampling) -> ShownCli
 
 
 def show_still(still: ImageEntry, sampling: Sampling) -> Image.Image:
-    """Opens, scales and marks an image, or the frame of a video that stands for one; see `open_image_entry` for errors."""
+    """Opens, scales and marks an image or a key frame; see `open_image_entry` for errors."""
     picture = open_image_entry(still)
     return draw_marks(fit(picture, sampling.image_max_pixels), marks_on(still, picture.size), picture.size)
 

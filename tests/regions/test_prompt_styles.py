@@ -32,7 +32,7 @@ WHOLE = (Clip(VIDEO),)
 
 def styled(style, text="<video>Is <obj_1> left of <obj_2>?", regions=REGIONS, images=(), videos=WHOLE, **options):
     parsed = parse_regions(regions, len(videos), len(images))
-    return ask(user(text), images, videos, parsed, RegionArguments(style=style, **options))
+    return apply_style(user(text), images, videos, parsed, RegionArguments(style=style, **options))
 
 
 def test_none_changes_nothing():
