@@ -23,8 +23,8 @@ RESULT = "result.json"
 
 COUNTS = ("missing", "error", "truncated", "empty", "unread", "ambiguous", "refused", "fallback", "no_gold")
 """What is always counted; an item may count in several. missing: no reply. error: the engine failed. truncated: ended
-by the token limit. empty, unread, ambiguous, refused: why the strict reader read nothing. fallback: the published scorer
-drew a random letter, or took a default. no_gold: the item has no right answer."""
+by the token limit. empty, unread, ambiguous, refused: why the strict reader read nothing. fallback: the published
+scorer drew a random letter, or took a default. no_gold: the item has no right answer."""
 
 
 class ScoringError(ValueError):

@@ -129,6 +129,6 @@ def _near(indices: Sequence[int], frame: int, reach: float) -> int | None:
 def _missed(region: Region, annotation: Annotation, frame: int, shown: Sequence[int], clip: Clip) -> str:
     return (
         f"{annotation.field}: {region.id} is seen at frame {frame} of {clip.path}, but the frames shown are "
-        f"{shown[0]} to {shown[-1]} and none is within half a sampling step of it; change the clip's start and end, or set "
-        "p4d.regions.missing_frame: insert"
+        f"{shown[0]} to {shown[-1]} and none is within half a sampling step of it; change the clip's start and end, "
+        "or set p4d.regions.missing_frame: insert"
     )

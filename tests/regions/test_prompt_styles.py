@@ -6,7 +6,7 @@ from PIL import Image
 
 from rgpt4d_plugin.arguments import RegionArguments
 from rgpt4d_plugin.regions.media_entries import Clip, decode_clip, decode_image_entry
-from rgpt4d_plugin.regions.prompt_styles import with_time_sentences
+from rgpt4d_plugin.regions.prompt_styles import apply_style, with_time_sentences
 from rgpt4d_plugin.regions.region import RegionError, parse_regions
 from rgpt4d_plugin.video import VideoError
 from tests.harness import DATA
