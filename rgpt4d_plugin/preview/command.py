@@ -20,7 +20,7 @@ from rgpt4d_plugin.preview import map_figure
 from rgpt4d_plugin.preview.contact_sheet import MapRow, Piece, SheetClip, SheetImage, SheetSample, save_sheet
 from rgpt4d_plugin.preview.recipe_pipeline import Host
 from rgpt4d_plugin.recipe import read_recipe
-from rgpt4d_plugin.regions.media_entries import decode_still
+from rgpt4d_plugin.regions.media_entries import decode_image_entry
 from rgpt4d_plugin.regions.region import RegionError
 from rgpt4d_plugin.students import RowMedia, get_family
 from rgpt4d_plugin.teachers.l4p import load_l4p
@@ -245,7 +245,7 @@ def _media_name(host: Host, path: str) -> str:
 def _image_name(host: Host, image: Any) -> str:
     if isinstance(image, dict):
         image = image.get("path")
-    still = decode_still(image)
+    still = decode_image_entry(image)
     return "image in the dataset's own file" if still is None else _media_name(host, still.path)
 
 

@@ -68,7 +68,7 @@ def test_a_plain_transformers_model_gets_what_the_template_gives(parts, student,
     prompt = PROMPTS[name]
     inputs = prompt.inputs(AutoProcessor.from_pretrained(student[0]))
 
-    asked = prompt.asked
+    asked = prompt.styled
     plugin, tokenizer = parts.template.mm_plugin, parts.tokenizer
     messages = plugin.process_messages(asked.messages, asked.images, asked.videos, [], parts.processor)
     ids, _ = parts.template.encode_oneturn(tokenizer, [*messages, {"role": "assistant", "content": ""}])

@@ -505,7 +505,7 @@ def test_any_marks_can_be_drawn(data, size, source):
 def test_nothing_heavy_is_imported():
     """Finding matplotlib's font must not import it."""
     code = (
-        "import sys; from PIL import Image; from rgpt4d_plugin.regions import marks, shapes;"
+        "import sys; from PIL import Image; from rgpt4d_plugin.regions.drawing import marks, shapes;"
         "marks.draw_marks(Image.new('RGB', (64, 64)), [marks.Mark('1', 1, shapes.Point(9, 9))]);"
         "print(sorted({'matplotlib', 'torch', 'scipy'} & set(sys.modules)))"
     )
