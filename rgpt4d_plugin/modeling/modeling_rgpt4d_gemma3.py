@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration, Gemma3Processor
 
-from rgpt4d_plugin.modeling.timestamp_encoding import TimestampedModel, TimestampedProcessor, runs_of, token_timestamps
+# Relative: save_pretrained copies both files beside the weights, where the plugin need not be installed.
+from .timestamp_encoding import TimestampedModel, TimestampedProcessor, runs_of, token_timestamps
 
 
 class RGPT4DGemma3Config(Gemma3Config):

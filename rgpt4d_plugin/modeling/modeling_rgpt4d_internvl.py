@@ -6,7 +6,8 @@ import re
 import torch
 from transformers import InternVLConfig, InternVLForConditionalGeneration, InternVLProcessor
 
-from rgpt4d_plugin.modeling.timestamp_encoding import TimestampedModel, TimestampedProcessor, runs_of
+# Relative: save_pretrained copies both files beside the weights, where the plugin need not be installed.
+from .timestamp_encoding import TimestampedModel, TimestampedProcessor, runs_of
 
 
 class RGPT4DInternVLConfig(InternVLConfig):

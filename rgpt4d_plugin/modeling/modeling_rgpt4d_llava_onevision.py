@@ -3,7 +3,8 @@
 
 from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration, LlavaOnevisionProcessor
 
-from rgpt4d_plugin.modeling.timestamp_encoding import TimestampedModel, TimestampedProcessor
+# Relative: save_pretrained copies both files beside the weights, where the plugin need not be installed.
+from .timestamp_encoding import TimestampedModel, TimestampedProcessor
 
 
 class RGPT4DLlavaOnevisionConfig(LlavaOnevisionConfig):

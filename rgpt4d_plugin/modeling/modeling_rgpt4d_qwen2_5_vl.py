@@ -3,7 +3,8 @@
 
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
 
-from rgpt4d_plugin.modeling.timestamp_encoding import TimestampedGridProcessor, TimestampedModel
+# Relative: save_pretrained copies both files beside the weights, where the plugin need not be installed.
+from .timestamp_encoding import TimestampedGridProcessor, TimestampedModel
 
 
 class RGPT4DQwen2_5_VLConfig(Qwen2_5_VLConfig):

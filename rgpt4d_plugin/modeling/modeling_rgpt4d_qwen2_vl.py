@@ -3,7 +3,8 @@
 
 from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
-from rgpt4d_plugin.modeling.timestamp_encoding import TimestampedGridProcessor, TimestampedModel
+# Relative: save_pretrained copies both files beside the weights, where the plugin need not be installed.
+from .timestamp_encoding import TimestampedGridProcessor, TimestampedModel
 
 
 class RGPT4DQwen2VLConfig(Qwen2VLConfig):
