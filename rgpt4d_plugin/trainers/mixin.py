@@ -49,7 +49,9 @@ class P4DTrainerMixin:
             # The host keeps trainable weights in float32, except here: ZeRO-3 wants one dtype and keeps its own
             # float32 copies.
             decoder.to(next(model.parameters()).dtype)
-        self._p4d_tap = StudentTap(model, p4d.family, decoder)
+        processor = kwargs["processor"] if "processor" in kwargs else kwargs.get("processing_class")
+        per_step = p4d.family.frames_per_step(processor)
+        self._p4d_tap = StudentTap(model, p4d.family, decoder, p4d.teacher, per_step)
         if train_args.accelerator_config.dispatch_batches is None:
             # Of a stream, accelerate would read batches in one process, join them and deal them out by rows, which
             # neither the pixels of a batch nor its clips follow. This way every process reads its own.
@@ -59,9 +61,7 @@ class P4DTrainerMixin:
             self._p4d_adapt_to_fsdp()
 
         # The teacher is no attribute of any module: no optimiser, wrapper or checkpoint ever sees it.
-        self._p4d_distiller = self._p4d_tap.distiller = p4d.load_distiller(self.args.device)
-        processor = kwargs["processor"] if "processor" in kwargs else self.processing_class
-        self._p4d_tap.frames_per_step = p4d.family.frames_per_step(processor)
+        self._p4d_distiller = p4d.load_distiller(self.args.device)
         arguments, weights = p4d.arguments, p4d.arguments.loss.active
         scales = [weight if arguments.logging.weighted else 1.0 for weight in weights.values()]
         self._p4d_meter, self._p4d_eval_meter = (
