@@ -303,7 +303,7 @@ class Arm:
 
     def parked(self, bench: Bench) -> int:
         """Bytes of the parts that are there but that this arm does not use."""
-        teacher = bench.distiller.teacher
+        teacher = bench.distiller.teacher.model
         tensors: list[Tensor] = []
         if not self.decoder:
             tensors += bench.batch.frames
@@ -378,7 +378,7 @@ def cpu_peak(bench: Bench, arm: Arm) -> int:
 
 def resident_tensors(bench: Bench) -> Iterator[Tensor]:
     """What lives between steps: weights, optimiser state and inputs."""
-    for module in (bench.model, bench.distiller.teacher):  # the decoder is a part of the model
+    for module in (bench.model, bench.distiller.teacher.model):  # the decoder is a part of the model
         yield from module.parameters()
         yield from module.buffers()
     for state in bench.optimizer.state.values():
@@ -458,7 +458,7 @@ def _place(filename: str, line: int) -> str:
 def report(args: argparse.Namespace, bench: Bench, arms: list[Arm]) -> str:
     """Settings, table and added syncs, in Markdown."""
     device = torch.cuda.get_device_name() if args.device == "cuda" else "CPU, 1 thread"
-    modules = {"student": bench.model, "decoder": bench.tap.decoder, "teacher": bench.distiller.teacher}
+    modules = {"student": bench.model, "decoder": bench.tap.decoder, "teacher": bench.distiller.teacher.model}
     counts = {name: sum(p.numel() for p in module.parameters()) for name, module in modules.items()}
     counts["student"] -= counts["decoder"]  # a part of the model while it trains
     sizes = ", ".join(f"{name} {count / 1e6:,.2f} M" for name, count in counts.items())

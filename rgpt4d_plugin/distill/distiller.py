@@ -136,7 +136,8 @@ class Distiller:
         else:
             with torch.no_grad():
                 target = self.teacher.targets(side.windows, side.features, term)
-            prediction = self.teacher.predict(dict(zip(self.hooks, latents.unbind(2))), term)
+            student = dict(zip(self.hooks, latents.to(self.teacher.dtype).unbind(2)))
+            prediction = self.teacher.predict(student, term)
             dim = 1  # (channels, T, H', W') of each window
         shares = []
         for index, planned in enumerate(side.plan):

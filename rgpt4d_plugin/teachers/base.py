@@ -138,6 +138,8 @@ class Teacher(ABC):
 
     spec: TeacherSpec
     device: torch.device
+    dtype: torch.dtype
+    """Precision that it computes in; latents are given to `predict` in it."""
 
     @classmethod
     @abstractmethod
@@ -178,7 +180,7 @@ class Teacher(ABC):
 
     @abstractmethod
     def predict(self, latents: Mapping[int, Tensor], term: str) -> Tensor:
-        """The same map of a student's latents, hook -> (W, N, C) float32; gradients reach the latents."""
+        """The same map of a student's latents, hook -> (W, N, C) in `dtype`; gradients reach the latents."""
 
     @torch.no_grad()
     def maps(self, clip: Tensor, key: ClipKey, term: str, hooks: tuple[int, ...]) -> Tensor:

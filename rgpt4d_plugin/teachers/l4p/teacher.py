@@ -35,6 +35,7 @@ class L4PTeacher(Teacher):
         self.model = model
         self.spec = l4p_spec(model.config, name)
         self.device = model.device
+        self.dtype = model.dtype
 
     @classmethod
     def read_spec(cls, options: Any) -> TeacherSpec:
