@@ -167,7 +167,9 @@ class _TermsWithGradient(torch.autograd.Function):
                 gradient.add_(torch.autograd.grad(value, leaf)[0], alpha=weight)
             values.append(value.detach())
         if gradient is not None:
-            ctx.save_for_backward(gradient)
+            # A NaN would destroy the student within one update, and to look for it on the host would wait for the
+            # device: windows whose gradient is not finite get none, and the trainer stops as soon as it sees the loss.
+            ctx.save_for_backward(torch.where(gradient.isfinite().all(), gradient, 0.0))
         terms = torch.stack(values)
         ctx.mark_non_differentiable(terms)
         total = sum(weight * value for weight, value in zip(distiller.weights.values(), values))

@@ -19,6 +19,7 @@ from transformers.utils import logging
 from rgpt4d_plugin.arguments import P4DConfigError
 from rgpt4d_plugin.distill import DistillBatch
 from rgpt4d_plugin.trainers.decoder_checkpoint import load_whole_state, whole_state
+from rgpt4d_plugin.trainers.finite import FiniteCheck
 from rgpt4d_plugin.trainers.meter import TermMeter
 from rgpt4d_plugin.trainers.setup import LOG_KEYS, P4DSetup
 from rgpt4d_plugin.trainers.tap import StudentTap
@@ -67,6 +68,7 @@ class P4DTrainerMixin:
         self._p4d_meter, self._p4d_eval_meter = (
             TermMeter([LOG_KEYS[term] for term in weights], scales, self.args.device) for _ in range(2)
         )
+        self._p4d_finite = FiniteCheck(["loss_sft", *(LOG_KEYS[term] for term in weights)])
         self._p4d_learning_rate = arguments.decoder.learning_rate
         self._p4d_global_clips: float | torch.Tensor = 1.0
         self._p4d_left_out = 0
@@ -110,6 +112,9 @@ class P4DTrainerMixin:
             self._p4d_eval_meter.update(loss, sums.terms, sums.clips)
             return result
         loss = result
+        clips = ", ".join(key.source for key in batch.keys) or "none"
+        where = f"in step {self.state.global_step + 1} (clips: {clips})"
+        self._p4d_finite.submit(torch.cat([loss.detach().float()[None], sums.terms]), where)
         self._p4d_meter.update(self._p4d_parts() * loss, sums.terms, sums.clips)
         return loss + self._p4d_scale() * sums.total
 
@@ -190,6 +195,7 @@ class P4DTrainerMixin:
     # Checkpoints: the decoder is beside the model, not in it
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        self._p4d_finite.raise_if_any(wait=True)
         with self._p4d_tap.hidden_in(self.model) if self.is_fsdp_enabled else self._p4d_tap.detached():
             super().save_model(output_dir, _internal_call)
         if _internal_call and not self.args.save_only_model:  # a checkpoint to resume from, not the final model

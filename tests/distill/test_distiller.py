@@ -378,3 +378,27 @@ def test_decoder_forward():
     expected = (x @ second.weight.T + second.bias).view(7, 3, 16)
     torch.testing.assert_close(decoder(hidden), expected)
     assert decoder(hidden.bfloat16()).dtype == torch.float32  # the decoder's own precision, not the student's
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_gradient_that_is_not_finite_never_leaves(teacher, monkeypatch, bad):
+    """One window at a time, as on a GPU: the windows of the other clip keep their gradient."""
+    frames = [random_frames(5), random_frames(4, seed=1)]
+    latents = random_latents(frames)
+    distiller = Distiller(teacher, WEIGHTS, "mse", HOOKS)
+    distiller.windows_at_once = 1
+    (expected,) = torch.autograd.grad(distiller(latents, batch_of(*frames)).total, latents)
+    targets, calls = teacher.targets, Counter()
+
+    def first_spoilt(windows, features, term):
+        calls[term] += 1
+        found = targets(windows, features, term)
+        return found * bad if term == "depth" and calls[term] == 1 else found
+
+    monkeypatch.setattr(teacher, "targets", first_spoilt)
+    sums = distiller(latents, batch_of(*frames))
+    (gradient,) = torch.autograd.grad(sums.total, latents)
+
+    assert sums.terms.isfinite().tolist() == [term != "depth" for term in WEIGHTS]
+    half = len(latents) // 2
+    assert (gradient[:half] == 0).all() and torch.equal(gradient[half:], expected[half:])
