@@ -65,10 +65,14 @@ def _add_score(steps: argparse._SubParsersAction) -> None:
         help="score a fixed sample of N items, the same everywhere: those whose hash of seed and key is smallest "
         "(default: what the file was asked, or all)",
     )
-    score.add_argument("--seed", type=int, metavar="S", help="of the sample (default: the file's, or 0)")
-    score.add_argument("--style", help="prompt style that was asked with (default: the file's, or the benchmark's)")
-    score.add_argument("--model", metavar="NAME", help="what answered, for the report, if the file does not say")
-    score.add_argument("--frames", type=int, metavar="N", help="frames a video, for the report, if it does not say")
+    score.add_argument("--seed", type=int, metavar="S", help="seed of the sample (default: the file's, or 0)")
+    score.add_argument(
+        "--style", help="prompt style the model was asked with (default: the file's, or the benchmark's)"
+    )
+    score.add_argument("--model", metavar="NAME", help="name of the model for the report, if the file has none")
+    score.add_argument(
+        "--frames", type=int, metavar="N", help="frames per video for the report, if the file does not say"
+    )
     score.set_defaults(run=_score, command="eval score")
 
 
