@@ -7,6 +7,7 @@ import sys
 
 from rgpt4d_plugin._version import __version__
 from rgpt4d_plugin.cli_eval import add_eval
+from rgpt4d_plugin.cli_values import positive, whole
 
 
 # The keys of convert.SOURCES, which is too slow to import just for help.
@@ -25,10 +26,19 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         arguments.run(arguments)
+    except RecursionError as err:
+        problem = f"a file or a value is nested too deeply to be read ({err})"
+    except MemoryError as err:
+        problem = f"not enough memory: {str(err) or 'an allocation failed'}"
     except (OSError, RuntimeError, ValueError) as err:
-        print(f"rgpt4d {arguments.command}: {err}", file=sys.stderr)
-        return 1
-    return 0
+        problem = str(err) or type(err).__name__
+    except KeyboardInterrupt:
+        print(f"rgpt4d {arguments.command}: interrupted", file=sys.stderr)
+        return 130  # as a shell counts a process that Ctrl-C ends
+    else:
+        return 0
+    print(f"rgpt4d {arguments.command}: {problem}", file=sys.stderr)
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     convert.add_argument(
         "--skip-bad",
-        type=int,
+        type=whole(0),
         default=0,
         metavar="N",
         help="leave out up to N broken records instead of stopping at the first (default %(default)s)",
@@ -94,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     preview.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="overrides, as llamafactory-cli takes them")
     preview.add_argument("--out", required=True, metavar="DIR", help="folder for the PNGs")
     preview.add_argument(
-        "--n", type=int, default=8, help="samples, spread over the recipe's datasets (default %(default)s)"
+        "--n", type=whole(1), default=8, help="samples, spread over the recipe's datasets (default %(default)s)"
     )
     preview.add_argument("--dataset", metavar="NAME", help="one dataset of dataset_info.json, instead of the recipe's")
     preview.add_argument("--teacher", action="store_true", help="draw the teacher's maps below the frames")
@@ -107,13 +117,15 @@ def _parser() -> argparse.ArgumentParser:
         "Example: rgpt4d synth --out data/synth4d --count 200",
     )
     synth.add_argument("--out", required=True, metavar="DIR", help="folder to write; dataset_dir of the recipe")
-    synth.add_argument("--count", type=int, default=48, help="clips (default %(default)s)")
-    synth.add_argument("--frames", type=int, default=16, help="frames per clip (default %(default)s)")
+    synth.add_argument("--count", type=whole(1, 1_000_000), default=48, help="clips (default %(default)s)")
+    synth.add_argument("--frames", type=whole(2, 10_000), default=16, help="frames per clip (default %(default)s)")
     synth.add_argument(
-        "--size", type=int, nargs=2, default=(64, 64), metavar=("H", "W"), help="pixels (default 64 64)"
+        "--size", type=whole(16, 2048), nargs=2, default=(64, 64), metavar=("H", "W"), help="pixels (default 64 64)"
     )
-    synth.add_argument("--fps", type=float, default=2.0, help="frames per second (default %(default)s)")
-    synth.add_argument("--seed", type=int, default=0, help="the same seed gives the same files (default %(default)s)")
+    synth.add_argument("--fps", type=positive(1000), default=2.0, help="frames per second (default %(default)s)")
+    synth.add_argument(
+        "--seed", type=whole(0), default=0, help="the same seed gives the same files (default %(default)s)"
+    )
     synth.set_defaults(run=_synth)
     return parser
 
