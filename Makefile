@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Threads of the tiny networks on a CPU would only wait for each other.
 TEST_ENV := OMP_NUM_THREADS=1
 
-.PHONY: install demo test test-lmms lint clean
+.PHONY: install demo docs test test-lmms lint clean
 
 install: $(VENV)/.installed
 
@@ -42,6 +42,11 @@ test-lmms: $(LMMS)/.installed
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python tools/lint_imports.py
+
+# The site of docs/, in site/; a link to a page, heading or file that does not exist is an error.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:
-	rm -rf demo build dist *.egg-info
+	rm -rf demo site build dist *.egg-info

@@ -11,9 +11,9 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 # The host asks a hub for a version otherwise.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-import pytest  # noqa: E402
+import pytest
 
-from tests.harness import Assets, make_assets  # noqa: E402
+from tests.harness import Assets, make_assets
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Downloaded sources as records for LLaMA-Factory: one small module per source, all of the same shape.
+"""Converts downloaded sources to records for LLaMA-Factory: one small module per source, all of the same shape.
 
 A source's module has `datasets(src, out)`, which finds its annotation files and says how each is read, and the pure
 function that builds its prompt. `run.convert` does the rest: checking, counting, writing.

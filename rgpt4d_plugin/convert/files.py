@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files: reading what was published, finding its media, writing so that nothing half-done is ever in place."""
+"""Reads published annotation files, finds their media, and writes files atomically."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from rgpt4d_plugin.convert.records import BadRecord
 
 
 def read_list(path: Path) -> tuple[int, list[Any]]:
-    """Entries of a file that is one JSON list."""
+    """Returns the number of entries of a file that is one JSON list, and the entries."""
     entries = _read_json(path)
     if not isinstance(entries, list):
         raise ValueError(f"{path}: expected a JSON list of records, found {shortened(entries)}.")
@@ -21,7 +21,7 @@ def read_list(path: Path) -> tuple[int, list[Any]]:
 
 
 def read_dict(path: Path) -> tuple[int, list[tuple[str, Any]]]:
-    """Pairs of key and value of a file that is one JSON object."""
+    """Returns the number of entries of a file that is one JSON object, and its pairs of key and value."""
     entries = _read_json(path)
     if not isinstance(entries, dict):
         raise ValueError(f"{path}: expected a JSON object with one entry per video, found {shortened(entries)}.")
@@ -36,13 +36,13 @@ def _read_json(path: Path) -> Any:
 
 
 def annotation_files(*folders: Path) -> list[Path]:
-    """The JSON files directly in these folders, without those that a conversion writes."""
+    """Returns the JSON files directly in these folders, without those that a conversion writes."""
     found = [path for folder in folders for path in sorted(folder.glob("*.json"))]
     return [path for path in found if path.name != "dataset_info.json" and not path.name.endswith(".summary.json")]
 
 
 def nothing_found(src: Path, what: str, looked_for: Iterable[str]) -> ValueError:
-    """The error for a folder that is not what it was said to be."""
+    """Returns the error for a `--src` folder that does not hold the source."""
     names = sorted(path.name for path in src.iterdir())
     shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
     return ValueError(
@@ -52,14 +52,14 @@ def nothing_found(src: Path, what: str, looked_for: Iterable[str]) -> ValueError
 
 
 def is_media(folder: Path, path: str, name: str) -> bool:
-    """Whether `path`, which must lead to a place below `folder`, is a file; `name` is the field it came from."""
+    """Tells whether `path` is a file below `folder`; `name` is the field it came from."""
     if Path(path).is_absolute() or ".." in Path(path).parts:
         raise BadRecord("path outside --src", name, f"{path!r} is not a path below {folder}")
     return (folder / path).is_file()
 
 
 def find_media(folder: Path, candidates: Sequence[str], name: str) -> Path:
-    """The first candidate, relative to `folder`, that is a file."""
+    """Returns the first candidate, relative to `folder`, that is a file."""
     for candidate in candidates:
         if is_media(folder, candidate, name):
             return folder / candidate
@@ -68,7 +68,7 @@ def find_media(folder: Path, candidates: Sequence[str], name: str) -> Path:
 
 @contextmanager
 def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """A file that takes the place of `path` when the block ends well, and is gone otherwise."""
+    """Yields a temporary file that replaces `path` when the block succeeds and is deleted otherwise."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open(mode, encoding=None if "b" in mode else "utf-8") as file:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a conversion and writes what it makes.
+"""Runs a conversion and writes its datasets.
 
     OUT/<name>.jsonl          one record a line, in the order of the source; JSON Lines, because the host's reader then
                               takes the types as they are written and holds a part of the file at a time
@@ -28,7 +28,7 @@ from rgpt4d_plugin.convert.records import IMAGE, VIDEO, BadRecord, Dataset, Left
 
 @dataclass
 class Tally:
-    """What became of the entries of a dataset's files."""
+    """Counts of the entries of a dataset's files."""
 
     entries: int = 0
     records: int = 0
@@ -96,7 +96,7 @@ def convert(
 
 
 def report(converted: Converted) -> Iterator[str]:
-    """Lines for the terminal; the last one is what to put into the recipe."""
+    """Yields lines for the terminal; the last one says what to put into the recipe."""
     for dataset, tally in zip(converted.datasets, converted.tallies):
         yield f"{dataset.name}: {tally.records} records from {tally.entries} entries"
         for reason, count in _reasons(tally).items():
@@ -153,7 +153,7 @@ def _too_many(path: Path, number: int, why: BadRecord, tally: Tally) -> str:
 
 
 def _line(record: Record, dataset: Dataset, media_dir: Path) -> str:
-    """One line of the file, after the checks that hold for every source."""
+    """Checks what holds for every source, and returns one line of the file."""
     media = {"images": (record.images, IMAGE), "videos": (record.videos, VIDEO)}
     columns: dict[str, Any] = {"id": record.id, "kind": record.kind, "messages": record.messages}
     for message in record.messages:
