@@ -7,12 +7,11 @@ import pytest
 
 from rgpt4d_plugin.distill import DistillBatch
 from rgpt4d_plugin.synth4d.tiny_model import FAMILIES, TEMPLATES, build_tiny_student
-from rgpt4d_plugin.trainers.llamafactory import P4DSeq2SeqTrainer
 from rgpt4d_plugin.trainers.mixin import BATCH_KEY
 from rgpt4d_plugin.trainers.setup import LOG_KEYS
-from tests.e2e.launch import run_together
-from tests.e2e.test_distributed import deepspeed_config
+from tests.e2e.launch import deepspeed_config, run_together
 from tests.harness import logs, train_here
+from tests.training import built_trainers
 
 
 STEPS = 2
@@ -55,16 +54,8 @@ def one_process(recipe):
 
     def train(family, method):
         if (family, method) not in done:
-            built = []
-            init = P4DSeq2SeqTrainer.__init__
-
-            def recording_init(self, *args, **kwargs):
-                init(self, *args, **kwargs)
-                built.append(self)
-
             run = recipe(family, method, "one", per_device_train_batch_size=2)
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(P4DSeq2SeqTrainer, "__init__", recording_init)
+            with built_trainers() as built:
                 train_here(run)
             done[family, method] = built[0], logs(run["output_dir"])
         return done[family, method]

@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from rgpt4d_plugin.cli import main
-from tests.convert import test_sources as sources
+from tests import source_folders as sources
 from tests.harness import DATA, logs, train_here
 
 

@@ -9,40 +9,13 @@ import torch
 
 from rgpt4d_plugin.distill import LatentDecoder
 from rgpt4d_plugin.trainers import mixin
-from rgpt4d_plugin.trainers.llamafactory import P4DSeq2SeqTrainer
 from rgpt4d_plugin.trainers.mixin import DECODER_FILE
 from rgpt4d_plugin.trainers.setup import LOG_KEYS
 from tests.harness import largest_relative_difference, logs, train_here, weights
+from tests.training import PLAIN_SGD, gradients
 
-
-PLAIN_SGD = {"optim": "sgd", "learning_rate": 1.0, "max_grad_norm": 0, "max_steps": 1, "save_strategy": "steps"}
-"""One step whose change of each weight is minus its gradient."""
 
 ZERO_WEIGHTS = {"loss": dict.fromkeys(LOG_KEYS, 0)}
-
-
-@pytest.fixture
-def trainers(monkeypatch):
-    """The P4D trainers that the host builds during the test."""
-    built = []
-    init = P4DSeq2SeqTrainer.__init__
-
-    def recording_init(self, *args, **kwargs):
-        init(self, *args, **kwargs)
-        built.append(self)
-
-    monkeypatch.setattr(P4DSeq2SeqTrainer, "__init__", recording_init)
-    return built
-
-
-def gradients(assets, folder):
-    """Gradients of student and decoder after a PLAIN_SGD run."""
-    before = weights(assets.student)
-    after = weights(folder / "checkpoint-1")
-    student = {f"student.{name}": before[name] - after[name] for name in before}
-    initial = LatentDecoder(32, 16, hooks=3, layers=2, hidden_size=32, seed=3).state_dict()
-    trained = weights(folder / "checkpoint-1", DECODER_FILE)
-    return student | {f"decoder.{name}": initial[name] - trained[name] for name in initial}
 
 
 def test_terms_are_logged_and_the_total_adds_up(assets, tmp_path, trainers):
