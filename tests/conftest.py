@@ -3,6 +3,7 @@
 
 import importlib
 import os
+from collections import Counter
 
 
 # Before torch starts its thread pool: the networks here are so small that threads only wait for each other.
@@ -17,9 +18,20 @@ import pytest  # noqa: E402
 from tests.harness import Assets, make_assets  # noqa: E402
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts files with the most runs in several processes, then the most slow tests, first.
+
+    Of several pytest processes none is then left with a long file at the end.
+    """
+    counts = [
+        Counter(item.path for item in items if item.get_closest_marker(name)) for name in ("distributed", "slow")
+    ]
+    items.sort(key=lambda item: [-count[item.path] for count in counts])
+
+
 @pytest.fixture(scope="session")
 def assets(tmp_path_factory) -> Assets:
-    """A tiny Qwen2.5-VL, a tiny random expert and a few synthetic clips."""
+    """A tiny Qwen2.5-VL, a tiny random teacher and a few synthetic clips."""
     return make_assets(tmp_path_factory.mktemp("assets"))
 
 

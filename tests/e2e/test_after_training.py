@@ -13,6 +13,9 @@ from rgpt4d_plugin import RegionPrompt, patches
 from tests.harness import DATA, train_here
 
 
+pytestmark = pytest.mark.slow
+
+
 CLIP = str(DATA / "clips/4.mp4")
 
 

@@ -12,7 +12,7 @@ from tests.harness import largest_relative_difference, logs, succeeded, train_cl
 from tests.training import PLAIN_SGD, gradients
 
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.slow, pytest.mark.distributed]
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,9 @@ from tests.e2e.launch import ways
 from tests.harness import logs, succeeded, train_cli, train_here, weights
 
 
+pytestmark = pytest.mark.slow
+
+
 RECIPE = Path(__file__).parents[2] / "recipes/eval_r4d.yaml"
 
 SMALL = {"frames": 4, "max_new_tokens": 2, "workers": 0}

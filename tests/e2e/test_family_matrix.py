@@ -14,6 +14,9 @@ from tests.harness import logs, train_here
 from tests.training import built_trainers
 
 
+pytestmark = pytest.mark.slow
+
+
 STEPS = 2
 METHODS = ("full", "lora")
 

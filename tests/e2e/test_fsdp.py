@@ -17,7 +17,7 @@ from tests.harness import largest_relative_difference, logs, train_here, weights
 from tests.training import PLAIN_SGD
 
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.slow, pytest.mark.distributed]
 
 FSDP = {"fsdp": "full_shard auto_wrap"}
 FSDP1 = FSDP | {"fsdp_config": {"version": 1, "sync_module_states": False}}

@@ -23,6 +23,9 @@ from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
 from tests.harness import logs, train_here
 
 
+pytestmark = pytest.mark.slow
+
+
 COLOURS = ("red", "green", "blue", "white")
 SIDE = 48  # pixels
 TRAIN, HELD_OUT = 1600, 100

@@ -523,6 +523,7 @@ LONG = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", LONG)
 def test_the_work_on_a_reply_does_not_grow_with_its_length(piece):
     """What the reader's searches see is bounded; `benchmarks/long_replies.py` measures how long they take."""

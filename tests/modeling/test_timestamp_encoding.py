@@ -215,6 +215,7 @@ def test_generation_with_a_cache_equals_generation_without(family):
     assert cached != new_tokens(family.model, later)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beams", [1, 3])
 def test_a_padded_batch_says_what_its_samples_say_alone(family, beams):
     samples = [ONE, ("And this one here, which way does it go?", [range(0, 12, 2)])]

@@ -182,6 +182,7 @@ def test_the_finder_looks_at_its_targets_only():
         assert HostFinder.find_spec(name) is None
 
 
+@pytest.mark.slow
 def test_a_disabled_plugin_leaves_the_block_to_the_host_which_refuses_it(assets, tmp_path):
     result = train_cli(assets.recipe(tmp_path / "out"), RGPT4D_DISABLE="1")
 
@@ -190,6 +191,7 @@ def test_a_disabled_plugin_leaves_the_block_to_the_host_which_refuses_it(assets,
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_importing_the_package_changes_nothing_elsewhere(tmp_path):
     python(EVERYTHING, tmp_path, RGPT4D_DISABLE="1")
 
@@ -416,6 +418,7 @@ def test_every_package_folder_is_listed():
     assert sorted(config["options"]["packages"].split()) == sorted(folders)
 
 
+@pytest.mark.slow
 def test_the_wheel_carries_the_activation_file(tmp_path):
     """Needs the network: pip fetches setuptools for the build."""
     litter = shutil.ignore_patterns(".*", "*.egg-info", "__pycache__", "build", "dist", "saves", "demo")

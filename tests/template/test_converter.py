@@ -171,6 +171,7 @@ def test_masks_are_looked_up_where_media_are(dataset, recipe, tmp_path):
     assert decode_clip(sample["videos"][0]).regions[0].annotations[0].value == str(tmp_path / "mask.png")
 
 
+@pytest.mark.slow
 def test_runs_with_and_without_the_block(dataset, recipe, assets):
     records = [question(regions=[{**BOX, "time": second / 2}]) for second in range(4)]
     keys = dataset(records)

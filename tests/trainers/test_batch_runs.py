@@ -13,6 +13,9 @@ from tests.harness import largest_relative_difference, logs, train_here, weights
 from tests.training import PLAIN_SGD, gradients
 
 
+pytestmark = pytest.mark.slow
+
+
 STILL = PLAIN_SGD | {"learning_rate": 0.0, "save_strategy": "no"}
 """A step that changes nothing."""
 

@@ -483,6 +483,7 @@ PIECES = st.sampled_from(
 REPLIES = st.one_of(st.text(max_size=60), st.lists(PIECES, max_size=12).map("".join))
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(REPLIES)
 def test_no_reply_fails(reply):

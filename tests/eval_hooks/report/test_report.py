@@ -278,6 +278,7 @@ def test_published_averages_are_those_of_the_published_columns():
         assert row.columns["Overall"] == pytest.approx(np.mean(types), abs=0.05)
 
 
+@pytest.mark.slow
 def test_pictures_and_pages_do_not_grow_with_the_run(tmp_path):
     """A run of R4D-Bench's size shows as many examples as one of 100; `benchmarks/eval_scoring.py` takes the times."""
     sizes = {}
