@@ -29,7 +29,7 @@ class Assets:
 
     root: Path
     student: Path
-    expert: Path
+    teacher: Path
     clips: Path
 
     def recipe(self, output: Path, **overrides: Any) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class Assets:
     def p4d(self, **overrides: Any) -> dict[str, Any]:
         """A block with every term on, at weights that let each be felt."""
         return {
-            "teacher": {"checkpoint": str(self.expert), "dtype": "float32"},
+            "teacher": {"checkpoint": str(self.teacher), "dtype": "float32"},
             "decoder": {"layers": 2, "hidden_size": 32},
             "loss": {"latent": 0.1, "depth": 0.1, "flow": 0.1, "motion": 0.1, "camray": 0.1},
             **overrides,
@@ -71,9 +71,9 @@ class Assets:
 
 
 def make_assets(root: Path) -> Assets:
-    """Builds a tiny student, a random expert and clips of two shapes below `root`."""
+    """Builds a tiny student, a random teacher and clips of two shapes below `root`."""
     student = build_tiny_student(root / "student", hidden=32, layers=2, vision_hidden=32)
-    write_random_expert(root / "expert.safetensors")
+    write_random_expert(root / "teacher.safetensors")
     clips = write_clips(root / "clips", count=3, seed=5, frames=12, held_out=0.0, questions_per_clip=1)
     wide = write_clips(
         root / "wide", count=3, seed=6, frames=7, height=48, width=80, held_out=0.0, questions_per_clip=1
@@ -87,7 +87,7 @@ def make_assets(root: Path) -> Assets:
             record["videos"] = [str(folder / video) for video in record["videos"]]
             records.append(record)
     (clips / "synth4d.json").write_text(json.dumps(records))
-    return Assets(root, student, root / "expert.safetensors", clips)
+    return Assets(root, student, root / "teacher.safetensors", clips)
 
 
 def train_here(recipe: dict[str, Any]) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was trained is used with the very recipe it was trained with: chat and export."""
+"""Chat and export take the very recipe that a model was trained with."""
 
 import json
 

@@ -22,7 +22,7 @@ METHODS = ("full", "lora")
 
 
 def template_of(family, method):
-    """With LoRA the twin, so that both templates of a family are trained with."""
+    """Returns the host's template for full training and the derived one for LoRA, so that both are trained with."""
     return TEMPLATES[family] if method == "full" else f"rgpt4d_{TEMPLATES[family].removeprefix('rgpt4d_')}"
 
 

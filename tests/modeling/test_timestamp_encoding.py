@@ -53,7 +53,7 @@ def family(request, tmp_path_factory):
 
 
 class Family:
-    """A tiny base, its timestamped twin and their processor."""
+    """A tiny base model, the timestamped model on its weights, and their processor."""
 
     def __init__(self, name, root):
         self.name = name
@@ -127,7 +127,7 @@ def test_the_configuration_is_the_bases_but_for_the_encoding(family):
 
 
 def embeddings(model, inputs):
-    """What the text decoder of a model gets."""
+    """Returns the embeddings that the text decoder of a model gets."""
     seen = []
     hook = model.get_decoder().register_forward_pre_hook(
         lambda module, args, kwargs: seen.append(kwargs["inputs_embeds"]), with_kwargs=True

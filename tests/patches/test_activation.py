@@ -124,7 +124,7 @@ def python(code, cwd, **environment):
 
 @pytest.fixture
 def fresh(monkeypatch):
-    """As if no seam had been applied yet; the real ones stay in place."""
+    """Makes `patches` believe that no seam has been applied yet; the real ones stay in place."""
     monkeypatch.setattr(patches, "_undo", {})
     monkeypatch.setattr(patches, "_failures", [])
     monkeypatch.setattr(sys, "argv", ["llamafactory-cli"])

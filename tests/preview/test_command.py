@@ -334,7 +334,7 @@ def test_teacher_maps(assets, student, rgpt4d, tmp_path):
     assert (depth.title, motion.title) == ("depth", "motion")
     assert depth.frames.shape == motion.frames.shape == (18, 64, 64, 3) and depth.frames.dtype == np.uint8
 
-    expert = load_l4p(assets.expert, torch.float32, "cpu", tasks=["dyn_mask"])
+    expert = load_l4p(assets.teacher, torch.float32, "cpu", tasks=["dyn_mask"])
     pixels = decode_mp4(DATA / "clips/2.avi")
     indices = np.linspace(0, len(pixels) - 1, 18).astype(int)
     size = (64, 64)

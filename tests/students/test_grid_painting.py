@@ -87,13 +87,13 @@ def paint(family, pixels, grid, place):
 
 
 def frames_of(frames, steps, t):
-    """Those of a step of the grid."""
+    """Returns the frames of a step of the grid."""
     pair = -(-len(frames) // steps)
     return slice(pair * t, pair * (t + 1))
 
 
 def decoder_input(model, batch):
-    """What the text decoder gets, (B, L, C), in the model's own forward."""
+    """Returns the input (B, L, C) of the text decoder in the model's own forward."""
     caught = []
     handle = model.get_decoder().register_forward_pre_hook(
         lambda module, args, kwargs: caught.append(kwargs["inputs_embeds"]), with_kwargs=True

@@ -60,7 +60,7 @@ def processor(assets):
 
 
 def config(folder, **overrides) -> SFTConfig:
-    """What the harness's recipe says, for TRL."""
+    """Returns the harness's recipe as TRL's configuration."""
     settings = {
         "max_length": None,
         "use_cpu": True,
@@ -534,7 +534,7 @@ sys.modules["llamafactory"] = None  # importing it, or anything in it, raises Im
 sys.argv[0] = {str(script)!r}
 runpy.run_path({str(script)!r}, run_name="__main__")
 """
-    arguments = ["--model", assets.student, "--data", assets.clips / "synth4d.json", "--expert", assets.expert]
+    arguments = ["--model", assets.student, "--data", assets.clips / "synth4d.json", "--expert", assets.teacher]
     arguments += ["--output", tmp_path / "out", "--steps", "1", "--frames", "4"]
     environment = {**os.environ, "HF_DATASETS_CACHE": str(tmp_path / "cache")}
     result = subprocess.run(

@@ -235,7 +235,7 @@ def test_a_server_that_hangs_is_given_up_in_time(serve):
 
 @pytest.fixture
 def pauses(monkeypatch):
-    """What the engine would have waited, in seconds."""
+    """Pauses of the engine, in seconds, none of which is waited for."""
     found = []
 
     async def sleep(seconds):
