@@ -28,6 +28,9 @@ _ANSWER_TAG = re.compile(r"<(?:final_?)?answer>(.*?)(?:</|\Z)", re.IGNORECASE | 
 _TAG = re.compile(r"\[/?INST\]|<\|[^<>|]{1,40}\|>|</?(?:[bisupq]|[a-z][a-z_]{1,20}) ?/?>")
 _NOT_APPLICABLE = re.compile(r"\b[Nn]\s?/\s?[Aa]\b")
 _BOXED = re.compile(r"\\(?:f|frame)?box(?:ed)?\b")
+_FRACTION = re.compile(r"\\[dt]?frac\s?(?:\{\s?(-?[\d.]+)\s?\}\s?\{\s?(\d+)\s?\}|(\d)(\d))")
+_DEGREES = re.compile(r"\s?\^?\s?\{?\s?\\(?:circ|degree)\b\s?\}?")
+_POWER = re.compile(r"\^\s?\{\s?(-?\w{1,3})\s?\}")
 _LATEX_COMMAND = re.compile(
     r"\\(?:text|math|operator)[a-z]{0,12}\b|\\[,;:!()\[\]]|\\(?:bf|rm|it|sf|tt|displaystyle)\b|\\(?:quad|left|right)\b(?=\s*[({\[|.\\])"
 )
@@ -48,11 +51,11 @@ class _Fold(dict[int, str]):
     _SIMPLE = {
         **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u00b4", "'"),
         **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb\u300c\u300d\u300e\u300f\u300a\u300b", '"'),
-        **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2192\u21d2", "-"),
+        **dict.fromkeys("\u2010\u2011\u2012\u2013\u2212\u2192\u21d2", "-"),
         **dict.fromkeys("\u3010\u3014\u27e8", "("),
         **dict.fromkeys("\u3011\u3015\u27e9", ")"),
         "\u3002": ". ", "\u3001": ",", "\n": "\n", "\t": " ", "\r": "\n", "\u2028": "\n", "\u2029": "\n",
-        "\u25c1": "<", "\u25b7": ">",
+        "\u2014": " - ", "\u2015": " - ", "\u25c1": "<", "\u25b7": ">", "\u2044": "/",
     }  # fmt: skip
 
     def __missing__(self, code: int) -> str:
@@ -66,6 +69,8 @@ class _Fold(dict[int, str]):
             plain = unicodedata.normalize("NFKC", char)
             plain = plain if len(plain) <= 3 else char
             plain = "".join(self._SIMPLE.get(c, c) for c in plain)
+            before = {"<super>": "^", "<fraction>": " "}.get(unicodedata.decomposition(char).partition(" ")[0], "")
+            plain = f"{before}{plain}" if plain[:1].isdigit() else plain  # "10²" is not 102, nor is "2½" 21/2
         self[code] = plain
         return plain
 
@@ -97,6 +102,7 @@ def plain(reply: str) -> str:
         text = tagged[-1]
     text = _TAG.sub(" ", text)
     text = _BOXED.sub("\nAnswer: ", text)
+    text = _POWER.sub(r"^\1", _DEGREES.sub("\u00b0", _FRACTION.sub(r" \1\3/\2\4 ", text)))
     text = _LATEX_COMMAND.sub(" ", text)
     text = _TEMPLATE.sub("", text)
     text = _NOT_APPLICABLE.sub("not applicable", text)
