@@ -48,7 +48,6 @@ from rgpt4d_plugin.eval_hooks.reading.text import (
     REVISION,
     is_blank,
     is_cut,
-    is_thought_only,
     plain,
     sentences,
 )
@@ -94,18 +93,19 @@ def read_choice(reply: str, options: Mapping[str, Any]) -> Reading:
     prepared = prepare(options)
     text = plain(reply)
     if is_blank(text):
-        return Reading(None, EMPTY)
+        return Reading(None, _nothing(reply))
     text = spell_out(text, list(options), ordinals_only=prepared.numeric)
-    if is_thought_only(reply):
-        # An unfinished thought has settled on something only if its last sentence announces it.
-        read = announced(sentences(text)[-1], prepared)
-        return Reading(read.letter, FINAL) if read and read.letter else Reading(None, UNREAD)
     changes = list(REVISION.finditer(text))
     if changes:
         after = _decide(text[changes[-1].end() :].strip(), prepared)
         if after.letter:
             return after
     return _decide(text, prepared)
+
+
+def _nothing(reply: str) -> How:
+    """Why nothing is read where no answer is: there is no text, or only a thought that is never finished."""
+    return EMPTY if is_blank(reply) else UNREAD
 
 
 def _decide(text: str, options: Options) -> Reading:
@@ -183,7 +183,7 @@ def read_number(reply: str) -> NumberReading:
     """
     text = plain(reply)
     if is_blank(text):
-        return NumberReading(None, EMPTY)
+        return NumberReading(None, _nothing(reply))
     for start in sorted((end for _, end in announcements(text, ())), reverse=True)[:_RECENT]:
         said = statement_at(text, start)
         if given := quantities(said):

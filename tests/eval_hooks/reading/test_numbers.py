@@ -90,7 +90,9 @@ NUMBERS = {
     1250.5: "1.250,5 m|1,250.5|1 250.5 m",
     None: "12ft 3in|5'10\"|less than 3 m|more than 3|\\sqrt{2}|2\\pi|10^2|10²|The 2nd car moves.|3D|frame 3"
     "|The answer is not 3."
-    "|2-3米|1 m 20 cm|2 minutes 30 seconds|1,2,3|(1, 2)|<3|about 3-4 m|one two|1/0",
+    "|2-3米|1 m 20 cm|2 minutes 30 seconds|1,2,3|(1, 2)|<3|about 3-4 m|one two|1/0"
+    "|<think>The bed is maybe 3 m away. But the|<think>So the answer is 3 m."
+    "|Sure. <thinking>3|[THINK]The answer is 3.",
 }  # fmt: skip
 
 
@@ -132,6 +134,7 @@ def test_each_way_of_writing_a_number_names_the_option_that_it_is(tenths, negati
 @pytest.mark.parametrize(
     ("options", "reply", "expected"),
     [(ANGLES, "90 degrees", "B"), (ANGLES, "-90", "A"), (LENGTHS, "5,0 m", "B"), (LENGTHS, "not 5 m", None),
+     (LENGTHS, "<think>It is 5 m.", None), (LENGTHS, "<think>25 m</think>5 m", "B"),
      (VECTORS, "so [0.52, -1.1, 0.3] it is", "C")],
 )  # fmt: skip
 def test_exact_values_have_signs(options, reply, expected):
