@@ -42,6 +42,7 @@ _NO_ANSWER = re.compile(
     one_of("based, clear, determined, derived, supported, evident, because, found, as follows, obvious") + r"\b",
     re.IGNORECASE,
 )
+_LEADING = re.compile(r"(?:[ \n\"':=]|-(?!\.?\d))*")  # a sign belongs to its number
 _HEADING = re.compile(
     r"^\W*(?:(?:the|my|final|correct|direct|short)\s+){0,3}(?:answer|choice|option)\W*\n", re.IGNORECASE | re.MULTILINE
 )
@@ -149,8 +150,7 @@ def _last(pattern: re.Pattern[str], text: str) -> list[re.Match[str]]:
 
 def statement_at(text: str, start: int) -> str:
     """The statement that an announcement ends in; none if it goes on with a reason."""
-    while start < len(text) and text[start] in " \n\"':-=":
-        start += 1
+    start = _LEADING.match(text, start).end()
     if _NO_ANSWER.match(text, start):
         return ""
     return text[start : end_of_sentence(text, start)]

@@ -7,17 +7,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from rgpt4d_plugin.eval_hooks.reading.numbers import NUMBER_WORDS, with_plain_numbers
 
-_COUNT = (
-    "zero", "one once", "two twice", "three thrice", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
-    "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
-)  # fmt: skip
-NUMBER_WORDS = {word: str(number) for number, words in enumerate(_COUNT) for word in words.split()}
-"""Words for small numbers -> digits."""
 
 # Spellings of one and the same word.
 _SPELLINGS = {
-    **NUMBER_WORDS,
+    **{word: str(number) for word, number in NUMBER_WORDS.items()},
     **{f"{way}ward{s}": way for way in ("up", "down", "left", "right") for s in ("", "s")},
     **{f"{way}wards": f"{way}ward" for way in ("to", "for", "back", "in", "out", "side")},
     "farther": "further", "never": "not", "cannot": "not",
@@ -55,7 +50,7 @@ _ARTICLES = frozenset("a an the".split())
 _GAP = 2
 """Words that may stand between two words of an option."""
 
-_WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+|[,;:()\"]|-(?=\s)")
+_WORD = re.compile(r"(?:(?<![\w.])-)?\d+(?:\.\d+)?|[^\W\d_]+|[,;:()\"]|-(?=\s)")
 _REWRITES = (
     (re.compile(r"\b(?:counter|anti)[ -]?clock-?wise\b"), "counterclockwise"),
     (re.compile(r"\bu-turn"), "uturn"),
@@ -103,13 +98,13 @@ def words_of(text: str, merge_synonyms: bool = False) -> tuple[Word, ...]:
         text: any.
         merge_synonyms: one word for each motion: "moves closer to" and "approaches" become "toward".
     """
-    text = text.lower()
+    text = with_plain_numbers(text.lower())
     for pattern, replacement in _REWRITES + (_SYNONYMS if merge_synonyms else ()):
         text = pattern.sub(replacement, text)
     found: list[Word] = []
     clause = 0
     for token in _WORD.findall(text):
-        if not token[0].isalnum():
+        if not token[-1].isalnum():
             clause += 1
         elif token not in _ARTICLES:
             clause += token in _CLAUSE_WORDS
