@@ -12,7 +12,7 @@ from rgpt4d_plugin.eval_hooks.reply_formats import Replies, read_replies
 from rgpt4d_plugin.eval_hooks.scoring import COUNTS, Estimate, Result, ScoringError, score_replies
 
 
-def run_benchmarks(arguments: Namespace) -> None:
+def cli_run(arguments: Namespace) -> None:
     """Asks the model of a recipe, or a server, and writes replies, scores and a page."""
     from rgpt4d_plugin.eval_hooks.report import write_report
     from rgpt4d_plugin.eval_hooks.run import run_with_engine, run_with_host

@@ -15,7 +15,7 @@ import numpy as np
 from rgpt4d_plugin._version import __version__
 from rgpt4d_plugin.eval_hooks.benchmarks.base import READINGS, Benchmark, BenchmarkData, Item, Score
 from rgpt4d_plugin.eval_hooks.replies import Reply
-from rgpt4d_plugin.eval_hooks.stats import REPLICATES, Bootstrap, Column, Interval, interval, learn_columns
+from rgpt4d_plugin.eval_hooks.stats import REPLICATES, Bootstrap, Column, Interval, columns_of, interval
 
 
 SCORES = "scores.jsonl"
@@ -114,7 +114,7 @@ class Result:
         items: the denominator.
         fingerprint: of the denominator's keys; equal exactly for the same items.
         counts: see `COUNTS`.
-        rules: how each column follows from its items: see `stats.Rule`.
+        rules: how each column follows from its items: see `benchmarks.base.Rule`.
         columns: reading -> column -> estimate; readings are official, strict, and further ones of the benchmark.
         settings: what the replies were made with.
         scored_with: version of this package.
@@ -262,7 +262,7 @@ def score_replies(
             f"not have, e.g. {some(foreign)}. Its keys look like {some(known)}."
         )
     items = sample(benchmark, data.items, limit, seed)
-    columns = learn_columns(benchmark, items)
+    columns = columns_of(benchmark, items)
     rows = [
         _score(benchmark, item, replies.get(benchmark.key(item)), style, [c.name for c in columns if c.members[index]])
         for index, item in enumerate(items)

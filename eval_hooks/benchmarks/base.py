@@ -29,6 +29,14 @@ READINGS = ("official", "strict")
 expected value; `strict`: one careful reader for all benchmarks, which says `unread` rather than guess."""
 
 
+Rule = Literal["items", "categories"]
+"""How a column follows from the scores of its items: their mean, or the mean of the means of their categories."""
+
+PAPER = "4D-RGPT paper, arXiv 2512.17012"
+CARD = "model card of 4D-RGPT-8B"
+LMMS_EVAL = "lmms-eval: as its task reads the reply, where that differs from the benchmark's own script."
+
+
 class BenchmarkDataError(ValueError):
     """A benchmark's folder, or an item of it, cannot be used. Names file, item and what to do."""
 
@@ -76,6 +84,29 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Published:
+    """One row of a published table, in percent under the published scorer. None was measured here.
+
+    Attributes:
+        model: Its name in the source.
+        source: Where the numbers stand.
+        columns: Official column -> percent, for the columns that the source gives.
+        items: Sizes of the data in which these columns are complete; empty if the revision is not a known one.
+        frames: Frames of each video; a text where the source has a rule of its own; None for images.
+        style: The prompt style, by this package's name.
+        conditions: What else differs from this package's official reading and greedy decoding; "" if nothing.
+    """
+
+    model: str
+    source: str
+    columns: Mapping[str, float]
+    items: tuple[int, ...]
+    frames: int | str | None
+    style: str = "direct"
+    conditions: str = ""
+
+
+@dataclass(frozen=True)
 class BenchmarkData:
     """A checked folder.
 
@@ -109,6 +140,12 @@ class Benchmark(ABC):
         max_new_tokens: of a reply in the default style, greedy decoding.
         styles: names of the prompt styles; the first is the default.
         columns: official columns, in their order.
+        kind: whether the questions are about videos or about images alone.
+        rules: column -> how it follows from its items; columns that are not named are means of their items. None: the
+            column follows neither rule, and has no interval.
+        abbreviations: column -> what its name stands for.
+        readings: further reading, a name of `Score.columns` -> "Title: how it differs from the official one".
+        published: rows to lay beside a run, in the order in which they are shown.
     """
 
     name: str
@@ -122,6 +159,11 @@ class Benchmark(ABC):
     max_new_tokens: int = 16
     styles: tuple[str, ...] = ("direct",)
     columns: tuple[str, ...]
+    kind: Literal["video", "image"] = "video"
+    rules: Mapping[str, Rule | None] = {}
+    abbreviations: Mapping[str, str] = {}
+    readings: Mapping[str, str] = {}
+    published: tuple[Published, ...] = ()
 
     def fetch(self, folder: str | Path, revision: str | None = None) -> Path:
         """Downloads the benchmark from the Hub, or what is missing of it, and unpacks it.

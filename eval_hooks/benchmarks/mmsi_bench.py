@@ -13,7 +13,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark, BenchmarkDataError, Item, Medium, Problem, Score
+from rgpt4d_plugin.eval_hooks.benchmarks.base import (
+    LMMS_EVAL,
+    Benchmark,
+    BenchmarkDataError,
+    Item,
+    Medium,
+    Problem,
+    Published,
+    Score,
+)
 from rgpt4d_plugin.eval_hooks.benchmarks.files import encoded, find, read_parquet, read_tsv, text
 
 
@@ -78,6 +87,11 @@ def listed_options(question: str) -> dict[str, str]:
     return {letter: rest[start:end].strip().rstrip(",").strip() for (letter, _, start), end in zip(starts, ends)}
 
 
+def _card(model: str, value: float) -> Published:
+    source, conditions = "MMSI-Bench, dataset card", "decoding is not said"
+    return Published(model, source, {"Avg": value}, (1000,), None, "direct", conditions)
+
+
 class MMSIBench(Benchmark):
     """See the module."""
 
@@ -89,6 +103,19 @@ class MMSIBench(Benchmark):
     fields = {"question": str, "answer": str}
     max_new_tokens = 2048
     columns = ("Avg", *TYPES)
+    kind = "image"
+    readings = {"lmms_eval": LMMS_EVAL}
+    published = (
+        _card("human", 97.2),
+        _card("o3", 41.0),
+        _card("Qwen2.5-VL-72B", 30.7),
+        _card("NVILA-15B", 30.5),
+        _card("GPT-4o", 30.3),
+        _card("NVILA-8B", 28.1),
+        _card("Qwen2.5-VL-7B", 25.9),
+        _card("random letters", 25.0),
+        _card("GPT-4o without images", 22.7),
+    )
 
     def read(self, folder: Path) -> Sequence[Item]:
         """The parquet file, which leaves the images on the disk; else the TSV, which does not."""

@@ -21,11 +21,13 @@ from typing import Any
 
 from rgpt4d_plugin.eval_hooks.benchmarks.base import (
     LETTERS,
+    LMMS_EVAL,
     Benchmark,
     BenchmarkDataError,
     Item,
     Medium,
     Problem,
+    Published,
     Score,
 )
 from rgpt4d_plugin.eval_hooks.benchmarks.files import below, encoded, find, read_json, read_parquet
@@ -119,6 +121,11 @@ def read_lmms_eval(reply: str) -> str:
     return (tagged[1] if tagged else reply).strip().upper()[:1]
 
 
+def _leaderboard(model: str, value: float) -> Published:
+    source, conditions = "OmniSpatial, leaderboard", "five sampled replies an item"
+    return Published(model, source, {"Overall": value}, (1533,), None, "manual_cot+re", conditions)
+
+
 class OmniSpatial(Benchmark):
     """See the module."""
 
@@ -134,6 +141,14 @@ class OmniSpatial(Benchmark):
     max_new_tokens = 8192
     styles = tuple(f"{system}+{form}" for system, form in product(SYSTEM, FORMAT))
     columns = ("Overall", *(name for kind, finer in TYPES.items() for name in (kind, *finer)))
+    kind = "image"
+    readings = {"lmms_eval": LMMS_EVAL}
+    published = (
+        _leaderboard("human", 92.6),
+        _leaderboard("o3", 56.3),
+        _leaderboard("Gemini-2.5-Pro", 55.2),
+        _leaderboard("Gemini-2.5-Flash-Thinking", 53.2),
+    )
 
     def root(self, folder: Path) -> Path:
         """The folder of `data.json`; the archive brings one of its own."""

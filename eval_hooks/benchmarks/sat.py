@@ -92,6 +92,7 @@ class SAT(Benchmark):
     notes = ("The official reading is lmms-eval's; the paper's own, of free-text answers, is not published.",)
     styles = ("lmms", "authors")
     columns = ("Avg",)
+    kind = "image"
 
     def read(self, folder: Path) -> Sequence[Item]:
         """Rows with their number as `row`, and the order of the options of each copy as `order`."""

@@ -17,7 +17,16 @@ from reprlib import repr as shortened
 from typing import Any
 
 from rgpt4d_plugin.eval_hooks import answers
-from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark, BenchmarkDataError, Item, Medium, Problem, Score
+from rgpt4d_plugin.eval_hooks.benchmarks.base import (
+    PAPER,
+    Benchmark,
+    BenchmarkDataError,
+    Item,
+    Medium,
+    Problem,
+    Published,
+    Score,
+)
 from rgpt4d_plugin.eval_hooks.benchmarks.files import below, find, read_parquet
 
 
@@ -89,6 +98,14 @@ class STIBench(Benchmark):
         "time_end": (int, float),
     }
     columns = ("Overall", *TASKS, *SCENES)
+    readings = {
+        "numeric": "Numeric: as official, and a reply without a letter may name the value of exactly one option; this "
+        "is not the published score."
+    }
+    published = (
+        Published("NVILA-Lite-8B", PAPER, {"Overall": 33.8}, (2064,), 16),
+        Published("4D-RGPT-8B", PAPER, {"Overall": 37.6}, (2064,), 16),
+    )
 
     def read(self, folder: Path) -> Sequence[Item]:
         """`qa.parquet`."""

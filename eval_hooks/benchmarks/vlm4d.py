@@ -19,11 +19,13 @@ from urllib.parse import unquote
 
 from rgpt4d_plugin.eval_hooks.benchmarks.base import (
     LETTERS,
+    PAPER,
     Benchmark,
     BenchmarkDataError,
     Item,
     Medium,
     Problem,
+    Published,
     Score,
 )
 from rgpt4d_plugin.eval_hooks.benchmarks.files import below, find, read_json
@@ -94,6 +96,15 @@ def split(item: Item) -> str:
     return "real" if local_path(item).startswith("videos_real/") else "synthetic"
 
 
+_UNSAID = "prompt and reader are not said"
+
+
+def _verdicts(model: str, style: str, frames: str, overall: float, real: float, synthetic: float) -> Published:
+    columns = {"Overall": overall, "Real": real, "Synthetic": synthetic}
+    judge = "temperature 1.0, read by a language model and verified by hand"
+    return Published(model, "VLM4D, released verdicts", columns, (1816,), frames, style, judge)
+
+
 class VLM4D(Benchmark):
     """See the module."""
 
@@ -109,6 +120,17 @@ class VLM4D(Benchmark):
     notes = ("Published numbers are a judge model's verdicts; the official reading is the rule of 4D-RGPT's release.",)
     styles = ("direct", "cot")
     columns = ("Ego-centric", "Exo-centric", "Real", "Directional", "False positive", "Synthetic", "Overall")
+    published = (
+        Published("NVILA-Lite-8B", PAPER, {"Real": 46.5}, (1816, 1371), 16, conditions=_UNSAID),
+        Published("4D-RGPT-8B", PAPER, {"Real": 52.7}, (1816, 1371), 16, conditions=_UNSAID),
+        _verdicts("Qwen2.5-VL-7B", "direct", "1 fps, at most 64 frames", 44.49, 43.33, 48.09),
+        _verdicts("Qwen2.5-VL-72B", "direct", "1 fps, at most 64 frames", 51.16, 49.96, 54.83),
+        _verdicts("GPT-4o", "direct", "32 frames", 54.63, 56.16, 49.89),
+        _verdicts("Qwen2.5-VL-7B", "cot", "1 fps, at most 64 frames", 43.83, 43.25, 45.62),
+        _verdicts("Qwen2.5-VL-72B", "cot", "1 fps, at most 64 frames", 52.97, 53.10, 52.58),
+        _verdicts("GPT-4o", "cot", "32 frames", 57.49, 59.96, 49.89),
+        _verdicts("Gemini-2.5-Pro", "cot", "frames not said", 61.95, 63.46, 57.30),
+    )
 
     def read(self, folder: Path) -> Sequence[Item]:
         """Both files, or the one that is there: the real questions first."""

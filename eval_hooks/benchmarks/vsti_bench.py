@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from rgpt4d_plugin.eval_hooks import answers
-from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark, BenchmarkDataError, Item, Medium, Problem, Score
+from rgpt4d_plugin.eval_hooks.benchmarks.base import (
+    PAPER,
+    Benchmark,
+    BenchmarkDataError,
+    Item,
+    Medium,
+    Problem,
+    Published,
+    Score,
+)
 from rgpt4d_plugin.eval_hooks.benchmarks.files import below, find, read_json, read_parquet
 from rgpt4d_plugin.eval_hooks.metrics import mean, mean_relative_accuracy
 
@@ -66,6 +75,11 @@ def number_of(value: Any) -> float | None:
         return None
 
 
+def _reproduced(model: str, *values: float) -> Published:
+    columns = dict(zip(("Overall", *NUMERIC[:2], *CHOICE), values, strict=True))
+    return Published(model, "third-party reproduction", columns, (5736,), 16)
+
+
 class VSTIBench(Benchmark):
     """See the module."""
 
@@ -80,6 +94,13 @@ class VSTIBench(Benchmark):
     notes = ("Questions name frames by number, of 32: with other numbers of frames the words do not match.",)
     styles = ("direct", "api")
     columns = ("Overall", *NUMERIC[:2], *CHOICE)
+    rules = {"Overall": "categories"}
+    published = (
+        _reproduced("NVILA-Lite-8B", 50.22, 22.3, 1.9, 65.6, 77.3, 55.2, 52.7, 61.7, 66.0, 49.2),
+        _reproduced("4D-RGPT-8B", 62.30, 44.3, 23.6, 69.1, 90.7, 56.5, 71.4, 75.3, 76.6, 53.2),
+        Published("NVILA-Lite-8B", PAPER, {"Overall": 45.2}, (6042,), 16),
+        Published("4D-RGPT-8B", PAPER, {"Overall": 59.1}, (6042,), 16),
+    )
 
     def read(self, folder: Path) -> Sequence[Item]:
         """`test.json`, or parquet. Items are named by their `row`, which is added here: none have ids."""

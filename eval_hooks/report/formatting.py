@@ -6,37 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from rgpt4d_plugin.eval_hooks.benchmarks import r4d_bench
+from rgpt4d_plugin.eval_hooks.benchmarks import get
+from rgpt4d_plugin.eval_hooks.benchmarks.base import Published
 from rgpt4d_plugin.eval_hooks.report.page import Cell, Table
-from rgpt4d_plugin.eval_hooks.report.published import Published, published
 from rgpt4d_plugin.eval_hooks.scoring import COUNTS, Estimate, Result
 from rgpt4d_plugin.eval_hooks.stats import Interval
 
-
-READING_NAMES = {"official": "Official", "strict": "Strict", "numeric": "Numeric", "lmms_eval": "lmms-eval"}
-
-_FURTHER = {
-    "numeric": "Numeric: as official, and a reply without a letter may name the value of exactly one option; this is "
-    "not the published score.",
-    "lmms_eval": "lmms-eval: as its task reads the reply, where that differs from the benchmark's own script.",
-}
-
-_OF_IMAGES = ("sat", "omnispatial", "mmsi_bench")
 
 _READINGS_NOTE = (
     "Official: the published scorer, with random letters counted as what they are worth on average. Strict: one "
     "careful reader for all benchmarks, which reads nothing rather than guess. Brackets: 95 % percentile intervals of "
     "10,000 bootstrap resamples of whole videos (scenes, questions), not of single items."
 )
-
-_ABBREVIATED = {
-    "r4d_bench": {
-        "Avg": "all questions",
-        "Sta": "static: VG, DM, SR",
-        "Dyn": "dynamic: the others",
-        **{column: task for task, column in r4d_bench.CATEGORIES.items()},
-    }
-}
 
 PUBLISHED_NOTE = "Official reading, percent. Grey, or in italics: not comparable, for the reason given."
 
@@ -54,18 +35,19 @@ _COUNT_NAMES = {
 
 
 def reading_name(reading: str) -> str:
-    """As a title."""
-    return READING_NAMES.get(reading, reading.replace("_", " "))
+    """Returns a reading's name as a title."""
+    return "lmms-eval" if reading == "lmms_eval" else reading.replace("_", " ").capitalize()
 
 
 def readings_note(result: Result) -> str:
-    """What the readings and the brackets mean."""
-    return " ".join([_READINGS_NOTE, *(_FURTHER[reading] for reading in result.columns if reading in _FURTHER)])
+    """Explains the readings and the brackets."""
+    further = get(result.benchmark).readings
+    return " ".join([_READINGS_NOTE, *(further[reading] for reading in result.columns if reading in further)])
 
 
 def frames_of(result: Result) -> str:
     """Frames of each video, in words; "" for benchmarks of images."""
-    if result.benchmark in _OF_IMAGES:
+    if get(result.benchmark).kind == "image":
         return ""
     frames = result.settings.get("frames")
     return "frames of a video not known" if frames is None else f"{frames} frames a video"
@@ -78,7 +60,7 @@ def label(column: str) -> str:
 
 def column_cell(benchmark: str, column: str, mark: str = "") -> Cell:
     """A column's name, with what an abbreviation stands for."""
-    return Cell(label(column), _ABBREVIATED.get(benchmark, {}).get(column, ""), mark)
+    return Cell(label(column), get(benchmark).abbreviations.get(column, ""), mark)
 
 
 def signed(value: float) -> str:
@@ -144,7 +126,7 @@ def counts_table(names: Sequence[str], results: Sequence[Result]) -> Table:
 
 def published_table(names: Sequence[str], results: Sequence[Result]) -> Table | None:
     """The runs above the published rows, as papers print them; None if nothing is published."""
-    rows = published(results[0].benchmark)
+    rows = get(results[0].benchmark).published
     if not rows:
         return None
     columns = [name for name in results[0].columns["official"] if any(name in row.columns for row in rows)]
@@ -164,8 +146,26 @@ def published_table(names: Sequence[str], results: Sequence[Result]) -> Table | 
 
 def incomparable_with_all(row: Published, results: Sequence[Result]) -> list[str]:
     """Why a published row must not be compared with these runs."""
-    reasons = [reason for result in results for reason in row.incomparable(result)]
-    return list(dict.fromkeys(reasons))
+    return list(dict.fromkeys(reason for result in results for reason in incomparable(row, result)))
+
+
+def incomparable(row: Published, result: Result) -> list[str]:
+    """Returns the reasons why a run must not be compared with a published row; empty if it may."""
+    frames = result.settings.get("frames")
+    reasons = []
+    if row.items and result.available not in row.items:
+        reasons.append(f"another revision: {row.items[0]:,} items, not {result.available:,}")
+    if result.items != result.available:
+        reasons.append(f"the run answers a sample of {result.items:,} items")
+    if isinstance(row.frames, str):
+        reasons.append(row.frames)
+    elif row.frames is not None and frames is None:
+        reasons.append(f"{row.frames} frames; those of the run are not known")
+    elif row.frames is not None and frames != row.frames:
+        reasons.append(f"{row.frames} frames, not {frames}")
+    if row.style != result.style:
+        reasons.append(f'prompt style "{row.style}", not "{result.style}"')
+    return [*reasons, row.conditions] if row.conditions else reasons
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

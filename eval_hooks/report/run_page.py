@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from rgpt4d_plugin.eval_hooks.benchmarks import get
 from rgpt4d_plugin.eval_hooks.report.charts import COLOURS, Reference, Series, bars, radar
 from rgpt4d_plugin.eval_hooks.report.examples import Shots, example, pick, worst_categories
 from rgpt4d_plugin.eval_hooks.report.formatting import (
@@ -38,7 +39,6 @@ from rgpt4d_plugin.eval_hooks.report.page import (
     Table,
     Text,
 )
-from rgpt4d_plugin.eval_hooks.report.published import published
 from rgpt4d_plugin.eval_hooks.scoring import Result
 
 
@@ -145,7 +145,7 @@ def _pictures(result: Result) -> Pictures:
     worth = chance(result)
     references = [
         Reference(f"{row.model}", [row.columns.get(column) for column in columns])
-        for row in published(result.benchmark)
+        for row in get(result.benchmark).published
         if not incomparable_with_all(row, [result])
     ]
     if any(worth[column] is not None for column in columns):

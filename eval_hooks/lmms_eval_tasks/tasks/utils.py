@@ -16,8 +16,8 @@ from datasets import Dataset
 from huggingface_hub.constants import HF_HOME
 from PIL import Image
 
-from rgpt4d_plugin.eval_hooks.benchmarks import BenchmarkData, BenchmarkDataError, get
-from rgpt4d_plugin.eval_hooks.benchmarks.base import READINGS
+from rgpt4d_plugin.eval_hooks.benchmarks import get
+from rgpt4d_plugin.eval_hooks.benchmarks.base import READINGS, BenchmarkData, BenchmarkDataError
 
 
 logger = logging.getLogger(__name__)

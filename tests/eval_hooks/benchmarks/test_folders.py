@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, BenchmarkDataError, files, get
+from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, files, get
+from rgpt4d_plugin.eval_hooks.benchmarks.base import BenchmarkDataError
 from rgpt4d_plugin.synth4d.clips import decode_mp4
 from tests.benchmark_folders import FRAMES, HEIGHT, LAYOUTS, WIDTH, image, put, write_folder
 

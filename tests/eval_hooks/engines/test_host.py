@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from rgpt4d_plugin.eval_hooks.benchmark_task import BenchmarkTask, Question
-from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, Medium
+from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, get
+from rgpt4d_plugin.eval_hooks.benchmarks.base import Medium
 from rgpt4d_plugin.eval_hooks.engines.host import HostEngine, _rounds
 from rgpt4d_plugin.eval_hooks.engines.load import load_host_engine
 from rgpt4d_plugin.eval_hooks.engines.model_fingerprint import weights_fingerprint
@@ -188,7 +189,7 @@ def test_media_that_cannot_be_read_are_counted_failures(engines, mixed, square, 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_every_benchmark_is_asked(engines, tmp_path, name):
     write_folder(name, tmp_path, items=3)
-    questionnaire = BenchmarkTask.prepare(BENCHMARKS[name], tmp_path, frames=4, max_new_tokens=2)
+    questionnaire = BenchmarkTask.prepare(get(name), tmp_path, frames=4, max_new_tokens=2)
     replies = dict(engines(batch_size=2).ask(questionnaire.questions))
     assert list(replies) == [q.key for q in questionnaire.questions]
     assert all(reply.error is None for reply in replies.values())
