@@ -4,7 +4,7 @@
 import hashlib
 import io
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 from PIL import Image
 
@@ -92,9 +92,9 @@ def pick(rows: Iterable[Row], wanted: Callable[[Row], bool], n: int) -> list[Row
     return [*first.values(), *others][:n]
 
 
-def example(rows: Sequence[tuple[str, Row]], shots: Shots) -> Example:
-    """One item with the answers of every run: (name of the run, its row); the name is "" where there is one."""
-    row = rows[0][1]
+def example(rows: Mapping[str, Row], shots: Shots) -> Example:
+    """Returns one item with the answer of every run, by the run's name, which is "" where there is only one."""
+    row = next(iter(rows.values()))
     pictures, missing = shots.of(row.key)
     return Example(
         key=row.key,
@@ -103,7 +103,7 @@ def example(rows: Sequence[tuple[str, Row]], shots: Shots) -> Example:
         gold=row.gold,
         pictures=pictures,
         missing=missing,
-        answers=[_answer(name, row) for name, row in rows],
+        answers=[_answer(name, row) for name, row in rows.items()],
     )
 
 

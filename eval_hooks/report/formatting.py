@@ -10,7 +10,7 @@ from rgpt4d_plugin.eval_hooks.benchmarks import get
 from rgpt4d_plugin.eval_hooks.benchmarks.base import Published
 from rgpt4d_plugin.eval_hooks.report.page import Cell, Table
 from rgpt4d_plugin.eval_hooks.scoring import COUNTS, Estimate, Result
-from rgpt4d_plugin.eval_hooks.stats import Interval
+from rgpt4d_plugin.eval_hooks.stats import Difference, Interval
 
 
 _READINGS_NOTE = (
@@ -18,8 +18,6 @@ _READINGS_NOTE = (
     "careful reader for all benchmarks, which reads nothing rather than guess. Brackets: 95 % percentile intervals of "
     "10,000 bootstrap resamples of whole videos (scenes, questions), not of single items."
 )
-
-PUBLISHED_NOTE = "Official reading, percent. Grey, or in italics: not comparable, for the reason given."
 
 _COUNT_NAMES = {
     "missing": "missing, counted as wrong",
@@ -45,12 +43,15 @@ def readings_note(result: Result) -> str:
     return " ".join([_READINGS_NOTE, *(further[reading] for reading in result.columns if reading in further)])
 
 
-def frames_of(result: Result) -> str:
-    """Frames of each video, in words; "" for benchmarks of images."""
-    if get(result.benchmark).kind == "image":
-        return ""
-    frames = result.settings.get("frames")
-    return "frames of a video not known" if frames is None else f"{frames} frames a video"
+def facts(result: Result) -> str:
+    """Returns the data, the prompt style, the frames and the sample in a line."""
+    told = [result.revision, f'prompt style "{result.style}"']
+    if get(result.benchmark).kind == "video":
+        frames = result.settings.get("frames")
+        told.append("frames of a video not known" if frames is None else f"{frames} frames a video")
+    if result.limit is not None:
+        told.append(f"a fixed sample of {result.limit:,} of {result.available:,} items, seed {result.seed}")
+    return f"{'; '.join(told)}."
 
 
 def label(column: str) -> str:
@@ -88,17 +89,23 @@ def estimate_cell(estimate: Estimate | None, strong: bool = False) -> Cell:
     return Cell(number(estimate.value), brackets(estimate), "strong" if strong else "")
 
 
+def difference_cell(found: Difference | None) -> Cell:
+    """Returns a difference with its interval and p-value, marked where the interval leaves zero out."""
+    if found is None:
+        return Cell("–", mark="grey")
+    if found.p is None:
+        return Cell(signed(found.value))
+    low, high = found.interval.low, found.interval.high
+    mark = "up" if low > 0 else "down" if high < 0 else ""
+    p = "p < 0.001" if found.p < 0.001 else f"p = {found.p:.3f}" if found.p < 0.1 else f"p = {found.p:.2f}"
+    return Cell(signed(found.value), f"{brackets(found.interval)}\n{p}", mark)
+
+
 def headline(result: Result) -> str:
     """The column that stands for the whole: of all items, by the name that benchmarks give it."""
     columns = result.columns["official"]
     whole = [name for name, estimate in columns.items() if estimate.items == result.items]
     return next((name for name in whole if name in ("Avg", "Overall")), whole[0] if whole else next(iter(columns)))
-
-
-def categories(result: Result) -> list[str]:
-    """The columns that are the finest groups, those with items."""
-    found = {row.category for row in result.rows}
-    return [name for name in result.columns["official"] if name in found]
 
 
 def chance(result: Result) -> dict[str, float | None]:
@@ -134,14 +141,14 @@ def published_table(names: Sequence[str], results: Sequence[Result]) -> Table | 
     for name, result in zip(names, results):
         values = [estimate_cell(result.columns["official"].get(column)) for column in columns]
         cells = [Cell(cell.text, mark="strong" if cell.text != "–" else "grey") for cell in values]
-        table.append([Cell(name, "this run" if len(results) == 1 else "run", "strong"), *cells, ""])
+        table.append([Cell(name, "this run" if len(results) == 1 else "run", "strong"), *cells, Cell("")])
     for row in rows:
         reasons = incomparable_with_all(row, results)
         mark = "grey" if reasons else ""
         cells = [Cell(number(row.columns[c]), mark=mark) if c in row.columns else Cell("") for c in columns]
         why = f"No: {'; '.join(reasons)}" if reasons else "Yes"
         table.append([Cell(row.model, row.source, mark), *cells, Cell(why, mark=mark)])
-    return Table(["Model", *map(label, columns), "Comparable"], table, words=frozenset([len(columns) + 1]))
+    return Table(["Model", *map(label, columns), "Comparable"], table, words=[len(columns) + 1])
 
 
 def incomparable_with_all(row: Published, results: Sequence[Result]) -> list[str]:
@@ -206,7 +213,7 @@ def settings_table(names: Sequence[str], results: Sequence[Result]) -> Table:
         mark = "strong" if len(set(texts)) > 1 else ""
         rows.append([Cell(key, mark=mark), *(Cell(text, mark=mark) for text in texts)])
     header = ["Setting", *(names if len(results) > 1 else ["Value"])]
-    return Table(header, rows, words=frozenset(range(1, len(results) + 1)), folded="Settings, to run it again")
+    return Table(header, rows, words=range(1, len(results) + 1))
 
 
 def description(result: Result) -> str:

@@ -14,10 +14,10 @@ from rgpt4d_plugin.eval_hooks.benchmarks.base import Published
 from rgpt4d_plugin.eval_hooks.compare import NotComparable, compare, incomparable
 from rgpt4d_plugin.eval_hooks.replies import Reply
 from rgpt4d_plugin.eval_hooks.report import write_report
-from rgpt4d_plugin.eval_hooks.report.charts import Series, bars, differences, radar
+from rgpt4d_plugin.eval_hooks.report.charts import Series, bars, differences
 from rgpt4d_plugin.eval_hooks.report.formatting import brackets, headline, signed
 from rgpt4d_plugin.eval_hooks.report.formatting import incomparable as incomparable_with
-from rgpt4d_plugin.eval_hooks.report.page import shortened, visible
+from rgpt4d_plugin.eval_hooks.report.render import shortened, visible
 from rgpt4d_plugin.eval_hooks.scoring import Result, ScoringError, score_replies
 from rgpt4d_plugin.eval_hooks.stats import Agreement, Interval
 from tests.benchmark_folders import put, video
@@ -313,8 +313,6 @@ def test_pictures_are_drawn_of_anything():
         bars(["x"], [one, nothing]),
         bars(["x"], [nothing]),
         bars(["a very long name of a column, with a comma"] * 3, [whole] * 7, title="All"),
-        radar(["x", "y", "z"], [whole, whole]),
-        radar(["x"] * 3, [Series("n", [None] * 3, [None] * 3, [None] * 3)]),
         differences(["x"] * 3, [Series("d", [-1.0, None, 2.0], [-3.0, None, None], [1.0, None, None])], "B − A"),
     ):
         assert picture.startswith(b"<?xml") and b"<svg" in picture
