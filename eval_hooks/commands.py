@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `rgpt4d eval run`, `score` and `report` do."""
+"""The commands `rgpt4d eval run`, `score` and `report`."""
 
 from argparse import Namespace
 from collections.abc import Mapping
@@ -83,17 +83,17 @@ def score_file(
     but a smaller sample of the same seed may be asked for.
 
     Args:
-        benchmark: name of the benchmark.
-        data: its folder, as published.
-        replies: the file.
-        style: prompt style that was asked with; None: the file's, or the benchmark's default.
-        limit: score the fixed sample of this size; None: the file's, or all items.
-        seed: of the sample; None: the file's, or 0.
-        model: what answered, for the report, where the file does not say.
-        frames: of each video, for the report, where the file does not say.
+        benchmark: Name of the benchmark.
+        data: Its folder, as published.
+        replies: The file.
+        style: Prompt style that was asked with; None: the file's, or the benchmark's default.
+        limit: Score the fixed sample of this size; None: the file's, or all items.
+        seed: Seed of the sample; None: the file's, or 0.
+        model: What answered, for the report, where the file does not say.
+        frames: Frames of each video, for the report, where the file does not say.
 
     Raises:
-        ScoringError, ReplyFileError, BenchmarkDataError: what does not fit together.
+        ScoringError, ReplyFileError, BenchmarkDataError: What does not fit together.
     """
     chosen = get(benchmark)
     loaded = chosen.load(data)

@@ -31,9 +31,9 @@ class Replies:
     """Replies of a file.
 
     Attributes:
-        format: one of those that `FORMATS` describes.
-        settings: what the file says they were made with; at least its name and hash.
-        replies: key -> reply.
+        format: One of those that `FORMATS` describes.
+        settings: What the file says they were made with; at least its name and hash.
+        replies: Key -> reply.
     """
 
     format: str
@@ -47,14 +47,14 @@ def read_replies(
     """Reads replies to a benchmark's items; the format is seen from the fields of the first line.
 
     Args:
-        path: the file.
+        path: The file.
         benchmark: gives keys and right answers.
-        data: the items.
-        limit: the host's predictions may be those of this sample.
-        seed: of the sample.
+        data: The items.
+        limit: The host's predictions may be those of this sample.
+        seed: Seed of the sample.
 
     Raises:
-        ReplyFileError: no known format, or lines that do not belong to the items: all problems of the file at once.
+        ReplyFileError: No known format, or lines that do not belong to the items: all problems of the file at once.
     """
     path = Path(path)
     if not path.is_file():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From replies to results: both readings of every item, official columns with intervals, and what was counted."""
+"""Scores replies: both readings of every item, official columns with intervals, and counts."""
 
 import hashlib
 import json
@@ -39,20 +39,20 @@ class Row:
         key: `Benchmark.key`.
         category: `Benchmark.category`.
         group: `Benchmark.group`.
-        counts_for: official columns in whose denominator it is.
-        question: the prompt, as asked.
-        options: letter -> text; None for a numeric question.
-        gold: the right letter or number; None if the item has none.
-        reply: as the model wrote it; None if there is none.
-        official: in [0, 1].
-        strict: in [0, 1].
-        parsed: what the strict reader read.
-        how: how, or why nothing: `answers.Reading.how`, or "missing", or "error".
-        official_parsed: what the published scorer read.
-        fallback: the published scorer drew a random letter, or took a default.
-        columns: scores of further readings of the benchmark's own.
-        truncated: the reply was ended by the token limit.
-        error: why the engine failed.
+        counts_for: Official columns in whose denominator it is.
+        question: The prompt, as asked.
+        options: Letter -> text; None for a numeric question.
+        gold: The right letter or number; None if the item has none.
+        reply: The reply as the model wrote it; None if there is none.
+        official: Score in [0, 1].
+        strict: Score in [0, 1].
+        parsed: What the strict reader read.
+        how: How, or why nothing: `answers.Reading.how`, or "missing", or "error".
+        official_parsed: What the published scorer read.
+        fallback: The published scorer drew a random letter, or took a default.
+        columns: Scores of further readings of the benchmark's own.
+        truncated: The reply was ended by the token limit.
+        error: Why the engine failed.
     """
 
     key: str
@@ -86,9 +86,9 @@ class Estimate:
 
     Attributes:
         value: None where the official scorer gives no number.
-        low: end of the 95 % interval; None where there is none: the items are of one group, or all score the same.
-        high: the other end.
-        items: how many items count for it.
+        low: End of the 95 % interval; None where there is none: the items are of one group, or all score the same.
+        high: The other end.
+        items: How many items count for it.
     """
 
     value: float | None
@@ -99,26 +99,26 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Result:
-    """All that is known of one run on one benchmark: `result.json`, and `scores.jsonl` for the rows.
+    """The result of one run on one benchmark: `result.json`, and `scores.jsonl` for the rows.
 
     Attributes:
-        benchmark: its name.
-        title: its name in papers.
-        revision: of the data.
-        folder: where the data was.
-        notes: of the loader, for a reader of the report.
-        style: prompt style.
-        available: items in the folder.
-        limit: size of the sample; None: all items.
-        seed: of the sample.
-        items: the denominator.
-        fingerprint: of the denominator's keys; equal exactly for the same items.
-        counts: see `COUNTS`.
-        rules: how each column follows from its items: see `benchmarks.base.Rule`.
-        columns: reading -> column -> estimate; readings are official, strict, and further ones of the benchmark.
-        settings: what the replies were made with.
-        scored_with: version of this package.
-        rows: one an item, in the published order.
+        benchmark: Its name.
+        title: Its name in papers.
+        revision: Revision of the data.
+        folder: Where the data was.
+        notes: Notes of the loader, for a reader of the report.
+        style: Prompt style.
+        available: Items in the folder.
+        limit: Size of the sample; None: all items.
+        seed: Seed of the sample.
+        items: The denominator.
+        fingerprint: Fingerprint of the denominator's keys; equal exactly for the same items.
+        counts: See `COUNTS`.
+        rules: How each column follows from its items: see `benchmarks.base.Rule`.
+        columns: Reading -> column -> estimate; readings are official, strict, and further ones of the benchmark.
+        settings: What the replies were made with.
+        scored_with: Version of this package.
+        rows: One an item, in the published order.
     """
 
     benchmark: str
@@ -150,7 +150,7 @@ class Result:
         return f"{sentence}; {' and '.join(wrong)} count{'s' if missing + failed == 1 else ''} as wrong"
 
     def scores(self, reading: str) -> list[float]:
-        """Of all rows, in [0, 1]."""
+        """Returns the scores of all rows, in [0, 1]."""
         return [row.score(reading) for row in self.rows]
 
     def bootstrap(self) -> Bootstrap:
@@ -177,7 +177,7 @@ class Result:
         """Reads what `write` wrote.
 
         Raises:
-            ScoringError: a file is missing or is not what `write` writes.
+            ScoringError: A file is missing or is not what `write` writes.
         """
         folder = Path(folder)
         try:
@@ -199,19 +199,19 @@ class Result:
 
 
 def sample(benchmark: Benchmark, items: Sequence[Item], limit: int | None = None, seed: int = 0) -> list[Item]:
-    """The same `limit` items everywhere: those whose SHA-256 of "seed:key" is smallest, in the published order.
+    """Returns the same `limit` items everywhere: those with the smallest SHA-256 of "seed:key", in published order.
 
     The choice depends on nothing but seed and keys: not on the order of the items, and a sample of 100 lies within
     that of 200.
 
     Args:
-        benchmark: gives the keys.
-        items: all items.
-        limit: how many; None: all of them.
-        seed: another seed, another sample.
+        benchmark: Gives the keys.
+        items: All items.
+        limit: How many; None: all of them.
+        seed: Another seed, another sample.
 
     Raises:
-        ScoringError: there are not as many items.
+        ScoringError: There are not as many items.
     """
     if limit is None:
         return list(items)
@@ -241,18 +241,18 @@ def score_replies(
     """Scores what was answered; what was not counts as wrong.
 
     Args:
-        benchmark: reads and aggregates.
-        data: its checked folder.
-        replies: key -> reply; those to items outside the sample are left out.
-        style: prompt style; None: the benchmark's default.
-        limit: score the fixed sample of this size; None: all items.
-        seed: of the sample.
-        settings: what the replies were made with, for the report.
-        replicates: of the bootstrap.
+        benchmark: Reads and aggregates.
+        data: Its checked folder.
+        replies: Key -> reply; those to items outside the sample are left out.
+        style: Prompt style; None: the benchmark's default.
+        limit: Score the fixed sample of this size; None: all items.
+        seed: Seed of the sample.
+        settings: What the replies were made with, for the report.
+        replicates: Replicates of the bootstrap.
 
     Raises:
-        ScoringError: replies to items which the benchmark does not have, or a limit beyond its items.
-        ValueError: unknown style.
+        ScoringError: Replies to items which the benchmark does not have, or a limit beyond its items.
+        ValueError: Unknown style.
     """
     style = benchmark.style(style)
     known = {benchmark.key(item) for item in data.items}

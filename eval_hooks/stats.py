@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How sure a number is: bootstrap intervals, and paired comparison of two runs on the same items.
+"""Statistics of scores: bootstrap intervals, and paired comparison of two runs on the same items.
 
 Questions about one video are not independent, so what is drawn anew is whole groups (`Benchmark.group`), with
 replacement and as many as there are. Every replicate computes all columns, of both readings and of all runs, from the
@@ -22,10 +22,10 @@ _CHUNK = 2_000  # replicates at a time, which bounds memory
 
 @dataclass(frozen=True)
 class Column:
-    """What a column is the mean of.
+    """A column, and the items that it is the mean of.
 
     Attributes:
-        name: as in `Benchmark.columns`.
+        name: The name as in `Benchmark.columns`.
         members: (N,) bool, the items that count.
         rule: None if the column follows neither rule; it then has no interval.
     """
@@ -49,8 +49,8 @@ class Difference:
 
     Attributes:
         value: B - A, percentage points, on the items themselves.
-        interval: of B - A.
-        p: two-sided: twice the share of replicates on the smaller side of zero, zero counted on both sides and one
+        interval: Interval of B - A.
+        p: Two-sided: twice the share of replicates on the smaller side of zero, zero counted on both sides and one
             replicate added to each, so never 0. None without an interval.
     """
 
@@ -82,9 +82,9 @@ class Bootstrap:
     """Replicates of the columns of one list of items.
 
     Args:
-        columns: of these items.
-        categories: of each item.
-        groups: of each item, what is resampled.
+        columns: Columns of these items.
+        categories: Categories of each item.
+        groups: Groups of each item, what is resampled.
     """
 
     def __init__(self, columns: Sequence[Column], categories: Sequence[str], groups: Sequence[str]) -> None:
@@ -113,8 +113,8 @@ class Bootstrap:
 
         Args:
             scores: (N items, R readings), in [0, 1]; all readings see the same resamples.
-            n: number of replicates.
-            seed: same seed, same replicates.
+            n: Number of replicates.
+            seed: Same seed, same replicates.
 
         Returns:
             (n, R, columns).
@@ -158,8 +158,8 @@ def difference(value: float, a: np.ndarray, b: np.ndarray) -> Difference:
 
     Args:
         value: B - A on the items themselves.
-        a: replicates of run A.
-        b: replicates of run B, from the same draws.
+        a: Replicates of run A.
+        b: Replicates of run B, from the same draws.
     """
     # Sums of the same scores in another order differ in the last bits, which must not count as a difference.
     differences = np.round(b - a, 9)

@@ -17,12 +17,12 @@ def find(folder: Path, patterns: Sequence[str], what: str) -> list[Path]:
     """The files, sorted, that the first fitting pattern finds.
 
     Args:
-        folder: where to look.
-        patterns: relative to it, in order of preference.
-        what: for the message.
+        folder: Where to look.
+        patterns: Relative to it, in order of preference.
+        what: For the message.
 
     Raises:
-        BenchmarkDataError: if there is none.
+        BenchmarkDataError: If there is none.
     """
     if not folder.is_dir():
         raise BenchmarkDataError(f"{what}: there is no folder {folder}.")
@@ -62,7 +62,7 @@ def read_tsv(path: Path) -> list[dict[str, str]]:
 
 @dataclass(frozen=True)
 class Cell:
-    """Where a column of a row is in a parquet file."""
+    """The place of a row in a parquet file."""
 
     path: Path
     group: int
@@ -111,7 +111,7 @@ class Row(Mapping[str, Any]):
         return f"Row({self._fields!r}, {', '.join(self._heavy)} in {self._cell})"
 
     def changed(self, **fields: Any) -> "Row":
-        """The same row with other or further fields."""
+        """Returns the same row with other or further fields."""
         return Row(self._fields | fields, self._heavy, self._cell)
 
 
@@ -119,9 +119,9 @@ def read_parquet(paths: Sequence[Path], columns: Sequence[str], heavy: Sequence[
     """Rows of parquet files that belong together.
 
     Args:
-        paths: of the files, in order.
-        columns: that there must be.
-        heavy: columns, if they are there, that are left in the files until somebody asks for them.
+        paths: Paths of the files, in order.
+        columns: That there must be.
+        heavy: Columns, if they are there, that are left in the files until somebody asks for them.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

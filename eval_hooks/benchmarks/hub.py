@@ -10,10 +10,10 @@ def download(repository: str, files: Sequence[str], folder: str | Path, revision
     """Downloads a dataset's files, or what is missing of them, and unpacks its archives beside them.
 
     Args:
-        repository: name of the dataset on the Hub.
-        files: patterns of the files that the benchmark needs; others can be a hundred times as large.
-        folder: to download to.
-        revision: commit, tag or branch; None for the newest.
+        repository: Name of the dataset on the Hub.
+        files: Patterns of the files that the benchmark needs; others can be a hundred times as large.
+        folder: To download to.
+        revision: Commit, tag or branch; None for the newest.
 
     Returns:
         The folder.

@@ -54,7 +54,7 @@ def read_official(reply: str) -> str | None:
 
 
 def read_lmms_eval(reply: str) -> str | None:
-    """The same with braces after the backticks, and letters A to F of any case."""
+    """Reads the same with braces after the backticks, and letters A to F of any case."""
     found = _first_letter(
         reply, (r"``([^`]*)``", r"`([^`]*)`", r"\{([^}]*)\}"), r"\b[A-F]\b(?!\s[a-zA-Z])", re.IGNORECASE
     )
@@ -93,7 +93,7 @@ def _card(model: str, value: float) -> Published:
 
 
 class MMSIBench(Benchmark):
-    """See the module."""
+    """The benchmark that this module describes."""
 
     name = "mmsi_bench"
     title = "MMSI-Bench"
@@ -125,19 +125,19 @@ class MMSIBench(Benchmark):
         return read_parquet(paths, ("id", "question_type", *self.fields), heavy=("images",))
 
     def problems(self, item: Item, folder: Path) -> Iterable[Problem]:
-        """What makes an item unusable."""
+        """Yields what makes an item unusable."""
         if self.gold(item) not in tuple("ABCD"):
             yield "answers that are no letter from A to D", repr(item["answer"])
         if self.category(item) not in TYPES:
             yield "unknown question types", repr(self.category(item))
 
     def remarks(self, item: Item, folder: Path) -> Iterable[str]:
-        """What upstream tolerates."""
+        """Yields what upstream tolerates, but a reader must know."""
         if len(listed_options(item["question"])) < 4:
             yield "fewer than four options found in the text; the strict reading knows their letters only"
 
     def files(self, item: Item, folder: Path) -> Iterable[Path]:
-        """None: the images are in the published file."""
+        """Returns nothing: the images are in the published file."""
         return ()
 
     def key(self, item: Item) -> str:
@@ -166,7 +166,7 @@ class MMSIBench(Benchmark):
         return f"{text(item, 'question').strip()}\n{INSTRUCTION}"
 
     def options(self, item: Item) -> dict[str, Any]:
-        """From the question's text; an option that is not found there has its letter for a text."""
+        """Reads them from the question's text; an option that is not found there has its letter for a text."""
         return dict(zip("ABCD", "ABCD")) | listed_options(text(item, "question"))
 
     def gold(self, item: Item) -> str:
@@ -179,7 +179,7 @@ class MMSIBench(Benchmark):
         return str(kind).replace("-", "–").strip()
 
     def columns_of(self, item: Item) -> tuple[str, ...]:
-        """All, and the type."""
+        """Names the column of all items, and the type."""
         return ("Avg", self.category(item))
 
     def group(self, item: Item) -> str:
@@ -187,7 +187,7 @@ class MMSIBench(Benchmark):
         return self.key(item)
 
     def score(self, item: Item, reply: str, style: str | None = None) -> Score:
-        """Both readings, and `columns["lmms_eval"]`."""
+        """Returns both readings, and `columns["lmms_eval"]`."""
         self.style(style)
         gold, letter = self.gold(item), read_official(reply)
         columns = {"lmms_eval": float(read_lmms_eval(reply) == gold)}

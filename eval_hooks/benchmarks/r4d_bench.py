@@ -64,9 +64,9 @@ def question_text(question: str, options: Sequence[str], marked: bool) -> str:
     """The prompt of the 4D-RGPT release.
 
     Args:
-        question: with `<obj_N>` for the objects.
-        options: their texts.
-        marked: an image with the marks comes first.
+        question: With `<obj_N>` for the objects.
+        options: Their texts.
+        marked: An image with the marks comes first.
     """
     lines = "\n".join(f"({letter}) {option}" for letter, option in zip(LETTERS, options))
     parts = [question, f"Options:\n{lines}", "Answer with only the letter of the correct option."]
@@ -77,9 +77,9 @@ def read_official(reply: str, options: int, rng: random.Random | None = None) ->
     """The letter that the published scorer reads: the first in parentheses, else the first that is a word.
 
     Args:
-        reply: as the model wrote it.
-        options: their number; later letters are not valid.
-        rng: draws a letter where there is none, as upstream does; None: such a reply has no letter.
+        reply: The reply as the model wrote it.
+        options: Their number; later letters are not valid.
+        rng: Draws a letter where there is none, as upstream does; None: such a reply has no letter.
     """
     valid = LETTERS[:options]
     text = reply.strip()
@@ -100,7 +100,7 @@ def _card(model: str, *values: float) -> Published:
 
 
 class R4DBench(Benchmark):
-    """See the module."""
+    """The benchmark that this module describes."""
 
     name = "r4d_bench"
     title = "R4D-Bench"
@@ -135,7 +135,7 @@ class R4DBench(Benchmark):
         return read_json(*find(folder, ("test.json",), self.title))
 
     def problems(self, item: Item, folder: Path) -> Iterable[Problem]:
-        """What makes an item unusable."""
+        """Yields what makes an item unusable."""
         if not 2 <= len(item["options"]) <= len(LETTERS):
             yield "wrong numbers of options", f"{len(item['options'])}"
         if not (item.get("question") or item.get("question_raw")):
@@ -144,7 +144,7 @@ class R4DBench(Benchmark):
             yield "unknown tasks", f"{item['task']!r} (known: {', '.join(CATEGORIES)})"
 
     def remarks(self, item: Item, folder: Path) -> Iterable[str]:
-        """What upstream tolerates."""
+        """Yields what upstream tolerates, but a reader must know."""
         if self.gold(item) is None:
             yield "the answer is empty or not among the options; counts, and scores 0"
         if not below(folder, item["video"], "video").is_file():
@@ -172,7 +172,7 @@ class R4DBench(Benchmark):
         return question_text(question, list(self.options(item).values()), bool(item.get("som_image")))
 
     def options(self, item: Item) -> dict[str, Any]:
-        """As texts; nothing is the empty text."""
+        """Returns the options as texts; nothing is the empty text."""
         return {letter: _text(option) for letter, option in zip(LETTERS, item["options"])}
 
     def gold(self, item: Item) -> str | None:
@@ -187,7 +187,7 @@ class R4DBench(Benchmark):
         return CATEGORIES.get(item["task"], item["task"])
 
     def columns_of(self, item: Item) -> tuple[str, ...]:
-        """All, static or dynamic, and the task."""
+        """Names the column of all items, static or dynamic, and the task."""
         category = self.category(item)
         if category not in self.columns:
             return ("Avg",)
@@ -198,7 +198,7 @@ class R4DBench(Benchmark):
         return item.get("source") or item["video"]
 
     def score(self, item: Item, reply: str, style: str | None = None) -> Score:
-        """Both readings; a reply without a letter is officially worth what drawing one at random is on average."""
+        """Returns both readings; officially a reply without a letter is worth a random one, on average."""
         self.style(style)
         gold, count = self.gold(item), len(item["options"])
         letter = read_official(reply, count)

@@ -80,7 +80,7 @@ def scene_of(file: str) -> str:
 
 
 class STIBench(Benchmark):
-    """See the module."""
+    """The benchmark that this module describes."""
 
     name = "sti_bench"
     title = "STI-Bench"
@@ -112,7 +112,7 @@ class STIBench(Benchmark):
         return read_parquet(find(folder, ("qa.parquet",), self.title), list(self.fields))
 
     def problems(self, item: Item, folder: Path) -> Iterable[Problem]:
-        """What makes an item unusable."""
+        """Yields what makes an item unusable."""
         options = self.options(item)
         if "".join(options) != "ABCDE"[: len(options)] or len(options) < 2:
             yield "wrong options", f"expected letters from A to E, found {', '.join(options) or 'none'}"
@@ -157,7 +157,7 @@ class STIBench(Benchmark):
         return item["Task"]
 
     def columns_of(self, item: Item) -> tuple[str, ...]:
-        """All, the task, and the scene."""
+        """Names the column of all items, the task and the scene."""
         scene = item.get("scene") or item.get("Scene") or scene_of(item["Video"])
         return ("Overall", item["Task"], scene)
 
@@ -166,7 +166,7 @@ class STIBench(Benchmark):
         return item["Video"]
 
     def score(self, item: Item, reply: str, style: str | None = None) -> Score:
-        """Both readings, and `columns["numeric"]`; the strict one accepts the value of an option too."""
+        """Returns both readings, and `columns["numeric"]`; the strict one accepts the value of an option too."""
         self.style(style)
         options, gold = self.options(item), self.gold(item)
         letter, value = read_official(reply), answers.match_value(reply, options)

@@ -54,8 +54,8 @@ def question_text(question: str, options: Mapping[str, Any], style: str = "direc
     """The benchmark's prompt; it begins with an empty line.
 
     Args:
-        question: the question alone.
-        options: letter -> value, shown as it is.
+        question: The question alone.
+        options: Letter -> value, shown as it is.
         style: "direct" or "cot".
     """
     lines = "".join(f"{letter}: {value}\n" for letter, value in options.items())
@@ -69,8 +69,8 @@ def read_official(reply: str, options: int = 4) -> str | None:
     upper-case one that is a word: the article in "A car ..." is an A.
 
     Args:
-        reply: as the model wrote it.
-        options: their number; later letters are not valid.
+        reply: The reply as the model wrote it.
+        options: Their number; later letters are not valid.
     """
     valid, text = LETTERS[:options], reply.strip()
     if not valid:
@@ -84,7 +84,7 @@ def read_official(reply: str, options: int = 4) -> str | None:
 
 
 def local_path(item: Item) -> str:
-    """Where the video is below the folder, e.g. `videos_real/davis/camel.mp4`; the URL says it."""
+    """Returns the video's path below the folder, e.g. `videos_real/davis/camel.mp4`; the URL says it."""
     found = re.search(r"videos_(?:real|synthetic)/.+", unquote(str(item.get("video"))))
     if not found:
         raise BenchmarkDataError(f"`video`: expected videos_real/ or videos_synthetic/ in {item.get('video')!r}.")
@@ -106,7 +106,7 @@ def _verdicts(model: str, style: str, frames: str, overall: float, real: float, 
 
 
 class VLM4D(Benchmark):
-    """See the module."""
+    """The benchmark that this module describes."""
 
     name = "vlm4d"
     title = "VLM4D"
@@ -133,7 +133,7 @@ class VLM4D(Benchmark):
     )
 
     def read(self, folder: Path) -> Sequence[Item]:
-        """Both files, or the one that is there: the real questions first."""
+        """Reads both files, or the one that is there: the real questions first."""
         found = []
         for name in FILES.values():
             found += [path for place in FOLDERS if (path := folder / f"{place}{name}").is_file()][:1]
@@ -142,7 +142,7 @@ class VLM4D(Benchmark):
         return [item for path in found for item in read_json(path)]
 
     def problems(self, item: Item, folder: Path) -> Iterable[Problem]:
-        """What makes an item unusable."""
+        """Yields what makes an item unusable."""
         choices = item["choices"]
         if "".join(choices) != LETTERS[: len(choices)] or len(choices) < 2:
             yield "wrong options", f"expected the letters from A on in order, found {list(choices)}"
@@ -192,7 +192,7 @@ class VLM4D(Benchmark):
         return local_path(item)
 
     def score(self, item: Item, reply: str, style: str | None = None) -> Score:
-        """Both readings; the official one is the same rule for both styles."""
+        """Returns both readings; the official one is the same rule for both styles."""
         self.style(style)
         letter = read_official(reply, len(item["choices"]))
         return self._choice(item, reply, float(letter is not None and letter == self.gold(item)), letter)

@@ -50,8 +50,8 @@ def question_text(question: str, options: Sequence[str] | None, style: str = "di
     """The benchmark's prompt.
 
     Args:
-        question: the question alone.
-        options: with their letters, as stored; None for a numeric question.
+        question: The question alone.
+        options: With their letters, as stored; None for a numeric question.
         style: "direct", or "api", which asks API models for a number in other words.
     """
     if options is None:
@@ -60,7 +60,7 @@ def question_text(question: str, options: Sequence[str] | None, style: str = "di
 
 
 def read_official(reply: str) -> str:
-    """What the published scorer takes for the answer: all before the first blank, without full stops at its end.
+    """Returns what the published scorer takes for the answer: all before a blank, without full stops at its end.
 
     Only a blank divides: a line break or a tab does not.
     """
@@ -81,7 +81,7 @@ def _reproduced(model: str, *values: float) -> Published:
 
 
 class VSTIBench(Benchmark):
-    """See the module."""
+    """The benchmark that this module describes."""
 
     name = "vsti_bench"
     title = "VSTI-Bench"
@@ -111,7 +111,7 @@ class VSTIBench(Benchmark):
         return [item.changed(row=row) for row, item in enumerate(read_parquet(paths, list(self.fields)))]
 
     def problems(self, item: Item, folder: Path) -> Iterable[Problem]:
-        """What makes an item unusable."""
+        """Yields what makes an item unusable."""
         if not self._numeric(item):
             options = self.options(item)
             if len(options) < 2:
@@ -120,7 +120,7 @@ class VSTIBench(Benchmark):
                 yield "answers that are no option", f"{item.get('mc_answer')!r} is not among {list(options)}"
 
     def remarks(self, item: Item, folder: Path) -> Iterable[str]:
-        """What upstream tolerates."""
+        """Yields what upstream tolerates, but a reader must know."""
         if not self._numeric(item):
             return
         gold = number_of(item.get("ground_truth"))
@@ -142,7 +142,7 @@ class VSTIBench(Benchmark):
         return [Medium("video", below(folder, item["video_path"], "video_path"))]
 
     def prompt(self, item: Item, style: str | None = None) -> str:
-        """By type, not by fields: displacements come with options and a letter too, but are asked for their value."""
+        """Asks by type, not by fields: displacements have options and a letter too, but are asked for their value."""
         options = None if self._numeric(item) else _options(item)
         return question_text(item["question"], options, self.style(style))
 
@@ -162,7 +162,7 @@ class VSTIBench(Benchmark):
         return item["question_type"]
 
     def columns_of(self, item: Item) -> tuple[str, ...]:
-        """All, and the type."""
+        """Names the column of all items, and the type."""
         return ("Overall", item["question_type"])
 
     def group(self, item: Item) -> str:
@@ -170,7 +170,7 @@ class VSTIBench(Benchmark):
         return item.get("scene_name") or item["video_path"]
 
     def score(self, item: Item, reply: str, style: str | None = None) -> Score:
-        """Both readings: right or wrong for letters, the mean relative accuracy for values."""
+        """Returns both readings: right or wrong for letters, the mean relative accuracy for values."""
         self.style(style)
         answer, gold = read_official(reply), self.gold(item)
         if not self._numeric(item):

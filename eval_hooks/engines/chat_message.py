@@ -31,10 +31,10 @@ class MediaOptions:
         media: `frames`: a video is sampled here, at the times at which the host would, and sent as images; every
             server takes these. `video`: the file is sent as it is, and the server samples it by its own settings;
             vLLM and SGLang do, while LLaMA-Factory 0.9.5's server fails on such a video.
-        picture: format of images; `png` is lossless, and some five times larger.
+        picture: Format of images; `png` is lossless, and some five times larger.
         jpeg_quality: 1 to 100; colours are not subsampled.
-        video_max_pixels: frames are scaled down to this area; the host's key and default.
-        image_max_pixels: the same for images.
+        video_max_pixels: Frames are scaled down to this area; the host's key and default.
+        image_max_pixels: The same for images.
     """
 
     media: Literal["frames", "video"] = "frames"
@@ -44,7 +44,7 @@ class MediaOptions:
     image_max_pixels: int = 768 * 768
 
     def problems(self) -> list[str]:
-        """What is wrong with the values."""
+        """Returns what is wrong with the values."""
         found = [
             f"{name}: expected one of {', '.join(choices)}, got {value!r}"
             for name, value, choices in (
@@ -61,7 +61,7 @@ class MediaOptions:
         return found
 
     def description(self) -> dict[str, Any]:
-        """Those options that the replies depend on."""
+        """Returns the options that the replies depend on."""
         unused = {"jpeg_quality"} if self.picture == "png" else set()
         return {name: value for name, value in asdict(self).items() if name not in unused}
 
@@ -70,7 +70,7 @@ def content(question: Question, options: MediaOptions) -> list[dict[str, Any]]:
     """Content parts: the media in their order, then the text.
 
     Raises:
-        MEDIA_ERRORS: a video or an image cannot be read, or a part of a video is to be sent as a file.
+        MEDIA_ERRORS: A video or an image cannot be read, or a part of a video is to be sent as a file.
     """
     parts = [part for medium in question.media for part in _parts(medium, question.frames, options)]
     return [*parts, {"type": "text", "text": question.prompt}]

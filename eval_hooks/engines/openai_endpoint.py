@@ -42,21 +42,21 @@ class OpenAIEndpoint:
         ...     print(key, reply.text)
 
     Attributes:
-        base_url: up to and with `/v1`.
-        model: name under which the server knows it.
-        media: how videos and images are sent.
-        concurrency: requests under way at once.
-        timeout: seconds for one try, from connecting to the last byte.
-        tries: of a question, before its reply is a failure.
-        first_pause: seconds before the second try; doubled for every further one, and varied by half.
-        encoders: threads that decode videos and encode pictures.
+        base_url: Up to and with `/v1`.
+        model: Name under which the server knows it.
+        media: How videos and images are sent.
+        concurrency: Requests under way at once.
+        timeout: Seconds for one try, from connecting to the last byte.
+        tries: Tries of a question, before its reply is a failure.
+        first_pause: Seconds before the second try; doubled for every further one, and varied by half.
+        encoders: Threads that decode videos and encode pictures.
         temperature: 0 is greedy; None leaves it to the server.
-        token_limit: name of the field; OpenAI's newer models want `max_completion_tokens`.
-        extra_body: further fields of every request, e.g. {"chat_template_kwargs": {"enable_thinking": False}}.
-        api_key_variable: environment variable that holds the key. It may be unset for servers that want none.
+        token_limit: Name of the field; OpenAI's newer models want `max_completion_tokens`.
+        extra_body: Further fields of every request, e.g. {"chat_template_kwargs": {"enable_thinking": False}}.
+        api_key_variable: Environment variable that holds the key. It may be unset for servers that want none.
 
     Raises:
-        ValueError: on construction, with all that is wrong with the values.
+        ValueError: On construction, with all that is wrong with the values.
     """
 
     base_url: str
@@ -94,7 +94,7 @@ class OpenAIEndpoint:
 
     @property
     def description(self) -> dict[str, Any]:
-        """What the replies depend on; nothing secret, and not how fast they are asked for."""
+        """Describes what the replies depend on; nothing secret, and not how fast they are asked for."""
         url = httpx.URL(self.base_url)
         return {
             "engine": "openai",
@@ -106,10 +106,10 @@ class OpenAIEndpoint:
         }
 
     def ask(self, questions: Sequence[Question]) -> Iterator[tuple[str, Reply]]:
-        """Replies as they come, in any order. Closing the iterator drops the requests under way.
+        """Yields replies as they come, in any order. Closing the iterator drops the requests under way.
 
         Raises:
-            EndpointError: as many questions in a row as there are requests at once could not reach the server or
+            EndpointError: As many questions in a row as there are requests at once could not reach the server or
                 were refused by it.
         """
         # Requests go on while the caller deals with a reply: they run in an event loop of another thread.
@@ -126,13 +126,13 @@ class OpenAIEndpoint:
 
 @dataclass(frozen=True)
 class _Failure:
-    """Why a try failed.
+    """The reason why a try failed.
 
     Attributes:
-        reason: for the reply's `error`.
-        passing: another try may succeed.
-        pause: seconds that the server asks to wait.
-        of_server: every other question would fail like this.
+        reason: For the reply's `error`.
+        passing: Another try may succeed.
+        pause: Seconds that the server asks to wait.
+        of_server: Every other question would fail like this.
     """
 
     reason: str
@@ -266,7 +266,7 @@ def _refusal(response: httpx.Response) -> _Failure:
 
 
 def _message(response: httpx.Response) -> str:
-    """What the server says is wrong, in whichever of the common forms."""
+    """Returns the server's error message, from any of the common forms."""
     try:
         found = response.json()
     except ValueError:

@@ -60,10 +60,10 @@ def bars(
     """An SVG of horizontal bars with their numbers: columns from top to bottom, series side by side.
 
     Args:
-        columns: their names.
-        series: the bars.
-        references: points or ticks beside the bars.
-        title: above the picture; none if empty.
+        columns: Their names.
+        series: The bars.
+        references: Points or ticks beside the bars.
+        title: Above the picture; none if empty.
     """
     with matplotlib.rc_context(_SETTINGS):
         thick = 0.84 / len(series)

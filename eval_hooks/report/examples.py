@@ -28,7 +28,7 @@ class Shots:
     Where the folder is no longer there, or no longer fits, the examples go without pictures and say why.
 
     Args:
-        result: says which folder.
+        result: Says which folder.
     """
 
     def __init__(self, result: Result) -> None:

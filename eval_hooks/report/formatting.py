@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What pages of one run and of several have in common: numbers as text, settings, counts, published rows."""
+"""Numbers, settings, counts and published rows as the cells and tables of a report."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -109,7 +109,7 @@ def headline(result: Result) -> str:
 
 
 def chance(result: Result) -> dict[str, float | None]:
-    """What drawing a letter at random is worth in each column; None where a question has no letters."""
+    """Returns what drawing a letter at random is worth in each column; None where a question has no letters."""
     worth = np.array([100 / len(row.options) if row.options else np.nan for row in result.rows])
     values = {}
     for name in result.columns["official"]:
@@ -152,7 +152,7 @@ def published_table(names: Sequence[str], results: Sequence[Result]) -> Table | 
 
 
 def incomparable_with_all(row: Published, results: Sequence[Result]) -> list[str]:
-    """Why a published row must not be compared with these runs."""
+    """Returns the reasons why a published row must not be compared with these runs."""
     return list(dict.fromkeys(reason for result in results for reason in incomparable(row, result)))
 
 
@@ -187,7 +187,7 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def provenance(result: Result) -> dict[str, str]:
-    """All that it takes to get the same numbers again."""
+    """Returns all that it takes to get the same numbers again."""
     own = {
         "benchmark": result.title,
         "revision": result.revision,
@@ -217,7 +217,7 @@ def settings_table(names: Sequence[str], results: Sequence[Result]) -> Table:
 
 
 def description(result: Result) -> str:
-    """What answered, in a few words."""
+    """Describes what answered, in a few words."""
     engine = result.settings.get("engine")
     engine = engine if isinstance(engine, Mapping) else {}
     parts = [str(engine["model"])] if engine.get("model") else []

@@ -56,7 +56,7 @@ class Card(NamedTuple):
 
 @dataclass(frozen=True)
 class Answer:
-    """What one model answered to an example.
+    """The answer of one model to an example.
 
     Attributes:
         run: Name of the run; "" where there is only one.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the YAML files name: a benchmark's questions as lmms-eval documents, and its readings as metrics.
+"""The functions that the YAML files name: a benchmark's questions as lmms-eval documents, and its readings as metrics.
 
 lmms-eval runs this file anew for every name it looks up, so nothing here is shared between two of them.
 """
@@ -38,7 +38,7 @@ def load(name: str) -> BenchmarkData:
     """The benchmark's folder: the one that RGPT4D_<NAME> names, else a download from the Hub below HF_HOME.
 
     Raises:
-        BenchmarkDataError: the folder cannot be used.
+        BenchmarkDataError: The folder cannot be used.
     """
     variable = f"RGPT4D_{name.upper()}"
     folder = os.environ.get(variable)
@@ -49,7 +49,7 @@ def load(name: str) -> BenchmarkData:
 
 
 def documents(name: str, style: str, placeholder: Dataset) -> Dataset:
-    """All questions, in the published order, in place of the dataset that lmms-eval has loaded."""
+    """Returns all questions, in the published order, in place of the dataset that lmms-eval has loaded."""
     benchmark, data = get(name), load(name)
     for note in (data.revision, *data.notes):
         logger.warning("%s: %s", benchmark.title, note)
@@ -99,20 +99,15 @@ def process_results(doc: Document, results: Sequence[str]) -> dict[str, dict[str
     }
 
 
-def metrics(name: str, *further: str) -> list[dict[str, Any]]:
-    """A `metric_list`: every official column under every reading.
-
-    Args:
-        name: of the benchmark.
-        further: readings of its own, besides the two that all have: `Score.columns`.
-    """
+def metrics(name: str) -> list[dict[str, Any]]:
+    """Returns the benchmark's `metric_list`: every official column under every reading."""
     return [
         {
             "metric": f"{reading}_{column}",
             "aggregation": partial(aggregate, name, column),
             "higher_is_better": True,
         }
-        for reading in (*READINGS, *further)
+        for reading in (*READINGS, *get(name).readings)
         for column in get(name).columns
     ]
 
@@ -131,6 +126,6 @@ vlm4d_cot = partial(documents, "vlm4d", "cot")
 vsti_bench = partial(documents, "vsti_bench", "direct")
 
 r4d_bench_metrics = metrics("r4d_bench")
-sti_bench_metrics = metrics("sti_bench", "numeric")
+sti_bench_metrics = metrics("sti_bench")
 vlm4d_metrics = metrics("vlm4d")
 vsti_bench_metrics = metrics("vsti_bench")
