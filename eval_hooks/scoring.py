@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scores replies: both readings of every item, official columns with intervals, and counts."""
 
+import functools
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -16,7 +17,10 @@ from rgpt4d_plugin._version import __version__
 from rgpt4d_plugin.eval_hooks.benchmarks.base import READINGS, Benchmark, BenchmarkData, Item, Score
 from rgpt4d_plugin.eval_hooks.replies import Reply
 from rgpt4d_plugin.eval_hooks.stats import REPLICATES, Bootstrap, Column, Interval, columns_of, interval
+from rgpt4d_plugin.files import parse_json, write_whole
 
+
+T = TypeVar("T")
 
 SCORES = "scores.jsonl"
 RESULT = "result.json"
@@ -137,7 +141,7 @@ class Result:
     columns: Mapping[str, Mapping[str, Estimate]]
     settings: Mapping[str, Any]
     scored_with: str
-    rows: Sequence[Row] = field(repr=False)
+    rows: Sequence[Row] = field(default=(), repr=False)
 
     @property
     def answered(self) -> str:
@@ -166,10 +170,10 @@ class Result:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         # A row is flat, so that `vars` does what `dataclasses.asdict` does in ten times the time.
-        _replace(folder / SCORES, "".join(json.dumps(vars(row)) + "\n" for row in self.rows))
+        write_whole(folder / SCORES, "".join(json.dumps(vars(row)) + "\n" for row in self.rows))
         head = {name: value for name, value in vars(self).items() if name not in ("rows", "columns")}
         head["columns"] = {r: {c: asdict(e) for c, e in columns.items()} for r, columns in self.columns.items()}
-        _replace(folder / RESULT, json.dumps(head, indent=1) + "\n")
+        write_whole(folder / RESULT, json.dumps(head, indent=1) + "\n")
         return folder
 
     @classmethod
@@ -181,21 +185,26 @@ class Result:
         """
         folder = Path(folder)
         try:
-            head = json.loads((folder / RESULT).read_bytes())
-            rows = [_row(line) for line in (folder / SCORES).read_bytes().splitlines()]
-            head["columns"] = {
-                reading: {name: Estimate(**estimate) for name, estimate in columns.items()}
-                for reading, columns in head["columns"].items()
-            }
-            head["notes"] = tuple(head["notes"])
-            result = cls(**head, rows=rows)
+            head, lines = (folder / RESULT).read_bytes(), (folder / SCORES).read_bytes().splitlines()
         except FileNotFoundError as err:
             raise ScoringError(f"{err.filename} is missing. Write it with `rgpt4d eval score`.") from err
-        except (ValueError, KeyError, TypeError, AttributeError) as err:
-            raise ScoringError(f"{folder}: {RESULT} or {SCORES} is broken ({err}). Score again.") from err
+        where = str(folder / RESULT)
+        result = _record(cls, _parsed(head, where), where)
+        lines = [(f"{folder / SCORES}, line {number}", line) for number, line in enumerate(lines, 1)]
+        rows = [_record(Row, _parsed(line, place), place) for place, line in lines]
+        for name, wanted in (("counts", COUNTS), ("columns", READINGS)):
+            if absent := [key for key in wanted if key not in getattr(result, name)]:
+                raise _broken(where, f"`{name}` lacks {', '.join(absent)}")
+        if not all(type(count) is int for count in result.counts.values()):
+            raise _broken(where, f"`counts` is {dict(result.counts)}")
+        columns = {}
+        for reading, own in result.columns.items():
+            if not isinstance(own, dict) or own.keys() != result.rules.keys():
+                raise _broken(where, f"`columns.{reading}` has other columns than `rules`")
+            columns[reading] = {name: _record(Estimate, value, where) for name, value in own.items()}
         if len(rows) != result.items:
             raise ScoringError(f"{folder}: {len(rows)} rows in {SCORES}, but {result.items} items in {RESULT}.")
-        return result
+        return replace(result, columns=columns, rows=rows)
 
 
 def sample(benchmark: Benchmark, items: Sequence[Item], limit: int | None = None, seed: int = 0) -> list[Item]:
@@ -353,13 +362,41 @@ def _estimate(value: float, drawn: np.ndarray, items: int) -> Estimate:
     return Estimate(None if math.isnan(value) else value, ends.low, ends.high, items)
 
 
-def _row(line: bytes) -> Row:
-    record = json.loads(line)
-    record["counts_for"] = tuple(record["counts_for"])
-    return Row(**record)
+_hints = functools.cache(get_type_hints)
 
 
-def _replace(path: Path, text: str) -> None:
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
+def _record(kind: type[T], fields: Any, where: str) -> T:
+    """Returns a record of the fields that a file holds; each must be there, known and of its type."""
+    if not isinstance(fields, dict):
+        raise _broken(where, f"expected an object, found {fields!r:.80}")
+    hints = _hints(kind)
+    fields = {name: _as_tuple(value, hints.get(name)) for name, value in fields.items()}
+    if wrong := [f"`{name}` is {value!r:.80}" for name, value in fields.items() if not _fits(value, hints.get(name))]:
+        raise _broken(where, "; ".join(wrong))
+    try:
+        return kind(**fields)
+    except TypeError as err:
+        raise _broken(where, str(err)) from err
+
+
+def _as_tuple(value: Any, hint: Any) -> Any:
+    return tuple(value) if isinstance(value, list) and get_origin(hint) is tuple else value
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    kinds = tuple(get_origin(kind) or kind for kind in kinds if kind is not None)
+    if isinstance(value, bool) or not kinds:
+        return bool in kinds
+    return isinstance(value, (*kinds, int) if float in kinds else kinds)
+
+
+def _parsed(content: bytes, where: str) -> Any:
+    try:
+        return parse_json(content)
+    except ValueError as err:
+        raise _broken(where, str(err)) from err
+
+
+def _broken(where: str, what: str) -> ScoringError:
+    return ScoringError(f"{where} is broken ({what}). Score again.")

@@ -9,6 +9,7 @@ from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS
 from rgpt4d_plugin.eval_hooks.report.build import build_page
 from rgpt4d_plugin.eval_hooks.report.render import render_html, render_markdown
 from rgpt4d_plugin.eval_hooks.scoring import RESULT, Result, ScoringError
+from rgpt4d_plugin.files import write_whole
 
 
 MARKDOWN, HTML, PICTURES = "report.md", "report.html", "pictures"
@@ -34,9 +35,9 @@ def write_report(runs: Sequence[str | Path], out: str | Path) -> tuple[Path, Pat
     out = Path(out)
     (out / PICTURES).mkdir(parents=True, exist_ok=True)
     for picture in page.pictures:
-        (out / PICTURES / picture.name).write_bytes(picture.data)
-    (out / MARKDOWN).write_text(render_markdown(page, PICTURES), encoding="utf-8")
-    (out / HTML).write_text(render_html(page), encoding="utf-8")
+        write_whole(out / PICTURES / picture.name, picture.data)
+    write_whole(out / MARKDOWN, render_markdown(page, PICTURES))
+    write_whole(out / HTML, render_html(page))
     return out / MARKDOWN, out / HTML
 
 
