@@ -71,22 +71,23 @@ def ask(
 
     On processes that do not write, the result is empty.
     """
-    file = ReplyFile.open(folder / REPLIES, settings_of(task, engine)) if ranks.first else None
-    done = ranks.shared(set(file.done) if file else None)
-    questions = [question for question in task.questions if question.key not in done]
-    bar = tqdm(
-        desc=task.benchmark.title,
-        total=len(task.questions),
-        initial=len(task.questions) - len(questions),
-        unit="question",
-        disable=not (progress and ranks.first),
-    )
-    with bar, contextlib.closing(engine.ask(questions)) as replies:
-        for _, reply in replies:
-            if file is not None:
-                file.append(reply)
-            bar.update()
-    return {} if file is None else file.replies
+    writing = ReplyFile.open(folder / REPLIES, settings_of(task, engine)) if ranks.first else contextlib.nullcontext()
+    with writing as file:
+        done = ranks.shared(set(file.done) if file else None)
+        questions = [question for question in task.questions if question.key not in done]
+        bar = tqdm(
+            desc=task.benchmark.title,
+            total=len(task.questions),
+            initial=len(task.questions) - len(questions),
+            unit="question",
+            disable=not (progress and ranks.first),
+        )
+        with bar, contextlib.closing(engine.ask(questions)) as replies:
+            for _, reply in replies:
+                if file is not None:
+                    file.append(reply)
+                bar.update()
+        return {} if file is None else file.replies
 
 
 def score(task: BenchmarkTask, replies: Mapping[str, Reply], settings: Mapping[str, Any]) -> Result:

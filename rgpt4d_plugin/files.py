@@ -6,6 +6,7 @@ import io
 import json
 import os
 import secrets
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,4 +105,7 @@ def lock(file: IO[Any]) -> bool:
     except OSError as err:
         if err.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
             raise
+    # A worker process that outlives this one must not keep the lock.
+    opened = weakref.ref(file)
+    os.register_at_fork(after_in_child=lambda: (found := opened()) and found.close())
     return True
