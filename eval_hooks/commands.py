@@ -77,7 +77,7 @@ def score_file(
     model: str | None = None,
     frames: int | None = None,
 ) -> Result:
-    """Scores a file of replies, in any format of `foreign.FORMATS`.
+    """Scores a file of replies, in any format of `reply_formats.FORMATS`.
 
     A file that `rgpt4d eval run` wrote knows its sample, style, model and frames; what is given besides must agree,
     but a smaller sample of the same seed may be asked for.
@@ -95,6 +95,8 @@ def score_file(
     Raises:
         ScoringError, ReplyFileError, BenchmarkDataError: What does not fit together.
     """
+    if frames is not None and frames < 1:
+        raise ScoringError(f"--frames: expected at least 1, got {frames}")
     chosen = get(benchmark)
     loaded = chosen.load(data)
     found = read_replies(replies, chosen, loaded, limit, seed or 0)

@@ -28,6 +28,9 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, RuntimeError, ValueError) as err:
         print(f"rgpt4d {arguments.command}: {err}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"rgpt4d {arguments.command}: interrupted", file=sys.stderr)
+        return 130
     return 0
 
 

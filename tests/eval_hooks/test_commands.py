@@ -251,3 +251,17 @@ def test_a_recipe_without_the_block_is_an_error(r4d, capsys):
     (r4d / "sft.yaml").write_text("model_name_or_path: x\n")
     assert main(["eval", "run", str(r4d / "sft.yaml"), "--out", "x"]) == 1
     assert "has no `p4d_eval:` block" in capsys.readouterr().err
+
+
+def test_frames_that_no_video_has_are_refused(r4d, capsys):
+    assert score(r4d, "--frames", "-1") == 1
+    assert "--frames: expected at least 1, got -1" in capsys.readouterr().err
+
+
+def test_an_interrupted_command_says_so_and_exits_as_the_shell_expects(r4d, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rgpt4d_plugin.eval_hooks.commands.score_file", interrupted)
+    assert score(r4d) == 130
+    assert capsys.readouterr().err == "rgpt4d eval score: interrupted\n"
