@@ -13,6 +13,7 @@ from typing import Any, Literal
 from rgpt4d_plugin.eval_hooks.answers import read_choice
 from rgpt4d_plugin.eval_hooks.benchmarks.hub import download
 from rgpt4d_plugin.eval_hooks.metrics import mean
+from rgpt4d_plugin.files import is_file
 
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -362,9 +363,9 @@ class Benchmark(ABC):
                 yield kind, f"{key}: {detail}"
             for path in self.files(item, folder):
                 if path not in present:
-                    present[path] = path.is_file()
+                    present[path] = is_file(path)
                     if not present[path]:
-                        yield "missing media files", str(path.relative_to(folder))
+                        yield "missing media files", f"{path.relative_to(folder)!s:.200}"
         except BenchmarkDataError as err:
             yield "unusable items", f"item {number}: {err}"
 

@@ -2,7 +2,6 @@
 """Reading annotation files as they were published: JSON, parquet and TSV, without decoding any image."""
 
 import csv
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +10,7 @@ from reprlib import repr as shortened
 from typing import Any
 
 from rgpt4d_plugin.eval_hooks.benchmarks.base import BenchmarkDataError, Item
+from rgpt4d_plugin.files import parse_json
 
 
 def find(folder: Path, patterns: Sequence[str], what: str) -> list[Path]:
@@ -40,7 +40,7 @@ def find(folder: Path, patterns: Sequence[str], what: str) -> list[Path]:
 def read_json(path: Path) -> list[Any]:
     """Entries of a file that is one JSON list."""
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as err:
         raise BenchmarkDataError(f"{path} is not readable JSON ({err}): download it again.") from err
     if not isinstance(entries, list):

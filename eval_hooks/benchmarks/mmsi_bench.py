@@ -7,7 +7,6 @@ letters of any case up to F and looks into braces, is `Score.columns["lmms_eval"
 """
 
 import base64
-import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from rgpt4d_plugin.eval_hooks.benchmarks.base import (
     Score,
 )
 from rgpt4d_plugin.eval_hooks.benchmarks.files import encoded, find, read_parquet, read_tsv, text
+from rgpt4d_plugin.files import parse_json
 
 
 TYPES = (
@@ -153,7 +153,7 @@ class MMSIBench(Benchmark):
         images = item.get("images")
         if images is None and "image" in item:
             try:
-                images = [base64.b64decode(image, validate=True) for image in json.loads(item["image"])]
+                images = [base64.b64decode(image, validate=True) for image in parse_json(item["image"])]
             except (ValueError, TypeError) as err:
                 raise BenchmarkDataError(f"{where}: `image` is no JSON list of images in base64 ({err}).") from err
         if not images:

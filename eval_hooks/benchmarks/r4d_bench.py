@@ -25,6 +25,7 @@ from rgpt4d_plugin.eval_hooks.benchmarks.base import (
     Score,
 )
 from rgpt4d_plugin.eval_hooks.benchmarks.files import below, find, read_json
+from rgpt4d_plugin.files import is_file
 
 
 CATEGORIES = {
@@ -147,9 +148,9 @@ class R4DBench(Benchmark):
         """Yields what upstream tolerates, but a reader must know."""
         if self.gold(item) is None:
             yield "the answer is empty or not among the options; counts, and scores 0"
-        if not below(folder, item["video"], "video").is_file():
+        if not is_file(below(folder, item["video"], "video")):
             yield "no clip, asked on the full video (run the dataset's own script to cut the clips)"
-        if item.get("som_image") and not below(folder, item["som_image"], "som_image").is_file():
+        if item.get("som_image") and not is_file(below(folder, item["som_image"], "som_image")):
             yield "the image with the marks is missing; asked without it, in the same words, as upstream"
 
     def key(self, item: Item) -> str:
@@ -161,9 +162,9 @@ class R4DBench(Benchmark):
         media = []
         if item.get("som_image"):
             marks = below(folder, item["som_image"], "som_image")
-            media += [Medium("image", marks)] if marks.is_file() else []
+            media += [Medium("image", marks)] if is_file(marks) else []
         clip = below(folder, item["video"], "video")
-        return [*media, Medium("video", clip if clip.is_file() else below(folder, item["source"], "source"))]
+        return [*media, Medium("video", clip if is_file(clip) else below(folder, item["source"], "source"))]
 
     def prompt(self, item: Item, style: str | None = None) -> str:
         """The prompt speaks of a first image whenever the item names one, even if its file is missing, as upstream."""

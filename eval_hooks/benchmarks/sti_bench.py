@@ -9,7 +9,6 @@ Most options are numbers, and fine-tuned models often answer with one. `Score.co
 the letter where the official reader finds one, else the only option that a number in the reply equals.
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ from rgpt4d_plugin.eval_hooks.benchmarks.base import (
     Score,
 )
 from rgpt4d_plugin.eval_hooks.benchmarks.files import below, find, read_parquet
+from rgpt4d_plugin.files import is_file, parse_json
 
 
 TASKS = (
@@ -127,7 +127,7 @@ class STIBench(Benchmark):
         """The full video; the time window is in the prompt only."""
         inside = below(folder / "video", item["Video"], "Video")
         beside = folder / item["Video"]
-        return [Medium("video", beside if beside.is_file() and not inside.is_file() else inside)]
+        return [Medium("video", beside if is_file(beside) and not is_file(inside) else inside)]
 
     def prompt(self, item: Item, style: str | None = None) -> str:
         """The prompt of the script for open models."""
@@ -141,7 +141,7 @@ class STIBench(Benchmark):
         candidates = item["Candidates"]
         if isinstance(candidates, str):
             try:
-                candidates = json.loads(candidates)
+                candidates = parse_json(candidates)
             except ValueError as err:
                 raise BenchmarkDataError(f"`Candidates`: {shortened(candidates)} is not JSON ({err}).") from err
         if not isinstance(candidates, Mapping):

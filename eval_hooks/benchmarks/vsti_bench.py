@@ -6,6 +6,7 @@ cannot be compared: 6,042 items before the erratum of 2026-07-13, which mended t
 it. Questions name frames by number, of 32: with 16, as 4D-RGPT is measured, the words do not match what a model sees.
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -126,6 +127,8 @@ class VSTIBench(Benchmark):
         gold = number_of(item.get("ground_truth"))
         if gold is None:
             yield "the right value is no number; counts, and scores 0"
+        elif not math.isfinite(gold):
+            yield "the right value is not finite; counts, and scores 0"
         elif gold == 0:
             yield "the right value is 0, which no relative error can be taken of; counts, and scores 0"
         elif gold < 0:
