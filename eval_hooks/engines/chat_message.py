@@ -12,6 +12,7 @@ from PIL import Image
 
 from rgpt4d_plugin.eval_hooks.benchmark_task import Question
 from rgpt4d_plugin.eval_hooks.benchmarks.base import Medium
+from rgpt4d_plugin.files import open_image
 from rgpt4d_plugin.regions.frame_matching import window
 from rgpt4d_plugin.regions.media_entries import Clip
 from rgpt4d_plugin.regions.rendering import fit
@@ -88,8 +89,7 @@ def frames_of(medium: Medium, count: int) -> list[Image.Image]:
 
 def _parts(medium: Medium, frames: int, options: MediaOptions) -> list[dict[str, Any]]:
     if medium.kind == "image":
-        source = io.BytesIO(medium.data) if medium.data is not None else medium.path
-        with Image.open(source) as picture:
+        with open_image(medium.data if medium.data is not None else medium.path) as picture:
             return [_image_part(fit(picture, options.image_max_pixels), options)]
     if options.media == "video":
         return [_video_part(medium)]

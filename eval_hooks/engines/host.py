@@ -25,9 +25,10 @@ from torch.utils.data import DataLoader
 from transformers import BatchFeature, GenerationConfig
 
 from rgpt4d_plugin.eval_hooks.benchmark_task import Question
-from rgpt4d_plugin.eval_hooks.benchmarks.base import Medium
+from rgpt4d_plugin.eval_hooks.benchmarks.base import BenchmarkDataError, Medium
 from rgpt4d_plugin.eval_hooks.engines.process_group import ALONE, Ranks
 from rgpt4d_plugin.eval_hooks.replies import Reply
+from rgpt4d_plugin.files import ImageError, open_image
 from rgpt4d_plugin.modeling import is_timestamped
 from rgpt4d_plugin.patches.chat import token_types
 from rgpt4d_plugin.regions.media_entries import Clip
@@ -40,7 +41,7 @@ from rgpt4d_plugin.video import VideoError
 logger = logging.getLogger(__name__)
 
 # SyntaxError is what PIL raises for a PNG file with a broken chunk.
-_MEDIA_ERRORS = (VideoError, RegionError, av.FFmpegError, OSError, SyntaxError)
+_MEDIA_ERRORS = (VideoError, RegionError, BenchmarkDataError, ImageError, av.FFmpegError, OSError, SyntaxError)
 
 GREEDY = {
     "do_sample": False,
@@ -277,7 +278,10 @@ def _rounds(
     """
 
     def kind(question: Question) -> tuple:
-        kinds = sorted({medium.kind for medium in question.media}) if synced else ()
+        try:
+            kinds = sorted({medium.kind for medium in question.media}) if synced else ()
+        except BenchmarkDataError:  # is a counted failure when it is asked
+            kinds = ()
         return question.frames, question.max_new_tokens, *kinds
 
     alike: dict[tuple, list[Question]] = {}
@@ -290,11 +294,11 @@ def _rounds(
 
 def _entry(medium: Medium) -> Any:
     """A medium as it stands in a sample's `images` or `videos`."""
-    if medium.data is not None:
-        return medium.data
     if medium.kind == "video":
         return Clip(str(medium.path), medium.start, medium.end).encode()
-    return str(medium.path)
+    source = medium.data if medium.data is not None else str(medium.path)
+    open_image(source).close()  # the host decodes whatever Pillow can, by other programs too
+    return source
 
 
 def _moved(value: Any, device: torch.device) -> Any:

@@ -12,6 +12,7 @@ from rgpt4d_plugin.eval_hooks.benchmarks import get
 from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark, BenchmarkDataError, Item, Medium
 from rgpt4d_plugin.eval_hooks.report.page import Answer, Example, Picture
 from rgpt4d_plugin.eval_hooks.scoring import Result, Row
+from rgpt4d_plugin.files import ImageError, open_image
 from rgpt4d_plugin.video.clip import VideoError
 from rgpt4d_plugin.video.frames import read_frames, read_info
 
@@ -62,7 +63,8 @@ class Shots:
             if images:
                 return [self._picture(key, i, _open(medium), "an image of") for i, medium in enumerate(images)], ""
             return [self._picture(key, 0, _middle(media[0]), "the middle frame of")], ""
-        except (VideoError, BenchmarkDataError, OSError, SyntaxError) as err:  # the last is a PNG file's broken chunk
+        # A SyntaxError is what Pillow raises for a PNG file with a broken chunk.
+        except (VideoError, BenchmarkDataError, ImageError, OSError, SyntaxError) as err:
             return [], f"No picture: {err}"
 
     def _picture(self, key: str, number: int, image: Image.Image, what: str) -> Picture:
@@ -127,7 +129,7 @@ def _credit(read: str, score: float) -> str:
 
 
 def _open(medium: Medium) -> Image.Image:
-    with Image.open(io.BytesIO(medium.data) if medium.data is not None else medium.path) as image:
+    with open_image(medium.data if medium.data is not None else medium.path) as image:
         return image.convert("RGB")
 
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from datasets import Dataset
 from huggingface_hub.constants import HF_HOME
-from PIL import Image
 
 from rgpt4d_plugin.eval_hooks.benchmarks import get
 from rgpt4d_plugin.eval_hooks.benchmarks.base import READINGS, BenchmarkData, BenchmarkDataError
+from rgpt4d_plugin.files import open_image
 
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def doc_to_visual(doc: Document) -> list[Any]:
     for medium in get(doc["benchmark"]).media(json.loads(doc["item"]), Path(doc["folder"])):
         if medium.start is not None or medium.end is not None:
             raise BenchmarkDataError(f"{doc['key']}: lmms-eval's models show whole videos, not parts of them")
-        visuals.append(Image.open(medium.path).convert("RGB") if medium.kind == "image" else str(medium.path))
+        visuals.append(open_image(medium.path).convert("RGB") if medium.kind == "image" else str(medium.path))
     return visuals
 
 

@@ -2,12 +2,13 @@
 """The host's engine: it asks what training shows, in batches that change nothing, and counts what it cannot read."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from rgpt4d_plugin.eval_hooks.benchmark_task import BenchmarkTask, Question
+from rgpt4d_plugin.eval_hooks.benchmark_task import BenchmarkTask, ItemMedia, Question
 from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, get
 from rgpt4d_plugin.eval_hooks.benchmarks.base import Medium
 from rgpt4d_plugin.eval_hooks.engines.host import HostEngine, _rounds
@@ -16,7 +17,7 @@ from rgpt4d_plugin.eval_hooks.engines.model_fingerprint import weights_fingerpri
 from rgpt4d_plugin.regions.media_entries import Clip
 from rgpt4d_plugin.synth4d.tiny_model import FAMILIES, TEMPLATES, build_tiny_student
 from rgpt4d_plugin.template.clip_recorder import with_recorder
-from tests.benchmark_folders import image, put, video, write_folder
+from tests.benchmark_folders import EPS, bomb, image, put, video, write_folder
 from tests.harness import DATA
 from tests.host_parts import host_parts
 
@@ -173,6 +174,9 @@ def test_media_that_cannot_be_read_are_counted_failures(engines, mixed, square, 
         question("no image", Medium("image", put(tmp_path / "broken.png", image(1)[:40]))),
         question("no bytes", Medium("image", data=b"no image")),
         question("past the end", clip(square, 100.0, 101.0)),
+        question("a bomb", Medium("image", data=bomb())),
+        question("a program", Medium("image", put(tmp_path / "image.png", EPS))),
+        replace(question("no images"), media=ItemMedia(get("mmsi_bench"), {"id": 3}, tmp_path)),
     ]
     readable = [mixed[0], mixed[3], mixed[4]]
     expected = dict(engines().ask(readable))
@@ -184,6 +188,8 @@ def test_media_that_cannot_be_read_are_counted_failures(engines, mixed, square, 
     assert str(broken) in failed["no video"].error and failed["gone"].error.startswith("VideoError: ")
     assert "cannot identify image file" in failed["no bytes"].error
     assert "past the end" in failed["past the end"].error
+    assert "exceeds limit" in failed["a bomb"].error and "cannot identify" in failed["a program"].error
+    assert failed["no images"].error == "BenchmarkDataError: MMSI-Bench, item 3: there are no images."
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)

@@ -22,6 +22,7 @@ from rgpt4d_plugin.eval_hooks.benchmarks.base import Medium
 from rgpt4d_plugin.eval_hooks.engines import openai_endpoint
 from rgpt4d_plugin.eval_hooks.engines.chat_message import MediaOptions, content
 from rgpt4d_plugin.eval_hooks.engines.openai_endpoint import EndpointError, OpenAIEndpoint
+from tests.benchmark_folders import EPS, bomb
 from tests.harness import DATA
 
 
@@ -445,11 +446,14 @@ def test_media_that_cannot_be_read_are_failures_that_say_why(serve, tmp_path):
         *questions("video", media=(Medium("video", tmp_path / "broken.mp4"),)),
         *questions("image", media=(Medium("image", tmp_path / "broken.png"),)),
         *questions("gone", media=(Medium("image", tmp_path / "gone.png"),)),
+        *questions("bomb", media=(Medium("image", data=bomb()),)),
+        *questions("program", media=(Medium("image", data=EPS),)),
         *questions("fine", media=(Medium("video", VIDEO),)),
     ]
     found = replies(endpoint(server.url), asked)
     assert found["fine"].text == "A" and list(server.requests) == ["fine"]
     for name, file in {"video": "broken.mp4", "image": "broken.png", "gone": "gone.png"}.items():
         assert file in found[name].error
+    assert "exceeds limit" in found["bomb"].error and "cannot identify" in found["program"].error
     part = questions("part", media=(Medium("video", VIDEO, start=1.0),))
     assert "use media: frames" in replies(endpoint(server.url, media=MediaOptions(media="video")), part)["part"].error
