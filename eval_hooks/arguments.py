@@ -14,7 +14,8 @@ from typing import Any
 
 from rgpt4d_plugin.arguments import P4DConfigError, build, option
 from rgpt4d_plugin.eval_hooks.benchmark_task import BenchmarkTask
-from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, Benchmark
+from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, get
+from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark
 
 
 class EvalConfigError(P4DConfigError):
@@ -121,7 +122,7 @@ def parse_p4d_eval(block: Any, recipe: Mapping[str, Any]) -> Evaluation:
             problems.append(f"{here}: unknown benchmark{_nearest(name, BENCHMARKS)}")
         elif arguments is not None and options is not None:
             try:
-                questionnaires.append(_prepare(BENCHMARKS[name], arguments, options))
+                questionnaires.append(_prepare(get(name), arguments, options))
             except (ValueError, OSError) as err:
                 problems.append(f"{here}: {err}")
     if problems:

@@ -3,6 +3,7 @@
 
 import json
 import random
+import re
 
 import pytest
 
@@ -138,6 +139,51 @@ def test_broken_results_are_errors(result, tmp_path, broken):
     (folder / broken).unlink()
     with pytest.raises(ScoringError, match=rf"{broken} is missing.*rgpt4d eval score"):
         Result.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("counts", {"missing": 1}, "`counts` lacks error, truncated"),
+        ("counts", dict.fromkeys(COUNTS, "0"), "`counts` is"),
+        ("counts", 3, "`counts` is 3"),
+        ("settings", 3, "`settings` is 3"),
+        ("settings", None, "`settings` is None"),
+        ("columns", {"official": {}}, "`columns` lacks strict"),
+        ("columns", {"official": {}, "strict": {}}, "`columns.official` has other columns than `rules`"),
+        ("items", "12", "`items` is '12'"),
+        ("items", True, "`items` is True"),
+        ("unheard_of", 1, "`unheard_of` is 1"),
+    ],
+)
+def test_results_with_fields_of_other_types_name_the_file_and_the_field(result, tmp_path, field, value, message):
+    folder = result.write(tmp_path)
+    record = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps(record | {field: value}))
+    with pytest.raises(ScoringError, match=re.escape(f"{folder / 'result.json'} is broken ({message}")):
+        Result.read(folder)
+
+
+@pytest.mark.parametrize("name", ["result.json", "scores.jsonl"])
+def test_results_nested_without_end_are_broken(result, tmp_path, name):
+    folder = result.write(tmp_path)
+    (folder / name).write_text('{"settings": ' + "[" * 100_000)
+    with pytest.raises(ScoringError, match=rf"{name}.* is broken \(nested too deeply\)"):
+        Result.read(folder)
+
+
+def test_results_are_in_place_whole_or_not_at_all(result, tmp_path, monkeypatch):
+    """The disk fills up while the second result is written: the first stays, and nothing is left beside it."""
+    folder = result.write(tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        result.write(tmp_path / "run")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_replies_to_other_items_are_an_error(data):
