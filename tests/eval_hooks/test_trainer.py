@@ -13,7 +13,7 @@ from rgpt4d_plugin.eval_hooks import trainer as trainer_module
 from rgpt4d_plugin.eval_hooks.arguments import EvalConfigError
 from rgpt4d_plugin.eval_hooks.replies import ReplyFile
 from rgpt4d_plugin.eval_hooks.scoring import Result
-from rgpt4d_plugin.patches.evaluation import KEY
+from rgpt4d_plugin.patches.eval_block import KEY
 from tests.benchmark_folders import write_folder
 from tests.harness import train_here, weights
 
