@@ -251,5 +251,5 @@ def test_what_cannot_work_is_refused_before_anything_is_loaded(assets, tmp_path,
 @pytest.mark.parametrize("variable", ["USE_RAY", "USE_MCA"])
 def test_other_back_ends_are_refused(assets, tmp_path, block, monkeypatch, variable):
     monkeypatch.setenv(variable, "1")
-    with pytest.raises(EvalConfigError, match=f"{variable} is set, and its back end evaluates no benchmarks"):
+    with pytest.raises(EvalConfigError, match=f"back end .*: unset {variable} or remove `p4d_eval:`"):
         train_here({**assets.recipe(tmp_path / "out", p4d=None), KEY: block})
