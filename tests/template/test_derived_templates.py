@@ -23,7 +23,7 @@ from llamafactory.data.mm_plugin import (
 from llamafactory.data.template import TEMPLATES
 from PIL import Image
 
-from rgpt4d_plugin.regions.drawing.outlines import colour_of
+from rgpt4d_plugin.regions.drawing.marks import colour_of
 from rgpt4d_plugin.regions.masks import encode_rle
 from rgpt4d_plugin.regions.media_entries import Clip, ImageEntry
 from rgpt4d_plugin.regions.region import RegionError, parse_regions

@@ -16,7 +16,7 @@ from llamafactory.data.template import TEMPLATES
 from PIL import Image
 
 from rgpt4d_plugin.preview.command import describe
-from rgpt4d_plugin.regions.drawing.outlines import colour_of
+from rgpt4d_plugin.regions.drawing.marks import colour_of
 from rgpt4d_plugin.regions.media_entries import Clip
 from rgpt4d_plugin.regions.region import RegionError, parse_regions
 from rgpt4d_plugin.students import RowMedia, get_family
