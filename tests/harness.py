@@ -14,7 +14,7 @@ import yaml
 from safetensors.torch import load_file
 
 from rgpt4d_plugin.synth4d.clips import write_clips
-from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student, write_random_expert
+from tests.tiny_models import build_tiny_student, write_random_teacher
 
 
 DATA = Path(__file__).parent / "data"
@@ -70,7 +70,7 @@ class Assets:
 def make_assets(root: Path) -> Assets:
     """Builds them below `root`."""
     student = build_tiny_student(root / "student", hidden=32, layers=2, vision_hidden=32)
-    write_random_expert(root / "expert.safetensors")
+    write_random_teacher(root / "expert.safetensors")
     clips = write_clips(root / "clips", count=3, seed=5, frames=12, held_out=0.0, questions_per_clip=1)
     wide = write_clips(
         root / "wide", count=3, seed=6, frames=7, height=48, width=80, held_out=0.0, questions_per_clip=1

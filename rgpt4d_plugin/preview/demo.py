@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from rgpt4d_plugin.synth4d import HELD_OUT, TINY_EXPERT, write_clips
+from rgpt4d_plugin.synth4d import HELD_OUT, TINY_TEACHER, write_clips
 from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
 
 
@@ -49,7 +49,7 @@ def _build_assets(recipe: dict[str, Any]) -> None:
     write_clips(recipe["dataset_dir"], count=48, seed=0, held_out=0.125)
     expert = Path(recipe["p4d"]["teacher"]["checkpoint"])
     expert.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(TINY_EXPERT, expert)
+    shutil.copyfile(TINY_TEACHER, expert)
     print(f"student {student}, expert {expert}, clips {recipe['dataset_dir']}")
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from rgpt4d_plugin.distill import TERM_TASKS, ClipTokens, DistillBatch, Distiller, LatentDecoder
-from rgpt4d_plugin.synth4d.tiny_model import write_random_expert
 from rgpt4d_plugin.teachers.l4p import L4P, load_l4p
+from tests.tiny_models import write_random_teacher
 
 
 HOOKS = (0, 1, 2)
@@ -21,7 +21,7 @@ WINDOW, STRIDE, TUBELET, STEP_TOKENS = 16, 8, 2, 64
 @pytest.fixture(scope="module")
 def expert(tmp_path_factory):
     path = tmp_path_factory.mktemp("expert") / "expert.safetensors"
-    write_random_expert(path)
+    write_random_teacher(path)
     return path
 
 

@@ -6,13 +6,13 @@ import math
 import pytest
 
 from rgpt4d_plugin.distill import DistillBatch
-from rgpt4d_plugin.synth4d.tiny_model import FAMILIES, TEMPLATES, build_tiny_student
 from rgpt4d_plugin.trainers.llamafactory import P4DSeq2SeqTrainer
 from rgpt4d_plugin.trainers.mixin import BATCH_KEY
 from rgpt4d_plugin.trainers.setup import LOG_KEYS
 from tests.e2e.launch import run_together
 from tests.e2e.test_distributed import deepspeed_config
 from tests.harness import logs, train_here
+from tests.tiny_models import FAMILIES, TEMPLATES, build_tiny_student
 
 
 STEPS = 2
