@@ -7,10 +7,7 @@ import sys
 
 from rgpt4d_plugin._version import __version__
 from rgpt4d_plugin.cli_eval import add_eval
-
-
-# The keys of convert.SOURCES, which is too slow to import just for help.
-SOURCES = ("robofac", "sat", "vsti", "wolf", "r4d", "vlm4d")
+from rgpt4d_plugin.convert import SOURCES
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -72,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser(
         "demo",
         help="build tiny assets, train them through the host on a CPU, draw the maps",
-        description="Builds a tiny student, a tiny expert and synthetic clips at the paths of the recipe, runs "
+        description="Builds a tiny student, a tiny teacher and synthetic clips at the paths of the recipe, runs "
         "`llamafactory-cli train RECIPE`, prints the loss terms and draws teacher's and student's maps of a held-out "
         "clip. Example: rgpt4d demo recipes/demo_cpu.yaml",
     )
@@ -86,8 +83,8 @@ def _parser() -> argparse.ArgumentParser:
         help="show what the model gets of a recipe's samples, before training",
         description="Writes one PNG per sample, made from the tensors of LLaMA-Factory's own collator: images and "
         "video frames after all resizing, with their times and marks; all tokens, and which of them are trained on; "
-        "with --teacher the expert's maps. Works with and without a `p4d:` block; without --teacher no weights are "
-        "loaded and the expert's checkpoint may be missing. "
+        "with --teacher the teacher's maps. Works with and without a `p4d:` block; without --teacher no weights are "
+        "loaded and the teacher's checkpoint may be missing. "
         "Example: rgpt4d preview recipes/4drgpt_p4d_lora.yaml cutoff_len=8192 --n 4 --out preview",
     )
     preview.add_argument("recipe", metavar="RECIPE", help="YAML file")
@@ -97,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         "--n", type=int, default=8, help="samples, spread over the recipe's datasets (default %(default)s)"
     )
     preview.add_argument("--dataset", metavar="NAME", help="one dataset of dataset_info.json, instead of the recipe's")
-    preview.add_argument("--teacher", action="store_true", help="show the expert's maps below the frames")
+    preview.add_argument("--teacher", action="store_true", help="show the teacher's maps below the frames")
     preview.set_defaults(run=_preview)
 
     synth = commands.add_parser(

@@ -7,13 +7,13 @@ from typing import Any
 
 from llamafactory.data.template import Template
 
-from rgpt4d_plugin.preview.recipe_pipeline import Host
+from rgpt4d_plugin.preview.recipe_pipeline import RecipePipeline
 from rgpt4d_plugin.trainers.collator import P4DDataCollator
 
 
 @dataclass(frozen=True)
-class HostParts(Host):
-    """The walk through the host, with what tests need besides."""
+class HostParts(RecipePipeline):
+    """The recipe pipeline, with what tests need besides."""
 
     def encode(self, template: Template, prompt: str, images: list = (), videos: list = ()) -> dict[str, Any]:
         """A feature as the collator gets it: the host's tokens of one question, answered with "yes"."""
@@ -39,4 +39,4 @@ class HostParts(Host):
 
 def host_parts(recipe: dict[str, Any]) -> HostParts:
     """What the host makes of a recipe."""
-    return HostParts.walk(recipe)
+    return HostParts.from_recipe(recipe)

@@ -35,8 +35,11 @@ _EVAL_KEYS = ("p4d_eval", "eval_strategy", "do_eval", "do_predict", "load_best_m
 
 
 @dataclass(frozen=True)
-class Host:
-    """What the host makes of a recipe; whatever is heavy is loaded when it is asked for."""
+class RecipePipeline:
+    """LLaMA-Factory's parsed arguments, tokenizer and template of a recipe.
+
+    Config, run and model are loaded on first use.
+    """
 
     model_args: Any
     data_args: Any
@@ -49,7 +52,7 @@ class Host:
     """The very object of the host's registry."""
 
     @classmethod
-    def walk(cls, recipe: Mapping[str, Any], needs_teacher: bool = True) -> Self:
+    def from_recipe(cls, recipe: Mapping[str, Any], needs_teacher: bool = True) -> Self:
         """Parses a recipe and loads tokenizer, processor and template. Nothing is written.
 
         Args:
