@@ -201,7 +201,7 @@ def _media_notes(
             return []
         return [
             f"The tokens of {wrong[-1]} are not as many as its grid has: LLaMA-Factory miscounts them. Training stops "
-            "with an error here; the rgpt4d_... twin of the template counts several clips right."
+            "with an error here; the rgpt4d_... template derived from it counts several clips right."
         ]
     notes = []
     missing = [str(n) for n, clip in enumerate(clips, 1) if clip.tokens < math.prod(clip.grid)]

@@ -30,7 +30,7 @@ MENTION = re.compile(r"<(obj_\d+)>")
 _ID = re.compile(r"obj_([1-9]\d*)")
 _SHAPES = ("box", "mask", "polygon", "point")
 _REGION_KEYS = ("id", "video", "image", "frame", "time", "normalized", "track", *_SHAPES)
-_SIGHTING_KEYS = ("frame", "time", "normalized", *_SHAPES)
+_ANNOTATION_KEYS = ("frame", "time", "normalized", *_SHAPES)
 
 
 class RegionError(ValueError):
@@ -174,10 +174,10 @@ def parse_region(raw: Any, field: str, videos: int, images: int) -> Region:
         annotations = []
         for number, item in enumerate(track):
             here = f"{field}.track[{number}]"
-            annotations.append(_sighting(defaults | _known(item, here, _SIGHTING_KEYS), here, medium))
-        given["track"] = [_known(item, field, _SIGHTING_KEYS) for item in track]
+            annotations.append(_annotation(defaults | _known(item, here, _ANNOTATION_KEYS), here, medium))
+        given["track"] = [_known(item, field, _ANNOTATION_KEYS) for item in track]
     else:
-        annotations = [_sighting(given, field, medium)]
+        annotations = [_annotation(given, field, medium)]
     return Region(name, medium, index, tuple(annotations), given)
 
 
@@ -225,7 +225,7 @@ def _medium(given: Mapping[str, Any], field: str, videos: int, images: int) -> t
     return medium, index
 
 
-def _sighting(given: Mapping[str, Any], field: str, medium: str) -> Annotation:
+def _annotation(given: Mapping[str, Any], field: str, medium: str) -> Annotation:
     kinds = [kind for kind in _SHAPES if kind in given]
     if len(kinds) != 1:
         raise RegionError(
