@@ -46,10 +46,10 @@ def run_preview(
 
     Args:
         recipe_path: YAML file, with or without a `p4d:` block.
-        out: folder for the PNGs.
-        count: samples, spread over the recipe's datasets; of each the first ones.
-        dataset: one dataset instead, from the recipe's dataset_info.json.
-        teacher: show the teacher's maps too.
+        out: Folder for the PNGs.
+        count: Samples, spread over the recipe's datasets; of each the first ones.
+        dataset: One dataset instead, from the recipe's dataset_info.json.
+        teacher: Show the teacher's maps too.
         overrides: KEY=VALUE, as `llamafactory-cli` takes them.
 
     Returns:
@@ -90,7 +90,7 @@ def run_preview(
 
 
 def _records(pipeline: RecipePipeline, names: Sequence[str], count: int) -> Iterator[tuple[str, int, dict[str, Any]]]:
-    """The first records of each dataset with their numbers, `count` in all."""
+    """Returns the first records of each dataset with their numbers, `count` in all."""
     share = math.ceil(count / len(names))
     numbered = (
         (name, number, record) for name in names for number, record in enumerate(pipeline.records(name, share))
@@ -114,13 +114,13 @@ def _naming(dataset: str, record: int) -> Iterator[None]:
 def describe(
     pipeline: RecipePipeline, dataset: str, number: int, record: dict[str, Any], maps: "TeacherMaps | None" = None
 ) -> SheetSample | None:
-    """What the sheet of one record says; None if the host drops the record.
+    """Returns what the sheet of one record says; None if the host drops the record.
 
     Args:
         pipeline: Pipeline of the recipe.
-        dataset: name, for the sheet.
-        number: of the record in it, for the sheet.
-        record: from `RecipePipeline.records`.
+        dataset: Name, for the sheet.
+        number: Number of the record in it, for the sheet.
+        record: One of `RecipePipeline.records`.
         maps: Makes the maps of the teacher, if they are wanted.
     """
     template = pipeline.run_template
@@ -178,9 +178,9 @@ def _kept(tokens: int, grids: Sequence[tuple[int, int, int]], after: int = 0) ->
     """Tokens that each clip or image has in the sequence; the last one also has those that are too many.
 
     Args:
-        tokens: of all clips or images together.
-        grids: of each.
-        after: tokens that follow each grid and are not counted.
+        tokens: Tokens of all clips or images together.
+        grids: Grid of each.
+        after: Tokens that follow each grid and are not counted.
     """
     kept = []
     for grid in grids:
@@ -194,7 +194,7 @@ def _kept(tokens: int, grids: Sequence[tuple[int, int, int]], after: int = 0) ->
 def _media_notes(
     pipeline: RecipePipeline, clips: Sequence[SheetClip], images: Sequence[SheetImage], cut: bool
 ) -> list[str]:
-    """What becomes of media whose tokens are not all there."""
+    """Returns what becomes of media whose tokens are not all there."""
     if not cut:
         wrong = [medium.name for medium in (*clips, *images) if medium.tokens != math.prod(medium.grid)]
         if not wrong:
@@ -221,7 +221,7 @@ def _media_notes(
 
 
 def _pieces(ids: Sequence[int], labels: Sequence[int], tokenizer: Any, visual: set[str]) -> list[Piece]:
-    """The sequence cut into text and runs of one special token, each trained on as a whole or not at all."""
+    """Returns the sequence cut into text and runs of one special token, each trained on as a whole or not at all."""
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
 
     def look(pair: tuple[int, int]) -> tuple[int | None, bool]:
@@ -241,7 +241,7 @@ def _pieces(ids: Sequence[int], labels: Sequence[int], tokenizer: Any, visual: s
 
 
 def _media_name(pipeline: RecipePipeline, path: str) -> str:
-    """A file as the dataset names it: below media_dir."""
+    """Returns a file as the dataset names it: below media_dir."""
     folder = os.path.join(pipeline.data_args.media_dir, "")
     return path.removeprefix(folder)
 
@@ -285,7 +285,7 @@ class TeacherMaps:
 
     @torch.no_grad()
     def of(self, clip: SeenClip) -> list[MapRow]:
-        """The maps of a clip, in colour; all windows as one."""
+        """Returns the maps of a clip, in colour; all windows as one."""
         frames = self._model.normalise(self._frames(clip)[None])
         found = self._model(frames, self._tasks)
         rows = []
@@ -298,7 +298,7 @@ class TeacherMaps:
 
 
 def _coloured(term: str, values: np.ndarray) -> np.ndarray:
-    """A map (channels, T, H, W) as (T, H, W, 3) uint8."""
+    """Returns a map (channels, T, H, W) as (T, H, W, 3) uint8."""
     if term == "depth":
         # Where windows do not fit together, depth is 0 for "beyond all": show it as the farthest.
         values = np.where(values > 0, values, values.max(initial=1e-6))

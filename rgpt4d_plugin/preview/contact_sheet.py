@@ -73,10 +73,10 @@ class MapRow:
     """One kind of map of a clip.
 
     Attributes:
-        title: such as "depth".
-        legend: how to read the colours.
+        title: Name such as "depth".
+        legend: How to read the colours.
         frames: (T, H, W, 3) uint8, of any size, stretched over the frames.
-        first: first frame that has a map.
+        first: First frame that has a map.
     """
 
     title: str
@@ -90,13 +90,13 @@ class SheetClip:
     """A video of the sample.
 
     Attributes:
-        name: of the file.
+        name: Name of the file.
         frames: (T, H, W, 3) uint8, as the model gets them.
-        timestamps: seconds of the real frames; the frames beyond them repeat the last one.
-        grid: tokens (t, h, w).
-        tokens: how many of them the sample has.
-        marked: position of a frame -> labels of the regions drawn on it.
-        maps: the teacher's.
+        timestamps: Seconds of the real frames; the frames beyond them repeat the last one.
+        grid: Tokens (t, h, w).
+        tokens: How many of them the sample has.
+        marked: Position of a frame -> labels of the regions drawn on it.
+        maps: Maps of the teacher.
     """
 
     name: str
@@ -123,16 +123,16 @@ class SheetSample:
     """All that a sheet says.
 
     Attributes:
-        dataset: name.
-        record: number in the dataset, from 0.
-        template: of the recipe.
-        model: of the recipe.
-        cutoff_len: tokens at most.
-        full_length: tokens before `cutoff_len` cut.
-        pieces: the whole sequence, in order.
-        clips: videos, in order.
-        images: in order.
-        notes: what a person should look at, one sentence each.
+        dataset: Name.
+        record: Number in the dataset, from 0.
+        template: Template of the recipe.
+        model: Model of the recipe.
+        cutoff_len: Tokens at most.
+        full_length: Tokens before `cutoff_len` cut.
+        pieces: The whole sequence, in order.
+        clips: Videos, in order.
+        images: Images, in order.
+        notes: What a person should look at, one sentence each.
     """
 
     dataset: str
@@ -220,7 +220,7 @@ def _share(part: int, total: int) -> str:
 
 
 def _budget(sample: SheetSample) -> Image.Image:
-    """A bar of the token budget, with its legend."""
+    """Draws a bar of the token budget, with its legend."""
     block = blank(44)
     draw = ImageDraw.Draw(block)
     total, visual, trained = sample.count(), sample.count("visual"), sample.trained
@@ -320,14 +320,14 @@ def _images(images: Sequence[SheetImage]) -> Image.Image:
 
 
 def _grid_text(grid: Sequence[int], tokens: int) -> str:
-    """The student's grid; how many of its tokens the sample has where `cutoff_len` cut it."""
+    """Describes the student's grid, and how many of its tokens the sample has where `cutoff_len` cut it."""
     size = math.prod(grid)
     text = f"grid {' × '.join(map(str, grid))} = {size:,} tokens"
     return text if tokens == size else f"{text}, {tokens:,} kept"
 
 
 def _sequence(sample: SheetSample) -> Image.Image:
-    """The whole token sequence as text."""
+    """Draws the whole token sequence as text."""
     heading = _section("What the model reads", "", "")
     legend = [("special token", CHIP_INK, CHIP_FILL), ("visual tokens", VISUAL_INK, VISUAL_FILL)]
     legend.append(("trained on", TRAINED_INK, TRAINED_FILL))

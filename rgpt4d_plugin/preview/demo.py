@@ -54,7 +54,7 @@ def _build_assets(recipe: dict[str, Any]) -> None:
 
 
 def _print_terms(output: Path) -> None:
-    """A table of the loss terms in the first and the last logging window."""
+    """Prints a table of the loss terms in the first and the last logging window."""
     lines = [json.loads(line) for line in (output / "trainer_log.jsonl").read_text().splitlines()]
     first, *_, last = [line for line in lines if "loss_sft" in line]
     print(f"\n{'term':<14}{'step ' + str(first['current_steps']):>12}{'step ' + str(last['current_steps']):>12}")

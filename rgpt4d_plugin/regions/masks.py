@@ -160,7 +160,7 @@ def _parse_counts(text: str | bytes, pixels: int) -> np.ndarray:
 
 
 def _format_counts(counts: np.ndarray) -> str:
-    """The compressed text of run lengths (n,)."""
+    """Returns the compressed text of run lengths (n,)."""
     numbers = counts.astype(np.int64)
     numbers[3:] -= counts[1:-2]
     # k characters hold numbers from -16 * 32^(k-1) up to, not including, 16 * 32^(k-1).

@@ -25,7 +25,7 @@ from rgpt4d_plugin.regions.masks import decode_rle, read_mask_png
 
 
 MENTION = re.compile(r"<(obj_\d+)>")
-"""How a text names a region."""
+"""Pattern by which a text names a region."""
 
 _ID = re.compile(r"obj_([1-9]\d*)")
 _SHAPES = ("box", "mask", "polygon", "point")
@@ -42,12 +42,12 @@ class Annotation:
     """Where a region is at one moment.
 
     Attributes:
-        field: name for messages, e.g. `regions[0].track[2]`.
+        field: Name for messages, e.g. `regions[0].track[2]`.
         kind: "box", "mask", "polygon" or "point".
-        value: as in the record.
-        normalized: coordinates are shares of width and height instead of pixels.
-        frame: number of the frame in the source video, from 0; None where `time` says it, and for images.
-        time: seconds from the start of the source video, or None.
+        value: Value as in the record.
+        normalized: Coordinates are shares of width and height instead of pixels.
+        frame: Number of the frame in the source video, from 0; None where `time` says it, and for images.
+        time: Seconds from the start of the source video, or None.
     """
 
     field: str
@@ -59,11 +59,11 @@ class Annotation:
 
     @property
     def timed(self) -> bool:
-        """Whether it belongs to a moment of a video."""
+        """True if it belongs to a moment of a video."""
         return self.frame is not None or self.time is not None
 
     def shape(self, width: int, height: int) -> Shape:
-        """The shape in pixels of a source frame of this size.
+        """Returns the shape in pixels of a source frame of this size.
 
         Raises:
             RegionError: it leaves the frame, has another size, or cannot be decoded.
@@ -102,9 +102,9 @@ class Region:
     Attributes:
         id: "obj_N".
         medium: "video" or "image", which the region belongs to.
-        index: number of that video or image in the record, from 0.
-        annotations: one, or those of a track in its order.
-        raw: what it was parsed from, without absent keys.
+        index: Number of that video or image in the record, from 0.
+        annotations: One, or those of a track in its order.
+        raw: What it was parsed from, without absent keys.
     """
 
     id: str
@@ -128,9 +128,9 @@ def parse_regions(raw: Any, videos: int, images: int) -> list[Region]:
     """Parses a record's `regions`.
 
     Args:
-        raw: the column's value: a list of mappings, such a list as JSON text, or None.
-        videos: number of videos of the record.
-        images: number of images of the record.
+        raw: The column's value: a list of mappings, such a list as JSON text, or None.
+        videos: Number of videos of the record.
+        images: Number of images of the record.
 
     Raises:
         RegionError: naming the field, what was found and what to do.
@@ -195,7 +195,7 @@ def check_mentions(texts: Sequence[str], regions: Sequence[Region]) -> list[Regi
 
 
 def _known(raw: Any, field: str, keys: tuple[str, ...]) -> dict[str, Any]:
-    """The mapping without absent keys; refuses unknown ones."""
+    """Returns the mapping without absent keys; refuses unknown ones."""
     if not isinstance(raw, Mapping):
         raise RegionError(f"{field}: expected a mapping, got {raw!r}")
     given = {key: value for key, value in raw.items() if value is not None}
@@ -308,7 +308,7 @@ def _check_corners(kind: str, value: Any, here: str, normalized: bool) -> None:
 
 
 def _mask_value(value: Any, here: str) -> Any:
-    """A COCO RLE mapping or a path."""
+    """Returns a COCO RLE mapping or a path."""
     if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
             value = json.loads(value)
