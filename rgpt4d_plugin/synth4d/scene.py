@@ -63,16 +63,16 @@ class Clip4D:
     """A rendered clip and its ground truth.
 
     Attributes:
-        frames: Uint8 (T, H, W, 3), RGB.
-        depth: Float32 (T, H, W), metres along the optical axis of each frame's own camera.
-        flow_2d_backward: Float32 (T, 2, H, W), pixels; lives on frame t's grid and points to frame t-1, channel 0 is
+        frames: uint8 (T, H, W, 3), RGB.
+        depth: float32 (T, H, W), metres along the optical axis of each frame's own camera.
+        flow_2d_backward: float32 (T, 2, H, W), pixels; lives on frame t's grid and points to frame t-1, channel 0 is
             u (right) and 1 is v (down). Frame 0 has no predecessor: it is zero and must not be used.
         motion: bool (T, H, W), the pixel shows a ball that moves by itself.
-        camray: Float32 (T, 6, h, w), unit ray direction d then moment m = origin x d (metres), world frame.
-        instance: Int8 (T, H, W), index of the visible ball, -1 for the wall.
-        timestamps: Float64 (T,), seconds from the first frame.
-        intrinsics: Float64 (3, 3), pixels.
-        poses: Float64 (T, 4, 4), camera to world.
+        camray: float32 (T, 6, h, w), unit ray direction d then moment m = origin x d (metres), world frame.
+        instance: int8 (T, H, W), index of the visible ball, -1 for the wall.
+        timestamps: float64 (T,), seconds from the first frame.
+        intrinsics: float64 (3, 3), pixels.
+        poses: float64 (T, 4, 4), camera to world.
         scene: The scene the clip was rendered from.
     """
 
