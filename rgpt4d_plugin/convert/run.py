@@ -10,6 +10,7 @@ Same input, same bytes. Each file appears under its name only once it is complet
 """
 
 import hashlib
+import importlib
 import json
 import os
 from collections import Counter
@@ -74,7 +75,7 @@ def convert(
     src, out = Path(os.path.abspath(src)), Path(os.path.abspath(out))
     if not src.is_dir():
         raise ValueError(f"--src: no such folder: {src}")
-    datasets = SOURCES[source].datasets(src, out)
+    datasets = importlib.import_module(SOURCES[source]).datasets(src, out)
     media_dir = Path(os.path.abspath(media_root)) if media_root is not None else datasets[0].media_dir
     if not datasets[0].media_dir.is_relative_to(media_dir):
         raise ValueError(f"The media are in {datasets[0].media_dir}, which is not below --media-root {media_dir}.")

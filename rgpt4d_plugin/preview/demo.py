@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from rgpt4d_plugin.synth4d import HELD_OUT, TINY_EXPERT, write_clips
+from rgpt4d_plugin.synth4d import HELD_OUT, TINY_TEACHER, write_clips
 from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
 
 
@@ -42,19 +42,19 @@ def run_demo(recipe_path: str) -> None:
 
 
 def _build_assets(recipe: dict[str, Any]) -> None:
-    """Puts the tiny student, the clips and the shipped expert at the recipe's paths; keeps what was made before."""
+    """Puts the tiny student, the clips and the shipped teacher at the recipe's paths; keeps what was made before."""
     student = Path(recipe["model_name_or_path"])
     if not (student / "model.safetensors").exists():
-        build_tiny_student(student, family="qwen2_5_vl", seed=0, merge=1)  # as many tokens as the expert has
+        build_tiny_student(student, family="qwen2_5_vl", seed=0, merge=1)  # as many tokens as the teacher has
     write_clips(recipe["dataset_dir"], count=48, seed=0, held_out=0.125)
-    expert = Path(recipe["p4d"]["teacher"]["checkpoint"])
-    expert.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(TINY_EXPERT, expert)
-    print(f"student {student}, expert {expert}, clips {recipe['dataset_dir']}")
+    teacher = Path(recipe["p4d"]["teacher"]["checkpoint"])
+    teacher.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(TINY_TEACHER, teacher)
+    print(f"student {student}, teacher {teacher}, clips {recipe['dataset_dir']}")
 
 
 def _print_terms(output: Path) -> None:
-    """A table of the loss terms in the first and the last logging window."""
+    """Prints a table of the loss terms in the first and the last logging window."""
     lines = [json.loads(line) for line in (output / "trainer_log.jsonl").read_text().splitlines()]
     first, *_, last = [line for line in lines if "loss_sft" in line]
     print(f"\n{'term':<14}{'step ' + str(first['current_steps']):>12}{'step ' + str(last['current_steps']):>12}")

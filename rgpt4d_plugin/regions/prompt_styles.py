@@ -61,13 +61,13 @@ def apply_style(
     """Puts a record into the style of `options`.
 
     Args:
-        messages: mappings with `content`, whose placeholders stand for the images and videos in their order.
-        images: paths or whatever else the host takes; a path where a region belongs to it.
+        messages: Mappings with `content`, whose placeholders stand for the images and videos in their order.
+        images: Paths or whatever else the host takes; a path where a region belongs to it.
         videos: `Clip`s or whatever else the host takes; a `Clip` where a region belongs to it.
-        regions: of the record.
+        regions: Regions of the record.
         options: `p4d.regions`.
-        image_placeholder: the host's.
-        video_placeholder: the host's.
+        image_placeholder: The host's placeholder of an image.
+        video_placeholder: The host's placeholder of a video.
 
     Raises:
         RegionError: a region belongs to what is no file, or, in style `text`, does not fit its frame.
@@ -128,13 +128,13 @@ def with_time_sentences(
     image_placeholder: str = IMAGE,
     video_placeholder: str = VIDEO,
 ) -> list[dict[str, Any]]:
-    """The messages with the length of every video said before the question about it: `p4d.tpe: text`.
+    """Returns the messages with the length of every video said before the question about it: `p4d.tpe: text`.
 
     Args:
-        messages: mappings with `content`.
+        messages: Mappings with `content`.
         videos: `Clip`s, or entries that `decode_clip` reads as one, in the order of their placeholders.
-        image_placeholder: the host's.
-        video_placeholder: the host's.
+        image_placeholder: The host's placeholder of an image.
+        video_placeholder: The host's placeholder of a video.
 
     Raises:
         VideoError: a video is no file, or its header cannot be read.
@@ -173,7 +173,7 @@ def _insert(content: str, words: Sequence[str], placeholder: re.Pattern) -> str:
 
 
 def _key_frames(regions: Sequence[Region], clip: Clip) -> list[ImageEntry]:
-    """One still per moment at which regions are first seen, in the order of time."""
+    """Returns one still per moment at which regions are first seen, in the order of time."""
     moments: dict[tuple[float, float], list[Region]] = {}
     for region in regions:
         first = region.annotations[0]
@@ -192,7 +192,7 @@ def _preamble(before: int, count: int) -> str:
 
 
 def _in_words(regions: Sequence[Region], medium: Any) -> list[str]:
-    """One paragraph about the regions of a video or an image."""
+    """Returns one paragraph about the regions of a video or an image."""
     if not regions:
         return []
     if isinstance(medium, Clip):

@@ -141,7 +141,7 @@ def encode_mp4(frames: np.ndarray, fps: float, crf: int = 10) -> bytes:
 
 
 def decode_mp4(source: bytes | str | PathLike) -> np.ndarray:
-    """All frames of a video file or its bytes, RGB uint8 (T, H, W, 3)."""
+    """Returns all frames of a video file or its bytes, RGB uint8 (T, H, W, 3)."""
     with av.open(io.BytesIO(source) if isinstance(source, bytes) else str(source)) as container:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
@@ -172,7 +172,7 @@ def _record(question: Question, video: str) -> dict:
 
 
 def _dataset_entry(name: str) -> dict:
-    """The entry of the host's own mllm_video_demo, for another file."""
+    """Returns the entry of the host's own mllm_video_demo, for another file."""
     return {
         "file_name": f"{name}.json",
         "formatting": "rgpt4d" if name in (REGIONS, REGIONS_HELD_OUT) else "sharegpt",

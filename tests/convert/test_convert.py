@@ -5,13 +5,18 @@ PYTHONPATH=. python -m pytest tests/convert/test_convert.py
 """
 
 import hashlib
+import importlib
 import json
 import os
+import pkgutil
+import subprocess
+import sys
 
 import datasets
 import pytest
 
 from rgpt4d_plugin import cli
+from rgpt4d_plugin import convert as convert_package
 from rgpt4d_plugin.convert import SOURCES
 from rgpt4d_plugin.convert.run import convert, report
 from tests.source_folders import (
@@ -236,5 +241,12 @@ def test_command_line(tmp_path, capsys):
     assert caught.value.code == 2
 
 
-def test_the_command_line_knows_all_sources():
-    assert cli.SOURCES == tuple(SOURCES)
+def test_every_module_of_the_folder_that_finds_datasets_is_a_source():
+    """And nothing is imported before it is used: the command line lists them in its help."""
+    modules = {
+        f"{convert_package.__name__}.{module.name}" for module in pkgutil.iter_modules(convert_package.__path__)
+    }
+    assert set(SOURCES.values()) == {name for name in modules if hasattr(importlib.import_module(name), "datasets")}
+    code = "import sys, rgpt4d_plugin.cli; print([n for n in sys.modules if 'convert.' in n or n == 'torch'])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

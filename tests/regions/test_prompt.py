@@ -16,9 +16,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from rgpt4d_plugin import RegionPrompt
 from rgpt4d_plugin.arguments import P4DConfigError
 from rgpt4d_plugin.regions.region import RegionError
-from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
 from tests.harness import DATA
 from tests.host_parts import host_parts
+from tests.tiny_models import build_tiny_student
 
 
 VIDEO = str(DATA / "clips/4.mp4")  # 224 x 224, 150 frames at 30 per second

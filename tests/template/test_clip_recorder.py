@@ -15,12 +15,12 @@ from llamafactory.data.mm_plugin import Qwen2VLPlugin, Qwen3VLPlugin
 from llamafactory.data.template import TEMPLATES
 from PIL import Image
 
-from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
 from rgpt4d_plugin.template.clip_reader import ReadContext, read_context
 from rgpt4d_plugin.template.clip_recorder import ClipRecorder, with_recorder
 from rgpt4d_plugin.video import VideoError
 from tests.harness import DATA
 from tests.host_parts import host_parts
+from tests.tiny_models import build_tiny_student
 
 
 REAL_CLIPS = [DATA / "clips/2.avi", DATA / "clips/4.mp4"]

@@ -15,11 +15,11 @@ from rgpt4d_plugin.eval_hooks.engines.host import HostEngine, _rounds
 from rgpt4d_plugin.eval_hooks.engines.load import load_host_engine
 from rgpt4d_plugin.eval_hooks.engines.model_fingerprint import weights_fingerprint
 from rgpt4d_plugin.regions.media_entries import Clip
-from rgpt4d_plugin.synth4d.tiny_model import FAMILIES, TEMPLATES, build_tiny_student
 from rgpt4d_plugin.template.clip_recorder import with_recorder
 from tests.benchmark_folders import EPS, bomb, image, put, video, write_folder
 from tests.harness import DATA
 from tests.host_parts import host_parts
+from tests.tiny_models import FAMILIES, TEMPLATES, build_tiny_student
 
 
 REAL = DATA / "clips/2.avi"
