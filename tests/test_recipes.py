@@ -69,7 +69,7 @@ def test_readme(checkpoint):
     # The table of all keys shows every key, at its default.
     shown = parse_p4d(with_checkpoint(keys["p4d"], checkpoint))
     assert shown == parse_p4d({"teacher": {"checkpoint": checkpoint}})
-    assert keys["p4d"].keys() == {field.name for field in dataclasses.fields(P4DArguments)}
-    for field in dataclasses.fields(P4DArguments):
-        if dataclasses.is_dataclass(field.type):
-            assert keys["p4d"][field.name].keys() == {inner.name for inner in dataclasses.fields(field.type)}
+    assert keys["p4d"].keys() == P4DArguments.model_fields.keys()
+    for name, field in P4DArguments.model_fields.items():
+        if isinstance(keys["p4d"][name], dict):
+            assert keys["p4d"][name].keys() == field.annotation.model_fields.keys()
