@@ -13,10 +13,10 @@ from rgpt4d_plugin.trainers.collator import P4DDataCollator
 
 @dataclass(frozen=True)
 class HostParts(Host):
-    """The walk through the host, with what tests need besides."""
+    """The recipe's pipeline, with features of single questions and the collator of a training run."""
 
     def encode(self, template: Template, prompt: str, images: list = (), videos: list = ()) -> dict[str, Any]:
-        """A feature as the collator gets it: the host's tokens of one question, answered with "yes"."""
+        """Returns a feature as the collator gets it: the host's tokens of one question, answered with "yes"."""
         record = {
             "_prompt": [{"role": "user", "content": prompt}],
             "_response": [{"role": "assistant", "content": "yes"}],
@@ -33,10 +33,10 @@ class HostParts(Host):
         return self.load_student(trainable=True)
 
     def collator(self, template: Template) -> P4DDataCollator:
-        """The collator that the plugin puts into the workflow, with the workflow's own arguments."""
+        """Returns the collator that the plugin puts into the workflow, with the workflow's own arguments."""
         return self.p4d_collator(template, self.model)
 
 
 def host_parts(recipe: dict[str, Any]) -> HostParts:
-    """What the host makes of a recipe."""
+    """Parses a recipe and builds the host's parts for it."""
     return HostParts.walk(recipe)

@@ -27,7 +27,7 @@ def checkpoint(tmp_path):
 
 
 def with_checkpoint(block, path):
-    """The block with an expert that exists: recipes name a path that the user fills."""
+    """Returns the block with a teacher that exists: recipes name a path that the user fills."""
     return {**block, "teacher": {**block.get("teacher", {}), "checkpoint": path}}
 
 

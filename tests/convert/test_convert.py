@@ -14,7 +14,7 @@ import pytest
 from rgpt4d_plugin import cli
 from rgpt4d_plugin.convert import SOURCES
 from rgpt4d_plugin.convert.run import convert, report
-from tests.convert.test_sources import (
+from tests.source_folders import (
     VLM4D_REAL,
     r4d_folder,
     r4d_item,

@@ -103,6 +103,7 @@ def reference_terms(teacher, kind, latents, frames):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mse", "smooth_l1"])
 @pytest.mark.parametrize("count", [16, 5, 1, 20])
 def test_terms_and_gradients_equal_the_reference(teacher, kind, count):
@@ -203,6 +204,7 @@ def test_only_what_a_weight_asks_for_runs(expert, weights, hooks, blocks):
 # --- batches ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_batch_is_the_sum_of_its_clips(teacher):
     """Invariant 2: neither neighbours nor their order count."""
     clips = [random_frames(count, seed=count) for count in (5, 20, 1)]

@@ -123,18 +123,8 @@ def python(code, cwd, **environment):
 
 
 @pytest.fixture
-def host():
-    """The target modules of the host, patched again afterwards."""
-    modules = {name: importlib.import_module(name) for name in TARGETS}
-    importlib.import_module("llamafactory.train.tuner")
-    yield modules
-    for module in modules.values():
-        patches.apply(module)
-
-
-@pytest.fixture
 def fresh(monkeypatch):
-    """As if no seam had been applied yet; the real ones stay in place."""
+    """Makes `patches` believe that no seam has been applied yet; the real ones stay in place."""
     monkeypatch.setattr(patches, "_undo", {})
     monkeypatch.setattr(patches, "_failures", [])
     monkeypatch.setattr(sys, "argv", ["llamafactory-cli"])
@@ -192,6 +182,7 @@ def test_the_finder_looks_at_its_targets_only():
         assert HostFinder.find_spec(name) is None
 
 
+@pytest.mark.slow
 def test_a_disabled_plugin_leaves_the_block_to_the_host_which_refuses_it(assets, tmp_path):
     result = train_cli(assets.recipe(tmp_path / "out"), RGPT4D_DISABLE="1")
 
@@ -200,6 +191,7 @@ def test_a_disabled_plugin_leaves_the_block_to_the_host_which_refuses_it(assets,
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_importing_the_package_changes_nothing_elsewhere(tmp_path):
     python(EVERYTHING, tmp_path, RGPT4D_DISABLE="1")
 
@@ -207,8 +199,8 @@ def test_importing_the_package_changes_nothing_elsewhere(tmp_path):
 # Apply and undo
 
 
-def test_undo_restores_the_very_objects(host):
-    wrappers = {(key, name): getattr(host[key], name) for key, names in WRAPPED.items() for name in names}
+def test_undo_restores_the_very_objects(host_modules):
+    wrappers = {(key, name): getattr(host_modules[key], name) for key, names in WRAPPED.items() for name in names}
     originals = {key: inspect.unwrap(wrapper) for key, wrapper in wrappers.items()}
     by_name = {name: original for (_, name), original in originals.items()}
     for (key, name), original in originals.items():
@@ -219,50 +211,52 @@ def test_undo_restores_the_very_objects(host):
 
     patches.undo_all()
     for (key, name), original in originals.items():
-        assert getattr(host[key], name) is original
+        assert getattr(host_modules[key], name) is original
     for key, name in IMPORTERS:
         assert getattr(importlib.import_module(key), name) is by_name[name], key
     patches.undo_all()  # nothing left to undo
 
-    for module in host.values():
+    for module in host_modules.values():
         patches.apply(module)
     for key, name in IMPORTERS:
         assert inspect.unwrap(getattr(importlib.import_module(key), name)) is by_name[name], key
 
 
-def test_registries_gain_the_plugins_names_and_lose_them_again(host):
+def test_registries_gain_the_plugins_names_and_lose_them_again(host_modules):
     patches.undo_all()  # some names are added when a model is loaded
-    for module in host.values():
+    for module in host_modules.values():
         patches.apply(module)
     for key, (registry, names) in REGISTRIES.items():
-        found = {name for name in getattr(host[key], registry) if name.startswith("rgpt4d")}
-        assert found | (names & set(getattr(host[key], registry))) == names
-    plugins = host["llamafactory.data.template"].get_mm_plugin.__globals__["PLUGINS"]
+        found = {name for name in getattr(host_modules[key], registry) if name.startswith("rgpt4d")}
+        assert found | (names & set(getattr(host_modules[key], registry))) == names
+    plugins = host_modules["llamafactory.data.template"].get_mm_plugin.__globals__["PLUGINS"]
     assert "rgpt4d_llava_onevision" in plugins
     patches.undo_all()
     for key, (registry, names) in REGISTRIES.items():
-        assert not [name for name in getattr(host[key], registry) if name.startswith("rgpt4d") or name in names]
+        assert not [
+            name for name in getattr(host_modules[key], registry) if name.startswith("rgpt4d") or name in names
+        ]
     assert not [name for name in plugins if name.startswith("rgpt4d")]
 
 
-def test_the_chat_engine_gets_its_own_function_back(host):
-    engine = host["llamafactory.chat.hf_engine"].HuggingfaceEngine
+def test_the_chat_engine_gets_its_own_function_back(host_modules):
+    engine = host_modules["llamafactory.chat.hf_engine"].HuggingfaceEngine
     original = engine._process_args.__wrapped__
     patches.undo_all()
     assert engine._process_args is original
 
 
-def test_applying_twice_is_a_no_op(host):
-    before = {key: dict(vars(module)) for key, module in host.items()}
-    for module in host.values():
+def test_applying_twice_is_a_no_op(host_modules):
+    before = {key: dict(vars(module)) for key, module in host_modules.items()}
+    for module in host_modules.values():
         patches.apply(module)
-    assert {key: dict(vars(module)) for key, module in host.items()} == before
+    assert {key: dict(vars(module)) for key, module in host_modules.items()} == before
 
 
-def test_without_the_seams_the_host_refuses_the_block(host, distilled):
+def test_without_the_seams_the_host_refuses_the_block(host_modules, distilled):
     patches.undo_all()
     with pytest.raises(ValueError, match=r"Some keys are not used .*\['p4d'\]"):
-        host["llamafactory.hparams.parser"].get_train_args(distilled)
+        host_modules["llamafactory.hparams.parser"].get_train_args(distilled)
 
 
 @pytest.mark.parametrize("arguments", [{"stage": "sft"}, ["--stage", "sft"], None], ids=["dict", "list", "none"])
@@ -424,6 +418,7 @@ def test_every_package_folder_is_listed():
     assert sorted(config["options"]["packages"].split()) == sorted(folders)
 
 
+@pytest.mark.slow
 def test_the_wheel_carries_the_activation_file(tmp_path):
     """Needs the network: pip fetches setuptools for the build."""
     litter = shutil.ignore_patterns(".*", "*.egg-info", "__pycache__", "build", "dist", "saves", "demo")

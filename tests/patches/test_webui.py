@@ -118,6 +118,7 @@ class TrainedHere:
         return "", ""
 
 
+@pytest.mark.slow
 def test_a_run_with_the_block_among_the_extra_arguments(assets, engine, monkeypatch, host_logs):
     """What the Start button does, up to the process: the runner writes a recipe and starts a run of it."""
     monkeypatch.setattr(runner, "Popen", TrainedHere)

@@ -63,6 +63,7 @@ PROMPTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROMPTS)
 def test_a_plain_transformers_model_gets_what_the_template_gives(parts, student, name):
     prompt = PROMPTS[name]
@@ -80,6 +81,7 @@ def test_a_plain_transformers_model_gets_what_the_template_gives(parts, student,
             torch.testing.assert_close(inputs[key], torch.as_tensor(expected[key]), rtol=1e-6, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["som", "som_image", "part"])
 def test_generation_by_transformers_and_by_the_hosts_chat_model_agree(chat_model, student, name):
     prompt = PROMPTS[name]

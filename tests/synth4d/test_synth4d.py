@@ -367,6 +367,7 @@ def test_turned_sample_is_the_turned_world(clip):
     np.testing.assert_allclose(found["camray"].transpose(0, 1), expected.camray, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_shipped_expert_beats_trivial_answers():
     assert TINY_EXPERT.stat().st_size < 3_000_000
     scores = evaluate(load_l4p(TINY_EXPERT), clips=4)

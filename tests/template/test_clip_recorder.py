@@ -95,6 +95,7 @@ def assert_same_tensors(found, expected):
 # --- what is recorded ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("maxlen", [8, 5, 1])
 @pytest.mark.parametrize("path", REAL_CLIPS, ids=lambda path: path.name)
 def test_files(parts, processor, path, maxlen):

@@ -133,11 +133,13 @@ def test_every_twin_is_of_a_plugin_class_with_a_processor_here():
     assert sorted(twins_of(*tested)) == TWINS != []
 
 
+@pytest.mark.slow
 def test_without_regions_a_twin_gives_the_very_tokens_labels_and_pixels(parts, pictures):
     for name in twins_of(parts.template.mm_plugin.host_class):
         assert_same(parts, pictures, name)
 
 
+@pytest.mark.slow
 def test_without_regions_a_twin_of_squares_gives_the_very_tokens_labels_and_pixels(squares, pictures):
     """Where the host's own template can read the record at all."""
     host_class = squares.template.mm_plugin.host_class

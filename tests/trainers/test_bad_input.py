@@ -339,7 +339,7 @@ def test_a_block_that_does_not_fit_the_teacher(assets, tmp_path, block, complain
 
 @pytest.mark.usefixtures("nothing_read")
 def test_a_term_whose_head_the_teacher_lacks(assets, tmp_path):
-    config = read_l4p_config(assets.expert)
+    config = read_l4p_config(assets.teacher)
     config = replace(config, tasks={"depth": config.tasks["depth"]})
     save_l4p(L4P.from_config(config, 0), tmp_path / "depth.safetensors")
     block = assets.p4d(teacher={"checkpoint": str(tmp_path / "depth.safetensors")})

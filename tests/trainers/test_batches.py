@@ -137,7 +137,7 @@ def bench(request, assets, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alone(bench):
-    """What the bench measures of every record in a batch of its own."""
+    """Terms and gradients of every record in a batch of its own."""
     collate = bench.collator()
     terms, gradients = bench.measure([collate([feature]) for feature in bench.features()])
     assert (terms > 0).all() and "p4d_decoder.layers.0.weight" in gradients

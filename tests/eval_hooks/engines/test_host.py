@@ -71,6 +71,7 @@ def mixed(tmp_path, square):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tpe", ["off", "add"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_batch_answers_as_single_questions_do(engines, mixed, family, tpe):
@@ -81,6 +82,7 @@ def test_a_batch_answers_as_single_questions_do(engines, mixed, family, tpe):
     assert len({single[key].text for key in ("clip", "marked", "part", "images", "text")}) > 2
 
 
+@pytest.mark.slow
 def test_workers_change_nothing(engines, mixed):
     # In this process too something has decoded videos by now, which forked workers must not stumble over.
     assert dict(engines(batch_size=2, workers=2).ask(mixed)) == dict(engines(batch_size=2).ask(mixed))
@@ -92,6 +94,7 @@ def test_an_embedded_image_is_the_image(engines, tmp_path):
     assert replies["file"].text == replies["bytes"].text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "template"),
     [("qwen2_vl", "qwen2_vl"), ("qwen2_5_vl", "rgpt4d_qwen2_vl"), ("qwen3_vl", "rgpt4d_qwen3_vl_nothink")],
@@ -185,6 +188,7 @@ def test_media_that_cannot_be_read_are_counted_failures(engines, mixed, square, 
     assert "past the end" in failed["past the end"].error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_every_benchmark_is_asked(engines, tmp_path, name):
     write_folder(name, tmp_path, items=3)

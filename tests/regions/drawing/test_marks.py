@@ -212,6 +212,7 @@ SHAPES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("number", [*range(1, 10), 17])
 def test_outlines_show_on_every_background(number, shape):

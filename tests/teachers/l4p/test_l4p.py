@@ -62,15 +62,6 @@ SMALL = L4PConfig(
 DPT = "l4p_model.task_heads.depth.task_head.dpt."
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """The tensors are too small to share: on a busy machine several threads are ten times slower than one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     path = tmp_path_factory.mktemp("l4p") / "small.safetensors"
