@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads published annotation files, finds their media, and writes files atomically."""
+"""Files: reading what was published, finding its media, writing so that nothing half-done is ever in place."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def nothing_found(src: Path, what: str, looked_for: Iterable[str]) -> ValueError
 
 
 def is_media(folder: Path, path: str, name: str) -> bool:
-    """Tells whether `path` is a file below `folder`; `name` is the field it came from."""
+    """Whether `path`, which must lead to a place below `folder`, is a file; `name` is the field it came from."""
     if Path(path).is_absolute() or ".." in Path(path).parts:
         raise BadRecord("path outside --src", name, f"{path!r} is not a path below {folder}")
     return (folder / path).is_file()
@@ -68,7 +68,7 @@ def find_media(folder: Path, candidates: Sequence[str], name: str) -> Path:
 
 @contextmanager
 def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Yields a temporary file that replaces `path` when the block succeeds and is deleted otherwise."""
+    """A file that takes the place of `path` when the block ends well, and is gone otherwise."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open(mode, encoding=None if "b" in mode else "utf-8") as file:
