@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from llamafactory.extras.constants import IGNORE_INDEX
 
-from rgpt4d_plugin.distill import TERM_TASKS
 from rgpt4d_plugin.preview import map_figure
 from rgpt4d_plugin.preview.contact_sheet import MapRow, Piece, SheetClip, SheetImage, SheetSample, save_sheet
 from rgpt4d_plugin.preview.recipe_pipeline import Host
@@ -23,15 +22,9 @@ from rgpt4d_plugin.recipe import read_recipe
 from rgpt4d_plugin.regions.media_entries import decode_image_entry
 from rgpt4d_plugin.regions.region import RegionError
 from rgpt4d_plugin.students import RowMedia, get_family
-from rgpt4d_plugin.teachers.l4p import load_l4p
+from rgpt4d_plugin.teachers import teacher_class
+from rgpt4d_plugin.terms import TERMS
 from rgpt4d_plugin.video import SeenClip
-
-
-LEGENDS = {
-    "depth": "near is bright, log scale over the clip",
-    "flow": "hue is the direction, saturation the length",
-    "motion": "bright moves",
-}
 
 
 def run_preview(
@@ -264,39 +257,29 @@ class Expert:
     def __init__(self, host: Host) -> None:
         if not host.distils:
             raise ValueError("--teacher: the recipe has no `p4d:` block whose loss terms have weights, so no teacher")
-        self._terms = [term for term in map_figure.TITLES if term in host.p4d.loss.active]
+        self._terms = [term for term in TERMS.values() if term.colors and term.name in host.p4d.loss.active]
         if not self._terms:
-            raise ValueError(
-                f"--teacher: p4d.loss gives none of {', '.join(map_figure.TITLES)} a weight: nothing to show"
-            )
+            drawn = ", ".join(term.name for term in TERMS.values() if term.colors)
+            raise ValueError(f"--teacher: p4d.loss gives none of {drawn} a weight: nothing to show")
         self._frames = functools.partial(host.run.teacher_frames, processor=host.processor)
-        teacher = host.p4d.teacher
-        device = teacher.device
+        self._key = functools.partial(host.run.clip_key, processor=host.processor)
+        self._hooks = host.run.hooks
+        options = host.p4d.teacher
+        device = options.device
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._tasks = [TERM_TASKS[term] for term in self._terms]
-        self._model = load_l4p(
-            teacher.checkpoint, getattr(torch, teacher.dtype), torch.device(device), tasks=self._tasks
-        )
+        names = tuple(term.name for term in self._terms)
+        self._teacher = teacher_class(options.type).load(options, torch.device(device), names)
 
-    @torch.no_grad()
     def maps(self, clip: SeenClip) -> list[MapRow]:
-        """The maps of a clip, in colour; all windows as one."""
-        frames = self._model.normalise(self._frames(clip)[None])
-        found = self._model(frames, self._tasks)
+        """The maps of a clip, in color; all windows as one."""
+        frames, key = self._frames(clip), self._key(clip)
         rows = []
-        for term, task in zip(self._terms, self._tasks):
-            values = found[task][0].cpu().numpy()
-            # The frame before the first is not known.
-            first = 1 if term == "flow" else 0
-            rows.append(MapRow(term, LEGENDS[term], _coloured(term, values), first))
+        for term in self._terms:
+            values = self._teacher.maps(frames, key, term.name, self._hooks).float().numpy()
+            colored = map_figure.COLOURS[term.colors](values, values)
+            # The flow of the first frame is not known.
+            first = 1 if term.owns == "flow_frames" else 0
+            colored = (colored[..., :3] * 255).round().astype(np.uint8)
+            rows.append(MapRow(term.name, term.legend, colored, first))
         return rows
-
-
-def _coloured(term: str, values: np.ndarray) -> np.ndarray:
-    """A map (channels, T, H, W) as (T, H, W, 3) uint8."""
-    if term == "depth":
-        # Where windows do not fit together, depth is 0 for "beyond all": show it as the farthest.
-        values = np.where(values > 0, values, values.max(initial=1e-6))
-    colours = map_figure.COLOURS[term](values, values)
-    return (colours[..., :3] * 255).round().astype(np.uint8)

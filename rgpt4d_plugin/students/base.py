@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from rgpt4d_plugin.distill.batch import ClipTokens
+from rgpt4d_plugin.students.tokens import ClipTokens
 
 
 @dataclass(frozen=True)

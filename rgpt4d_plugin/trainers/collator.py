@@ -68,9 +68,10 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
         media = [(_images(feature), _clips(feature)) for feature in kept]
 
         seen: list[tuple[SeenClip, torch.Tensor | None]] = []
+        for_teacher = self.p4d.distils and self.p4d.needs_frames
 
         def see(clip: SeenClip) -> None:
-            seen.append((clip, self.p4d.teacher_frames(clip, self.processor) if self.p4d.distils else None))
+            seen.append((clip, self.p4d.teacher_frames(clip, self.processor) if for_teacher else None))
 
         with self.template.mm_plugin.recording(see):
             try:
@@ -93,7 +94,9 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
             per_step = family.frames_per_step(self.processor)
             batch["video_timestamps"] = timestamps_of(batch["input_ids"], tokens, times, per_step)
         if self.p4d.distils:
-            batch[BATCH_KEY] = DistillBatch(tokens, [frames for _, frames in seen], times, left_out)
+            keys = [self.p4d.clip_key(clip, self.processor) for clip, _ in seen]
+            frames = [frames for _, frames in seen] if for_teacher else None
+            batch[BATCH_KEY] = DistillBatch(tokens, keys, frames, left_out)
         return batch
 
     @staticmethod

@@ -60,7 +60,7 @@ def rgpt4d(tmp_path, monkeypatch, capfd):
 @pytest.fixture
 def nothing_loaded(monkeypatch):
     """Fails the test if weights of student or teacher are loaded."""
-    for module, name in ((recipe_pipeline, "load_model"), (command, "load_l4p")):
+    for module, name in ((recipe_pipeline, "load_model"), (command, "teacher_class")):
         monkeypatch.setattr(module, name, lambda *args, name=name, **kwargs: pytest.fail(f"{name} was called"))
 
 

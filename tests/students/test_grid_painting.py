@@ -10,11 +10,13 @@ import torch
 from llamafactory.data.template import TEMPLATES
 from PIL import Image
 
-from rgpt4d_plugin.distill import ClipTokens, DistillBatch
+from rgpt4d_plugin.distill import DistillBatch
 from rgpt4d_plugin.students import get_family
+from rgpt4d_plugin.students.tokens import ClipTokens
 from rgpt4d_plugin.synth4d.clips import decode_mp4, encode_mp4
 from rgpt4d_plugin.synth4d.tiny_model import FAMILIES, build_tiny_student
 from rgpt4d_plugin.synth4d.tiny_model import TEMPLATES as TEMPLATE_OF
+from rgpt4d_plugin.teachers import ClipKey
 from rgpt4d_plugin.template.clip_recorder import with_recorder
 from rgpt4d_plugin.video import VideoError
 from tests.host_parts import host_parts
@@ -281,7 +283,8 @@ def tensors_of(value):
 def a_batch():
     tokens = [ClipTokens(torch.arange(4), (1, 2, 2)), ClipTokens(torch.arange(4, 6), (2, 1, 1))]
     frames = [torch.zeros(count, 3, 8, 8, dtype=torch.uint8) for count in (2, 3)]
-    return DistillBatch(tokens, frames, [[0.0, 0.5], [0.0, 0.5, 1.0]], left_out=1)
+    keys = [ClipKey("a.mp4", (0.0, 0.5)), ClipKey("b.mp4", (0.0, 0.5, 1.0))]
+    return DistillBatch(tokens, keys, frames, left_out=1)
 
 
 def test_to_moves_every_tensor():

@@ -13,7 +13,6 @@ from PIL import Image
 from transformers import AutoProcessor
 from transformers.image_utils import SizeDict
 
-from rgpt4d_plugin.distill import ClipTokens
 from rgpt4d_plugin.students import (
     FAMILIES,
     RowMedia,
@@ -22,6 +21,7 @@ from rgpt4d_plugin.students import (
     get_family,
     locate_clips,
 )
+from rgpt4d_plugin.students.tokens import ClipTokens
 from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
 
 

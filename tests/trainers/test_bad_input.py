@@ -327,7 +327,10 @@ def test_code_in_a_checkpoint_is_never_run(assets, tmp_path, form):
     ("block", "complaint"),
     [
         ({"hooks": [0, 9]}, r"p4d.hooks: \[9\] do not exist in .*: its feature list has the indices 0 to 2"),
-        ({"hooks": [0, 1]}, r"p4d.hooks: \[0, 1\], but the teacher's heads read \[0, 1, 2\]; add these, leave"),
+        (
+            {"hooks": [0, 1]},
+            r"p4d.hooks: \[0, 1\], but the teacher's maps are made from \[0, 1, 2\]; add these, leave",
+        ),
         ({"loss": {"depth": -0.1}}, "p4d.loss.depth: expected a value >= 0, got -0.1"),
         ({"loss": {"depht": 0.1}}, "p4d.loss.depht: unknown key; did you mean 'depth'?"),
     ],
@@ -347,8 +350,7 @@ def test_a_term_whose_head_the_teacher_lacks(assets, tmp_path):
         train_here(assets.recipe(tmp_path / "out", p4d=block))
     message = str(caught.value)
     assert "3 problem(s)" in message and "p4d.loss.depth" not in message
-    assert f"p4d.loss.flow: the teacher {tmp_path / 'depth.safetensors'} has no head 'flow_2d_backward'" in message
-    assert "it has depth" in message
+    assert f"p4d.loss.flow: the teacher {tmp_path / 'depth.safetensors'} gives no flow; it gives depth" in message
 
 
 # The student

@@ -129,10 +129,9 @@ def bench(request, assets, tmp_path_factory):
         record("<image>Is it in <video>this?", images=[str(image)], videos=[tall]),
     ]
     run = parts.run
-    tap = StudentTap(parts.model, run.family, run.build_decoder(parts.config, seed=3))
-    tap.distiller = run.load_distiller(torch.device("cpu"))
-    tap.frames_per_step = run.family.frames_per_step(parts.processor)
-    return Bench(parts, parts.run_template, tap, tap.distiller, records)
+    per_step = run.family.frames_per_step(parts.processor)
+    tap = StudentTap(parts.model, run.family, run.build_decoder(parts.config, seed=3), run.teacher, per_step)
+    return Bench(parts, parts.run_template, tap, run.load_distiller(torch.device("cpu")), records)
 
 
 @pytest.fixture(scope="module")

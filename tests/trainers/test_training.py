@@ -73,7 +73,7 @@ def test_teacher_is_nowhere_in_the_training_state(assets, tmp_path, trainers):
     train_here(assets.recipe(tmp_path / "p4d", max_steps=1, save_strategy="steps", save_steps=1))
 
     (trainer,) = trainers
-    teacher = trainer._p4d_distiller.teacher
+    teacher = trainer._p4d_distiller.teacher.model
     teacher_weights = {id(parameter) for parameter in teacher.parameters()}
     optimised = {id(p) for group in trainer.optimizer.param_groups for p in group["params"]}
     assert not teacher_weights & optimised

@@ -435,7 +435,7 @@ def test_the_teachers_frames_are_those_of_the_file(assets, processor, tmp_path):
     collator = P4DVisionCollator(processor, p4d=run, sampling=Sampling(frames=3, max_pixels=32 * 32))
     batch = collator([asked("What?", videos=[VIDEO])])
     (frames,) = batch["p4d"].frames
-    height, width = run.teacher_config.height, run.teacher_config.width
+    height, width = run.teacher.input_size
     assert frames.shape == (3, 3, height, width)
     assert batch["p4d"].timestamps == [[0.0, pytest.approx(74 / 30), pytest.approx(149 / 30)]]
     # Not from the student's 32 x 32 pixels: those have no detail left at the teacher's size.
