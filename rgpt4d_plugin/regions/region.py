@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from rgpt4d_plugin.regions.drawing.shapes import Box, Mask, Point, Polygon, Shape
 from rgpt4d_plugin.regions.masks import decode_rle, read_mask_png
+from rgpt4d_plugin.video import MediaError
 
 
 MENTION = re.compile(r"<(obj_\d+)>")
@@ -33,7 +34,7 @@ _REGION_KEYS = ("id", "video", "image", "frame", "time", "normalized", "track", 
 _SIGHTING_KEYS = ("frame", "time", "normalized", *_SHAPES)
 
 
-class RegionError(ValueError):
+class RegionError(MediaError):
     """A record's regions cannot be used. The message begins with the field, e.g. `regions[1].box`."""
 
 

@@ -8,10 +8,9 @@ from typing import Any
 
 from PIL import Image
 
-from rgpt4d_plugin.regions.drawing.marks import draw_marks
-from rgpt4d_plugin.regions.frame_matching import Placed, place, window
+from rgpt4d_plugin.regions.drawing.marks import Mark, draw_marks
+from rgpt4d_plugin.regions.frame_matching import Placed, frame_of, mark_of, place, window
 from rgpt4d_plugin.regions.media_entries import Clip, ImageEntry
-from rgpt4d_plugin.regions.stills import marks_on, open_image_entry
 from rgpt4d_plugin.video import SeenClip, VideoError, check_video
 from rgpt4d_plugin.video.frames import VideoInfo, read_frames, read_info, spread
 
@@ -132,6 +131,31 @@ def show_still(still: ImageEntry, sampling: Sampling) -> Image.Image:
 def check_still(still: ImageEntry) -> None:
     """Raises what `show_still` would, as far as headers tell it."""
     marks_on(still, open_image_entry(still, size_only=True).size)
+
+
+def open_image_entry(still: ImageEntry, size_only: bool = False) -> Image.Image:
+    """The image, or the video's frame.
+
+    Args:
+        still: with at least one region if it is of a video.
+        size_only: a blank picture of a frame's size will do, so that nothing is decoded.
+
+    Raises:
+        RegionError: the frame is past the end of the video.
+        VideoError: the video cannot be read.
+    """
+    if not still.of_video:
+        return Image.open(still.path)
+    info = read_info(still.path)
+    frame = frame_of(still.regions[0].annotations[0], info)
+    if size_only:
+        return Image.new("RGB", (info.width, info.height))
+    return read_frames(still.path, [frame])[0]
+
+
+def marks_on(still: ImageEntry, size: tuple[int, int]) -> list[Mark]:
+    """The marks of a still whose picture has this size; raises RegionError if a region does not fit."""
+    return [mark_of(region, region.annotations[0], *size, still.labels) for region in still.regions]
 
 
 def check_takes_videos(processor: Any) -> None:

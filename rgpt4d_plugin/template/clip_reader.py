@@ -2,13 +2,15 @@
 """The multimodal plugin of the `rgpt4d_<name>` templates: the host's own, which also reads clips and draws marks.
 
 It sits on names of `llamafactory.data.mm_plugin.MMPluginMixin` (the same in 0.9.5 and main of August 2026). An entry
-that is a plain path goes through the host's own code and comes out as the host makes it.
+that is a plain path goes through the host's own code and comes out as the host makes it; the code of regions is
+imported for other entries only.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,13 +18,10 @@ import torch
 from llamafactory.extras.constants import IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER
 from PIL import Image
 
-from rgpt4d_plugin.regions.drawing.marks import Mark, draw_marks
-from rgpt4d_plugin.regions.frame_matching import place, window
-from rgpt4d_plugin.regions.media_entries import Clip, decode_clip, decode_image_entry
-from rgpt4d_plugin.regions.region import RegionError
-from rgpt4d_plugin.regions.stills import marks_on, open_image_entry
+from rgpt4d_plugin.arguments import P4DArguments, RegionArguments, TimestampEncoding
 from rgpt4d_plugin.template.record_lookup import where_used
-from rgpt4d_plugin.video import VideoError
+from rgpt4d_plugin.video import MediaError, SeenClip, VideoError
+from rgpt4d_plugin.video.entries import Clip, has_prefix, plain_clip
 from rgpt4d_plugin.video.frames import VideoInfo, open_video, read_frames
 
 
@@ -30,19 +29,43 @@ HOST_NAMES = ("_regularize_images", "_regularize_videos", "_preprocess_image", "
 """What the reader and its subclasses override."""
 
 
-@dataclass
-class Reading:
-    """The video that the host is reading just now.
+@dataclass(frozen=True)
+class P4DSettings:
+    """The settings of a `p4d:` block that count wherever a model is shown clips, in training as at inference.
+
+    The parser hangs one object on the host's `model_args` and `data_args`, as `p4d`.
 
     Attributes:
-        entry: as it stands in the sample's `videos`.
-        clip: what a path stands for; None for a list of frames or a file object.
-        count: frames of a list; None for files.
-        info: header of the file, once the host has opened it.
-        indices: numbers of the frames that are shown, in the source video.
-        origin: number of the frame that time is counted from.
-        marks: position among the shown frames -> marks.
-        raw: frames as decoded, collected by `ClipRecorder`.
+        frames: `p4d.frames`; None for the host's own rule.
+        sentences: Whether each clip's length is said in words, `p4d.tpe: text`.
+        encoding: The timestamp encoding of `p4d.tpe: add`.
+        regions: `p4d.regions`.
+    """
+
+    frames: int | None = None
+    sentences: bool = False
+    encoding: TimestampEncoding | None = None
+    regions: RegionArguments = RegionArguments()
+
+    @classmethod
+    def of(cls, p4d: P4DArguments) -> "P4DSettings":
+        """Returns the settings of a parsed block."""
+        return cls(p4d.frames, p4d.tpe == "text", p4d.encoding, p4d.regions)
+
+
+@dataclass
+class Reading:
+    """The video that the host is reading.
+
+    Attributes:
+        entry: The video as it stands in the sample's `videos`.
+        clip: What a path stands for; None for a list of frames or a file object.
+        count: Number of frames of a list; None for files.
+        info: Header of the file, once the host has opened it.
+        indices: Numbers of the frames that are shown, in the source video.
+        origin: Number of the frame that time is counted from.
+        marks: Position among the shown frames -> marks.
+        raw: Frames as decoded, collected by `ClipRecorder`.
     """
 
     entry: Any
@@ -51,12 +74,12 @@ class Reading:
     info: VideoInfo | None = None
     indices: list[int] | None = None
     origin: int = 0
-    marks: dict[int, list[Mark]] = field(default_factory=dict)
+    marks: dict[int, list[Any]] = field(default_factory=dict)
     raw: list[Image.Image] = field(default_factory=list)
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """What messages call the video."""
         if self.clip is not None:
             return self.clip.path
         return f"list of {self.count} frames" if self.count is not None else "video"
@@ -67,31 +90,58 @@ class Reading:
         return [(index - self.origin) / self.info.known_rate for index in self.indices]
 
 
+@dataclass(frozen=True)
+class ReadContext:
+    """Why the host is calling the plugin's methods; the host does not say, and calls the same ones for everything.
+
+    Attributes:
+        counting: Tokens are counted: sizes are enough, and nothing is decoded for a video's single frame.
+        reading: The video that is being read.
+        times: The frame times of the clips read so far, where the host's chat engine builds its inputs.
+        on_clip: Gets every clip that is decoded, see `ClipRecorder`.
+    """
+
+    counting: bool = False
+    reading: Reading | None = None
+    times: list[list[float]] | None = None
+    on_clip: Callable[[SeenClip], None] | None = None
+
+
+_context: ContextVar[ReadContext | None] = ContextVar("rgpt4d_read_context", default=None)
+
+
+def read_context() -> ReadContext:
+    """Returns the context of the call that is being made."""
+    return _context.get() or ReadContext()
+
+
+@contextmanager
+def reading_with(**changes: Any) -> Iterator[ReadContext]:
+    """Changes fields of the context for the duration of a block."""
+    context = replace(read_context(), **changes)
+    token = _context.set(context)
+    try:
+        yield context
+    finally:
+        _context.reset(token)
+
+
 class ClipReader:
-    """Mixin in front of a host plugin class."""
+    """Mixin in front of a host plugin class. Its objects hold settings only; `ReadContext` says what goes on."""
 
     host_class: type
+    settings: P4DSettings = P4DSettings()
     counts_each_clip: bool = False
     """Tokens are counted medium by medium: the host's Qwen3-VL plugin (0.9.5; mended on main) takes the length of all
     clips from the first, and the times of a clip from the place of its message."""
     pairs_frames: bool = True
     """The host repeats a clip's last frame where their number is odd, as it does for Qwen-VL."""
-    _p4d_frames: int | None = None
-    """`p4d.frames`."""
-    _p4d_sentences: bool = False
-    """`p4d.tpe: text`."""
-    _p4d_reading: Reading | None = None
-    _p4d_counting: bool = False
-    """While tokens are counted, sizes are enough and nothing is decoded for a video's single frame."""
-    _p4d_asked: list[list[float]] | None = None
-    """While the host's chat engine builds its inputs: the times of every clip's frames so far."""
 
     def process_messages(
         self, messages: list[Any], images: list[Any], videos: list[Any], audios: list[Any], processor: Any
     ) -> list[Any]:
         host = super().process_messages
-        self._p4d_counting = True
-        try:
+        with reading_with(counting=True):
             if not self.counts_each_clip or len(videos) + (VIDEO_PLACEHOLDER not in messages[0]["content"]) < 2:
                 return host(messages, images, videos, audios, processor)
             self._validate_input(processor, images, videos, audios)
@@ -105,24 +155,20 @@ class ClipReader:
 
             placeholders = "|".join(map(re.escape, media))
             return [{**message, "content": re.sub(placeholders, expanded, message["content"])} for message in messages]
-        finally:
-            self._p4d_counting = False
 
     def get_mm_inputs(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         inputs = super().get_mm_inputs(*args, **kwargs)
-        if self._p4d_asked is not None:
+        if read_context().times is not None:
             # The host's Qwen3-VL plugin leaves its notes on the clips in, which its chat engine takes for numbers.
             inputs.pop("video_metadata", None)
         return inputs
 
     @contextmanager
     def asked(self) -> Iterator[list[list[float]]]:
-        """Inside the block the inputs are those of the host's chat engine; gives the frame times of its clips."""
-        self._p4d_asked = []
-        try:
-            yield self._p4d_asked
-        finally:
-            self._p4d_asked = None
+        """Gives the frame times of the clips that are read inside the block, where the host's chat engine builds its
+        inputs."""
+        with reading_with(times=[]) as context:
+            yield context.times
 
     def _get_video_token_metadata(self, videos: list[Any], processor: Any) -> dict[str, Any] | None:
         # One at a time, so that the reading knows its clip; the host's results are then joined clip by clip.
@@ -151,12 +197,14 @@ class ClipReader:
         return [0] * len(videos), metadata  # the grids are in the metadata
 
     def _get_video_sample_indices(self, video_stream: Any, **kwargs: Any) -> Any:
-        reading = self._p4d_reading
+        reading = read_context().reading
         if reading is None:
             return self._p4d_sample(video_stream, **kwargs)
         clip = reading.clip or Clip(reading.name)
         reading.info = info = VideoInfo.of(clip.path, video_stream)
         if clip.is_part:
+            from rgpt4d_plugin.regions.frame_matching import window
+
             first, final = window(clip, info)
             part = _StreamPart(final - first + 1, (final - first + 1) / info.known_rate)
             indices = [first + int(index) for index in self._p4d_sample(part, **kwargs)]
@@ -164,6 +212,8 @@ class ClipReader:
             indices = self._p4d_sample(video_stream, **kwargs)
         reading.indices = [int(index) for index in indices]
         if clip.regions:
+            from rgpt4d_plugin.regions.frame_matching import place
+
             placed = place(clip, info, reading.indices)
             reading.indices, reading.marks = placed.indices, placed.marks
             indices = placed.indices
@@ -174,19 +224,20 @@ class ClipReader:
 
     def _p4d_sample(self, stream: Any, **kwargs: Any) -> Any:
         """The host's rule, or `p4d.frames` frames spread over all of the stream."""
-        if self._p4d_frames is None:
+        if self.settings.frames is None:
             return super()._get_video_sample_indices(stream, **kwargs)
         total = stream.frames or _count_frames(stream)
-        return np.linspace(0, total - 1, min(total, self._p4d_frames)).astype(np.int32)
+        return np.linspace(0, total - 1, min(total, self.settings.frames)).astype(np.int32)
 
     def _regularize_videos(self, videos: list[Any], **kwargs: Any) -> dict[str, list]:
         results = []
+        context = read_context()
         for video in videos:
             with self._p4d_read(video) as reading:
                 results.append(self._p4d_decode(reading, **kwargs))
-                if self._p4d_asked is not None and not self._p4d_counting:
+                if context.times is not None and not context.counting:
                     count = len(results[-1]["videos"][0]) if reading.count is None else reading.count
-                    self._p4d_asked.append(frame_times(reading, count, kwargs["video_fps"]))
+                    context.times.append(frame_times(reading, count, kwargs["video_fps"]))
         return _joined(results) if results else {}
 
     def _p4d_check(self, video: Any) -> None:
@@ -194,19 +245,12 @@ class ClipReader:
 
     @contextmanager
     def _p4d_read(self, video: Any) -> Iterator[Reading]:
-        clip = decode_clip(video)
         count = len(video) if isinstance(video, (list, tuple)) else None
-        self._p4d_reading = Reading(video, clip, count)
         try:
-            yield self._p4d_reading
-        except RegionError as err:
-            raise RegionError(f"{where_used(video)}{err}") from err
-        except VideoError as err:
-            # Without an entry, so that nobody looks the record up a second time.
-            where = where_used(video)
-            raise VideoError(f"{where}{err}", None if where else err.entry) from err
-        finally:
-            self._p4d_reading = None
+            with reading_with(reading=Reading(video, clip_of(video), count)) as context:
+                yield context.reading
+        except MediaError as err:
+            raise _located(err, video) from err
 
     def _p4d_decode(self, reading: Reading, **kwargs: Any) -> dict[str, list]:
         """The host's result for one video, with its marks drawn."""
@@ -220,6 +264,8 @@ class ClipReader:
         else:
             result = super()._regularize_videos([clip.path], **kwargs)
         frames = result["videos"][0]
+        if reading.marks:
+            from rgpt4d_plugin.regions.drawing.marks import draw_marks
         for position, marks in reading.marks.items():
             if position >= len(frames):
                 raise VideoError(f"{clip.path} is cut off or damaged: frame {reading.indices[position]} is missing")
@@ -237,6 +283,8 @@ class ClipReader:
         reading.count = len(reading.indices)
         frames = read_frames(clip.path, reading.indices)
         result = super()._regularize_videos([frames], **kwargs)
+        from rgpt4d_plugin.regions.frame_matching import window
+
         first, final = window(clip, reading.info)
         duration = (final - first + 1) / reading.info.known_rate
         times = {
@@ -252,18 +300,41 @@ class ClipReader:
         return _joined([self._p4d_image(image, **kwargs) for image in images])
 
     def _p4d_image(self, image: Any, **kwargs: Any) -> dict[str, list]:
-        still = decode_image_entry(image)
-        if still is None or not still.regions:
+        if not has_prefix(image):
             return super()._regularize_images([image], **kwargs)
+        from rgpt4d_plugin.regions.drawing.marks import draw_marks
+        from rgpt4d_plugin.regions.media_entries import decode_image_entry
+        from rgpt4d_plugin.regions.rendering import marks_on, open_image_entry
+
+        entry, counting = decode_image_entry(image), read_context().counting
         try:
-            picture = open_image_entry(still, size_only=self._p4d_counting)
-            marks = marks_on(still, picture.size)
-        except RegionError as err:
-            raise RegionError(f"{where_used(image)}{err}") from err
+            picture = open_image_entry(entry, size_only=counting)
+            marks = marks_on(entry, picture.size)
+        except MediaError as err:
+            raise _located(err, image) from err
         result = super()._regularize_images([picture], **kwargs)
-        if marks and not self._p4d_counting:
+        if marks and not counting:
             result["images"] = [draw_marks(result["images"][0], marks, picture.size)]
         return result
+
+
+def clip_of(video: Any) -> Clip | None:
+    """Returns the clip that an entry of `videos` stands for; None for what is no path."""
+    if not has_prefix(video):
+        return plain_clip(video)
+    from rgpt4d_plugin.regions.media_entries import decode_clip
+
+    return decode_clip(video)
+
+
+def _located(error: MediaError, entry: Any) -> MediaError:
+    """Returns an error that begins with the record it comes from, where that is known."""
+    where = where_used(entry)
+    message = f"{where}: {error}" if where else str(error)
+    if isinstance(error, VideoError):
+        # Without an entry, so that nobody looks the record up a second time.
+        return VideoError(message, None if where else error.entry)
+    return type(error)(message)
 
 
 def frame_times(reading: Reading, count: int, video_fps: float) -> list[float]:

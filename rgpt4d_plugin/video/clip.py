@@ -10,7 +10,11 @@ import av
 from PIL.Image import Image
 
 
-class VideoError(ValueError):
+class MediaError(ValueError):
+    """A video, an image or a region of a record cannot be used."""
+
+
+class VideoError(MediaError):
     """A video cannot be used. The message names the file and what is wrong with it.
 
     Attributes:

@@ -13,7 +13,7 @@ from rgpt4d_plugin.eval_hooks import trainer as trainer_module
 from rgpt4d_plugin.eval_hooks.arguments import EvalConfigError
 from rgpt4d_plugin.eval_hooks.replies import ReplyFile
 from rgpt4d_plugin.eval_hooks.scoring import Result
-from rgpt4d_plugin.patches.evaluation import KEY
+from rgpt4d_plugin.patches.eval_block import KEY
 from tests.benchmark_folders import write_folder
 from tests.harness import train_here, weights
 
@@ -259,5 +259,5 @@ def test_what_cannot_work_is_refused_before_anything_is_loaded(assets, tmp_path,
 @pytest.mark.parametrize("variable", ["USE_RAY", "USE_MCA"])
 def test_other_back_ends_are_refused(assets, tmp_path, block, monkeypatch, variable):
     monkeypatch.setenv(variable, "1")
-    with pytest.raises(EvalConfigError, match=f"{variable} is set, and its back end evaluates no benchmarks"):
+    with pytest.raises(EvalConfigError, match=f"back end .*: unset {variable} or remove `p4d_eval:`"):
         train_here({**assets.recipe(tmp_path / "out", p4d=None), KEY: block})

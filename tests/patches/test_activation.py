@@ -21,7 +21,7 @@ from llamafactory.hparams import get_train_args
 import rgpt4d_plugin
 from _rgpt4d_boot import TARGETS, HostFinder, activate
 from rgpt4d_plugin import modeling, patches, seams
-from rgpt4d_plugin.patches import evaluation, log_callback, parser, v1, workflow
+from rgpt4d_plugin.patches import log_callback, p4d_block, parser, v1, workflow
 from rgpt4d_plugin.seams import HostSeamError
 from rgpt4d_plugin.template.clip_recorder import with_recorder
 from tests.harness import train_cli
@@ -287,9 +287,9 @@ def test_run_sft_without_a_block_is_the_hosts_own_call():
     calls = []
     module = ModuleType("llamafactory.train.sft.workflow")
     module.run_sft = lambda *args: calls.append((args, dict(vars(module))))
-    for name in workflow._GLOBALS:
+    for name in p4d_block.GLOBALS:
         setattr(module, name, object())
-    untouched = {name: vars(module)[name] for name in workflow._GLOBALS}
+    untouched = {name: vars(module)[name] for name in p4d_block.GLOBALS}
     undo = workflow.patch(module)
     arguments = (object(), object(), object(), SimpleNamespace(), object(), [])
     module.run_sft(*arguments)
@@ -332,7 +332,7 @@ def _first_required(name):
         "llamafactory.hparams.parser": ("read_args", *WRAPPED.get(name, ())),
         "llamafactory.model.loader": ("load_config", "load_tokenizer", "apply_liger_kernel"),
         "llamafactory.model.model_utils.visual": ("COMPOSITE_MODELS",),
-        "llamafactory.train.sft.workflow": ("run_sft", *evaluation.GLOBALS),
+        "llamafactory.train.sft.workflow": ("run_sft", *p4d_block.GLOBALS),
         "llamafactory.v1.config.arg_parser": ("get_args",),
         "transformers.models.auto.configuration_auto": ("CONFIG_MAPPING",),
         "transformers.models.auto.processing_auto": ("processor_class_from_name",),

@@ -16,6 +16,7 @@ from llamafactory.data.template import TEMPLATES
 from PIL import Image
 
 from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
+from rgpt4d_plugin.template.clip_reader import ReadContext, read_context
 from rgpt4d_plugin.template.clip_recorder import ClipRecorder, with_recorder
 from rgpt4d_plugin.video import VideoError
 from tests.harness import DATA
@@ -201,10 +202,10 @@ def test_nothing_is_recorded_when_it_is_off(parts, processor):
     plugin = template.mm_plugin
     plugin.get_mm_inputs([], [str(REAL_CLIPS[1])], [], [0], [1], [0], [[]], processor)
     assert len(seen) == 1
-    assert plugin._p4d_on_clip is None and plugin._p4d_reading is None
+    assert read_context() == ReadContext()
     with pytest.raises(RuntimeError, match="stop"), plugin.recording(seen.append):
         raise RuntimeError("stop")
-    assert plugin._p4d_on_clip is None
+    assert read_context() == ReadContext()
 
 
 def test_the_hosts_outputs_are_the_same(parts, processor, assets):
@@ -250,7 +251,6 @@ def test_it_survives_pickling(parts, processor, library):
     with template.mm_plugin.recording(lambda clip: seen.append(clip)):
         copied = library.loads(library.dumps(template))
     assert type(copied.mm_plugin) is type(template.mm_plugin)
-    assert copied.mm_plugin._p4d_on_clip is None
     (clip,), inputs = record(copied, processor, [str(REAL_CLIPS[1])])
     (expected,), expected_inputs = record(template, processor, [str(REAL_CLIPS[1])])
     assert seen == [] and len(clip.frames) == 3

@@ -287,12 +287,12 @@ def test_an_image_of_a_dataset_is_marked_and_a_key_frame_is_read_from_the_video(
 
 
 def test_tokens_are_counted_without_decoding_the_key_frame(parts, black, monkeypatch):
-    from rgpt4d_plugin.regions import stills
+    from rgpt4d_plugin.regions import rendering
 
     key = tuple(parse_regions([{"id": "obj_1", "video": 0, "time": 2.0, "box": [40, 30, 120, 90]}], 1, 0))
     entry = ImageEntry(black, True, key, "tag").encode()
     example = record([("user", "<image>What is <obj_1>?"), ("assistant", "a cup")], [entry])
-    monkeypatch.setattr(stills, "read_frames", lambda *a: pytest.fail("decoded"))
+    monkeypatch.setattr(rendering, "read_frames", lambda *a: pytest.fail("decoded"))
     feature = parts.tokenise(parts.template, example)
     monkeypatch.undo()
     _, (picture,) = shown(parts, images=[entry])
