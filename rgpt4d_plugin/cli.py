@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         "--n", type=whole(1), default=8, help="samples, spread over the recipe's datasets (default %(default)s)"
     )
     preview.add_argument("--dataset", metavar="NAME", help="one dataset of dataset_info.json, instead of the recipe's")
-    preview.add_argument("--teacher", action="store_true", help="draw the teacher's maps below the frames")
+    preview.add_argument("--teacher", action="store_true", help="show the teacher's maps below the frames")
     preview.set_defaults(run=_preview)
 
     synth = commands.add_parser(

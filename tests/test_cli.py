@@ -74,6 +74,6 @@ def test_overrides(tmp_path):
 def test_an_override_that_is_not_yaml(override, tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("a: 1\n")
-    with pytest.raises(ValueError, match="the value is not YAML: ") as error:
+    with pytest.raises(ValueError, match="recipe.yaml with b=1 a=.*: ") as error:
         read_recipe(recipe, ["b=1", override])
     assert override in str(error.value)
