@@ -6,6 +6,7 @@ import io
 import json
 import os
 import secrets
+import struct
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 # Formats that Pillow decodes by itself. EPS, for one, would start an external program.
-IMAGE_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 
 
 class ImageError(ValueError):
@@ -49,13 +50,14 @@ def open_image(source: str | Path | bytes) -> "Image.Image":
     """
     from PIL import Image, UnidentifiedImageError
 
+    Image.init()
+    formats = [name for name in IMAGE_FORMATS if name in Image.OPEN]  # some need a library that may be absent
     name = f"an image of {len(source):,} bytes" if isinstance(source, bytes) else str(source)
     try:
-        return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=IMAGE_FORMATS)
+        return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=formats)
     except UnidentifiedImageError as err:
-        formats = ", ".join(IMAGE_FORMATS)
-        raise ImageError(f"{name}: cannot identify image file as one of {formats}") from err
-    except Image.DecompressionBombError as err:
+        raise ImageError(f"{name}: cannot identify image file as {', '.join(formats)}") from err
+    except (Image.DecompressionBombError, ValueError, OverflowError, struct.error) as err:
         raise ImageError(f"{name}: {err}") from err
 
 
