@@ -10,8 +10,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from rgpt4d_plugin.recipe import read_recipe
 from rgpt4d_plugin.synth4d import HELD_OUT, TINY_TEACHER, write_clips
 from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
@@ -33,7 +31,10 @@ def run_demo(recipe_path: str) -> None:
         raise FileNotFoundError(f"{recipe_path}: no such recipe; run this in a clone of the repository")
     recipe = read_recipe(recipe_path)
     for key in _NEEDED:
-        if OmegaConf.select(OmegaConf.create(recipe), key) is None:
+        found: Any = recipe
+        for part in key.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+        if found is None:
             raise ValueError(f"{recipe_path}: {key}: missing; the demo is made for recipes like recipes/demo_cpu.yaml")
     _build_assets(recipe)
 
