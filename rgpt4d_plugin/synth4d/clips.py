@@ -69,6 +69,8 @@ class ClipSettings:
         found = f"{self.height} x {self.width}"
         if any(side % 2 or not 16 <= side <= 4096 for side in (self.height, self.width)):
             raise ValueError(f"Height and width must be even, for 4:2:0 video, and from 16 to 4096, found {found}.")
+        if self.frames * self.height * self.width > 2**27:
+            raise ValueError(f"A clip may have {2**27:,} pixels in all, found {self.frames} frames of {found}.")
         if max(self.height, self.width) > 3 * min(self.height, self.width):
             raise ValueError(f"The longer side may be at most 3 times the shorter, found {found}.")
         if not 0 <= self.held_out < 1:
