@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 # Formats that Pillow decodes by itself. EPS, for one, would start an external program.
-IMAGE_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 
 
 class ImageError(ValueError):

@@ -27,6 +27,8 @@ def read_dict(path: Path) -> tuple[int, list[tuple[str, Any]]]:
 
 
 def _read_json(path: Path) -> Any:
+    if not path.is_file():
+        raise ValueError(f"{path} is not a regular file: download it again.")
     try:
         return parse_json(path.read_text(encoding="utf-8"))
     except ValueError as err:

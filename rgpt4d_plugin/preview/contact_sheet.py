@@ -6,11 +6,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
+from rgpt4d_plugin.files import replacing
 from rgpt4d_plugin.preview.frame_grid import (
     FAINT,
     GAP,
@@ -157,8 +159,9 @@ class SheetSample:
 
 
 def save_sheet(sample: SheetSample, path: str | PathLike) -> None:
-    """Writes the sheet as a PNG."""
-    draw_sheet(sample).save(path)
+    """Writes the sheet as a PNG, whole or not at all."""
+    with replacing(Path(path), "wb") as file:
+        draw_sheet(sample).save(file, format="PNG")
 
 
 def draw_sheet(sample: SheetSample) -> Image.Image:

@@ -25,6 +25,7 @@ from rgpt4d_plugin.arguments import P4DArguments
 from rgpt4d_plugin.regions.region import RegionError
 from rgpt4d_plugin.seams import require
 from rgpt4d_plugin.template.clip_recorder import with_recorder
+from rgpt4d_plugin.template.region_formats import check_region_formats
 from rgpt4d_plugin.trainers.collator import P4DDataCollator
 from rgpt4d_plugin.trainers.setup import P4DSetup
 
@@ -113,6 +114,8 @@ class RecipePipeline:
             count: How many; a shorter dataset gives all it has.
         """
         require(loader, "_load_single_dataset")
+        if self.p4d is not None:
+            check_region_formats(self.data_args, [dataset])
         (attributes,) = get_dataset_list([dataset], self.data_args.dataset_dir)
         attributes.num_samples = None  # a random draw: what it gives has no record numbers
         data_args = _with(self.data_args, max_samples=count, streaming=False, preprocessing_num_workers=None)

@@ -101,6 +101,8 @@ def read_mask_png(path: str | os.PathLike) -> np.ndarray:
         ValueError: the file is not a readable PNG, or its mask is empty.
     """
     path = os.fspath(path)
+    if os.path.exists(path) and not os.path.isfile(path):  # opening a pipe would wait for ever
+        raise ValueError(f"{path} is not a readable PNG: it is no regular file")
     try:
         with Image.open(path, formats=["PNG"]) as image:
             values = np.asarray(image)

@@ -18,9 +18,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from PIL import Image
-
 from rgpt4d_plugin.arguments import RegionArguments
+from rgpt4d_plugin.files import open_image
 from rgpt4d_plugin.regions.drawing.shapes import Box, Mask, Point, Polygon
 from rgpt4d_plugin.regions.frame_matching import frame_of, window
 from rgpt4d_plugin.regions.media_entries import Clip, ImageEntry, decode_clip
@@ -200,7 +199,7 @@ def _in_words(regions: Sequence[Region], medium: Any) -> list[str]:
         size = (info.width, info.height)
         origin = window(medium, info)[0] if medium.is_part else 0
     else:
-        with Image.open(medium) as image:
+        with open_image(medium) as image:
             size = image.size
     sentences = ["Coordinates are x, y in thousandths of the frame's width and height, from its top left corner."]
     for region in regions:

@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image
 
+from rgpt4d_plugin.files import open_image
 from rgpt4d_plugin.regions.drawing.marks import Mark, draw_marks
 from rgpt4d_plugin.regions.frame_matching import Placed, frame_of, mark_of, place, window
 from rgpt4d_plugin.regions.media_entries import Clip, ImageEntry
@@ -143,9 +144,10 @@ def open_image_entry(still: ImageEntry, size_only: bool = False) -> Image.Image:
     Raises:
         RegionError: the frame is past the end of the video.
         VideoError: the video cannot be read.
+        ImageError: The image is too large, or in a format that is not read.
     """
     if not still.of_video:
-        return Image.open(still.path)
+        return open_image(still.path)
     info = read_info(still.path)
     frame = frame_of(still.regions[0].annotations[0], info)
     if size_only:

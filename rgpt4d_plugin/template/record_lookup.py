@@ -48,10 +48,13 @@ def where_used(entry: Any, data_args: Any = None) -> str:
 
 
 def naming_the_record(get_dataset: Callable[..., Any], data_args: Any) -> Callable[..., Any]:
-    """Wraps the host's `get_dataset` so that a VideoError says where the video is used."""
+    """Wraps the host's `get_dataset` so that a VideoError says where the video is used, and no regions are unread."""
 
     @functools.wraps(get_dataset)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
+        from rgpt4d_plugin.template.region_formats import check_region_formats  # which needs this module
+
+        check_region_formats(data_args)
         try:
             return get_dataset(*args, **kwargs)
         except VideoError as err:

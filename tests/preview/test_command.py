@@ -364,6 +364,7 @@ BAD = {
     "other stage": ({"stage": "dpo", "p4d": None}, [], "stage: 'dpo'"),
     "no samples": ({}, ["--n", "0"], "--n: expected at least 1, got 0"),
     "override": ({}, ["cutoff_len"], "'cutoff_len': expected an override KEY=VALUE"),
+    "override that is no YAML": ({}, ["cutoff_len=[1,"], "recipe.yaml with cutoff_len=[1,: while parsing a flow"),
     "teacher without block": ({"p4d": None}, ["--teacher"], "--teacher: the recipe has no `p4d:` block"),
     "teacher without weights": ({"p4d": {"preset": "none"}}, ["--teacher"], "--teacher: the recipe has no `p4d:`"),
     "teacher without checkpoint": ({"p4d": {}}, ["--teacher"], "p4d.teacher.checkpoint: missing"),

@@ -224,6 +224,51 @@ def test_dataset_is_written_once_and_the_same_each_time(tmp_path):
         write_clips(tmp_path / "c", height=33)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"height": 0, "width": 0}, "from 16 to 4096, found 0 x 0"),
+        ({"height": -64}, "from 16 to 4096, found -64 x 64"),
+        ({"height": 100_000, "width": 100_000}, "from 16 to 4096, found 100000 x 100000"),
+        ({"height": 64, "width": 256}, "at most 3 times the shorter, found 64 x 256"),
+        ({"height": 4096, "width": 4096, "frames": 10_000}, "134,217,728 pixels in all, found 10000 frames of 4096 x"),
+        ({"fps": float("nan")}, "fps must be from 0.01 to 1000, found nan"),
+        ({"fps": float("inf")}, "fps must be from 0.01 to 1000, found inf"),
+        ({"seed": -1}, "seed must be from 0 to .*, found -1"),
+        ({"count": 0}, "count must be from 1 to .*, found 0"),
+        ({"frames": 1}, "frames must be from 2 to .*, found 1"),
+    ],
+)
+def test_settings_that_no_clip_can_have(settings, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        write_clips(tmp_path / "a", **settings)
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_least_size_can_be_rendered(tmp_path):
+    write_clips(tmp_path, count=1, frames=2, height=16, width=48)
+
+
+@pytest.mark.parametrize("torn", ["", '{"count": 2', "[" * 100_000, "[]"])
+def test_a_folder_whose_settings_are_torn_is_made_again(torn, tmp_path):
+    settings = {"count": 1, "frames": 2, "height": 16, "width": 16}
+    whole = (write_clips(tmp_path, **settings) / "settings.json").read_text()
+    (tmp_path / "settings.json").write_text(torn)
+    (tmp_path / "synth4d_regions_heldout.json").unlink(missing_ok=True)
+    write_clips(tmp_path, **settings)
+    assert (tmp_path / "settings.json").read_text() == whole and not list(tmp_path.rglob("*.tmp"))
+
+
+def test_datasets_of_others_stay_registered(tmp_path):
+    (tmp_path / "dataset_info.json").write_text('{"mine": {"file_name": "mine.json"}, "synth4d": {"file_name": "x"}}')
+    write_clips(tmp_path, count=2, frames=2, height=16, width=16)
+    info = json.loads((tmp_path / "dataset_info.json").read_text())
+    assert info["mine"] == {"file_name": "mine.json"} and info[DATASET]["file_name"] == "synth4d.json"
+    (tmp_path / "dataset_info.json").write_text("{")
+    with pytest.raises(ValueError, match=r"dataset_info.json is not readable JSON .*mend it"):
+        write_clips(tmp_path, count=3, frames=2, height=16, width=16)
+
+
 def load_tiny_student(family, folder):
     sizes = {"hidden": 32, "layers": 1, "heads": 4, "vision_hidden": 32, "vision_heads": 4}
     out = build_tiny_student(folder, family, **sizes | ({} if family.startswith("qwen") else {"vision_layers": 2}))
