@@ -38,6 +38,9 @@ def cli_run(arguments: Namespace) -> None:
         print("\n".join([*summary(result), ""]))
     for path in write_report([out], out):
         print(path)
+    if results and all(result.counts["error"] == result.items for result in results):
+        failed = sum(result.items for result in results)
+        raise RuntimeError(f"no question was answered: {failed:,} failed, the first with: {results[0].rows[0].error}")
 
 
 def run_score(arguments: Namespace) -> None:

@@ -214,6 +214,20 @@ def test_run_asks_a_server_and_goes_on(recipe, r4d, capsys, monkeypatch):
     assert (r4d / "run" / "report.html").read_bytes() == first
 
 
+def test_a_run_in_which_every_question_failed_ends_with_an_error(recipe, r4d, capsys, monkeypatch):
+    from rgpt4d_plugin.eval_hooks.engines import openai_endpoint
+
+    def failures(self, asked):
+        return ((question.key, Reply(question.key, "", error="400 no such model")) for question in asked)
+
+    monkeypatch.setattr(openai_endpoint, "OpenAIEndpoint", RightAnswers)
+    monkeypatch.setattr(RightAnswers, "ask", failures)
+    command = ["eval", "run", str(recipe), "--out", str(r4d / "run"), "--server", "http://x/v1", "--model", "m"]
+    assert main(command) == 1
+    assert "no question was answered: 6 failed, the first with: 400 no such model" in capsys.readouterr().err
+    assert (r4d / "run" / "report.html").is_file()
+
+
 def test_run_asks_the_recipe_s_model(recipe, r4d, monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(run_module, "run_with_host", lambda recipe, out: asked.append((recipe, out)) or [])
