@@ -67,12 +67,13 @@ class ReplyFile:
             self._keep(reply)
 
     @classmethod
-    def open(cls, path: str | Path, settings: Mapping[str, Any]) -> "ReplyFile":
+    def open(cls, path: str | Path, settings: Mapping[str, Any], fresh: bool = False) -> "ReplyFile":
         """Creates the file, or resumes it; an unfinished last line is cut off, with a word in the log.
 
         Args:
             path: the file; its folder is made.
             settings: whatever the replies depend on, JSON values only.
+            fresh: begin anew, whatever the file holds.
 
         Raises:
             ReplyFileError: the file is no file of replies, was made with other settings, or another run writes to it.
@@ -86,6 +87,8 @@ class ReplyFile:
                 f"{path}: another run is writing to it. Wait until it has ended, or choose another folder."
             )
         try:
+            if fresh:
+                file.truncate(0)
             return cls._resumed(path, file, settings)
         except BaseException:
             file.close()

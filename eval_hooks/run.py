@@ -53,9 +53,7 @@ def run_benchmarks(
     results = []
     for task in tasks:
         folder = Path(out) / task.benchmark.name
-        if fresh and ranks.first:
-            (folder / REPLIES).unlink(missing_ok=True)
-        replies = ask(task, engine, folder, ranks=ranks, progress=progress)
+        replies = ask(task, engine, folder, ranks=ranks, fresh=fresh, progress=progress)
         if ranks.first:
             result = score(task, replies, settings_of(task, engine))
             result.write(folder)
@@ -65,13 +63,20 @@ def run_benchmarks(
 
 
 def ask(
-    task: BenchmarkTask, engine: Engine, folder: Path, *, ranks: Ranks = ALONE, progress: bool = True
+    task: BenchmarkTask,
+    engine: Engine,
+    folder: Path,
+    *,
+    ranks: Ranks = ALONE,
+    fresh: bool = False,
+    progress: bool = True,
 ) -> Mapping[str, Reply]:
     """Asks what `folder` has no reply to yet, and keeps each reply as it comes; returns all replies so far.
 
     On processes that do not write, the result is empty.
     """
-    writing = ReplyFile.open(folder / REPLIES, settings_of(task, engine)) if ranks.first else contextlib.nullcontext()
+    settings = settings_of(task, engine)
+    writing = ReplyFile.open(folder / REPLIES, settings, fresh) if ranks.first else contextlib.nullcontext()
     with writing as file:
         done = ranks.shared(set(file.done) if file else None)
         questions = [question for question in task.questions if question.key not in done]
@@ -135,7 +140,10 @@ def run_with_host(recipe: Mapping[str, Any], out: str | Path | None = None, prog
         load_host_engine,  # the host is imported only now that the data is known to be fine
     )
 
-    engine = load_host_engine(recipe, evaluation.options.batch_size, evaluation.options.workers)
+    try:
+        engine = load_host_engine(recipe, evaluation.options.batch_size, evaluation.options.workers)
+    except OSError as err:  # of which the host tells only what could not be loaded
+        raise OSError(f"model_name_or_path: {recipe.get('model_name_or_path')}: {err} ({err.__cause__})") from err
     return run_benchmarks(evaluation.questionnaires, engine, folder, progress=progress)
 
 

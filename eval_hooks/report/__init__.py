@@ -53,8 +53,14 @@ def read_run(run: str | Path) -> dict[str, Result]:
         raise ScoringError(
             f"{run}: no results (*/{RESULT}) in this folder. `rgpt4d eval score ... --out {run}` makes them."
         )
-    results = {result.benchmark: result for result in map(Result.read, folders)}
-    return {name: results[name] for name in (*BENCHMARKS, *results) if name in results}
+    results = {}
+    for folder in folders:
+        result = Result.read(folder)
+        if result.benchmark not in BENCHMARKS:
+            known = ", ".join(BENCHMARKS)
+            raise ScoringError(f"{folder / RESULT}: unknown benchmark {result.benchmark!r:.80} (known: {known})")
+        results[result.benchmark] = result
+    return {name: results[name] for name in BENCHMARKS if name in results}
 
 
 def _names(runs: Sequence[str | Path]) -> dict[str, Path]:

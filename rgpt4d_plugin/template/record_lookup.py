@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from rgpt4d_plugin.template.region_formats import check_region_formats
 from rgpt4d_plugin.video import VideoError
 
 
@@ -52,8 +53,6 @@ def naming_the_record(get_dataset: Callable[..., Any], data_args: Any) -> Callab
 
     @functools.wraps(get_dataset)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        from rgpt4d_plugin.template.region_formats import check_region_formats  # which needs this module
-
         check_region_formats(data_args)
         try:
             return get_dataset(*args, **kwargs)

@@ -14,8 +14,6 @@ from llamafactory.data.parser import get_dataset_list
 from llamafactory.extras.constants import DATA_CONFIG
 
 from rgpt4d_plugin.files import parse_json
-from rgpt4d_plugin.regions.region import RegionError
-from rgpt4d_plugin.template.converter import CONVERTERS
 
 
 _LOOKED_AT = 1 << 20
@@ -32,10 +30,12 @@ def check_region_formats(data_args: Any, names: Sequence[str] | None = None) -> 
     if names is None:
         names = [*(data_args.dataset or []), *(data_args.eval_dataset or [])]
     for name, attributes in zip(names, get_dataset_list(names, data_args.dataset_dir), strict=True):
-        if attributes.formatting in CONVERTERS:
+        if attributes.formatting.startswith("rgpt4d"):
             continue
         columns, place = _columns(name, data_args.dataset_dir)
         if "regions" in columns or any(map(_has_regions, _first_records(attributes, data_args))):
+            from rgpt4d_plugin.regions.region import RegionError  # a run without regions has no use for that room
+
             own = "rgpt4d_openai" if attributes.formatting == "openai" else "rgpt4d"
             raise RegionError(
                 f"regions: dataset {name!r} has some, but formatting: {attributes.formatting} reads none; write "

@@ -153,6 +153,9 @@ def test_broken_results_are_errors(result, tmp_path, broken):
         ("columns", {"official": {}, "strict": {}}, "`columns.official` has other columns than `rules`"),
         ("items", "12", "`items` is '12'"),
         ("items", True, "`items` is True"),
+        ("items", 0, "`items` is 0"),
+        ("notes", [3], "`notes` is (3,)"),
+        ("columns", {"official": 3}, "`columns` is {'official': 3}"),
         ("unheard_of", 1, "`unheard_of` is 1"),
     ],
 )
@@ -161,6 +164,26 @@ def test_results_with_fields_of_other_types_name_the_file_and_the_field(result, 
     record = json.loads((folder / "result.json").read_text())
     (folder / "result.json").write_text(json.dumps(record | {field: value}))
     with pytest.raises(ScoringError, match=re.escape(f"{folder / 'result.json'} is broken ({message}")):
+        Result.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("official", float("nan")),
+        ("strict", float("inf")),
+        ("columns", {"lenient": "1"}),
+        ("options", {"A": 3}),
+        ("truncated", 1),
+        ("reply", ["A"]),
+    ],
+)
+def test_scores_with_fields_of_other_types_name_the_line_and_the_field(result, tmp_path, field, value):
+    folder = result.write(tmp_path)
+    first, second, *others = (folder / "scores.jsonl").read_text().splitlines()
+    second = json.dumps(json.loads(second) | {field: value})
+    (folder / "scores.jsonl").write_text("\n".join([first, second, *others]) + "\n")
+    with pytest.raises(ScoringError, match=rf"scores.jsonl, line 2 is broken .`{field}` is "):
         Result.read(folder)
 
 
@@ -245,6 +268,6 @@ def test_a_killed_and_resumed_run_gives_the_same_result(tmp_path):
     path = tmp_path / "killed.jsonl"
     for size in range(len(content) + 1):
         path.write_bytes(content[:size])
-        resumed = ReplyFile.open(path, {"seed": 0})
-        resumed.append(*(reply for reply in replies if reply.key not in resumed.done))
+        with ReplyFile.open(path, {"seed": 0}) as resumed:
+            resumed.append(*(reply for reply in replies if reply.key not in resumed.done))
         assert written(ReplyFile.read(path), tmp_path / "killed") == expected, size

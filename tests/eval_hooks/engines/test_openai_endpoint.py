@@ -342,7 +342,7 @@ def test_a_server_that_goes_away_ends_the_run(serve):
         if text == "last":
             server.shutdown()
             server.server_close()
-        return completion("A")
+        return *completion("A"), {"Connection": "close"}
 
     server = serve(answer)
     asked = questions("first", "last", *map(str, range(100)))

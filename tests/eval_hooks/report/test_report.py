@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reports: what they say, what they refuse to compare, and that nothing a model wrote is taken for markup."""
 
+import os
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -231,6 +233,36 @@ def test_folders_without_results_are_errors(data, tmp_path):
     toy_result(data, 6).write(tmp_path / "a" / "toy")
     with pytest.raises(ScoringError, match="twice"):
         write_report([tmp_path / "a", tmp_path / "a" / ".." / "a"], tmp_path / "out")
+
+
+def test_results_of_an_unknown_benchmark_are_named(data, tmp_path):
+    replace(toy_result(data, 6), benchmark="../x").write(tmp_path / "a" / "x")
+    with pytest.raises(ScoringError, match=r"a/x/result.json: unknown benchmark '../x' .known: r4d_bench"):
+        write_report([tmp_path / "a"], tmp_path / "out")
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_page_is_in_place_whole_or_not_at_all(data, tmp_path, monkeypatch, kept):
+    """The process ends while the page is written: what was there before stays as it was."""
+    toy_result(data, 6).write(tmp_path / "a" / "toy")
+    out = tmp_path / "out"
+    if kept:
+        write_report([tmp_path / "a"], out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    toy_result(data, 9).write(tmp_path / "a" / "toy")
+    put_in_place = os.replace
+
+    def killed(source, target):
+        if Path(target).name == "report.html":
+            raise KeyboardInterrupt
+        put_in_place(source, target)
+
+    monkeypatch.setattr("os.replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_report([tmp_path / "a"], out)
+    assert (out / "report.html").exists() == kept
+    assert not kept or (out / "report.html").read_bytes() == before[out / "report.html"]
+    assert not list(out.rglob("*.tmp"))
 
 
 def test_runs_of_the_same_name_are_told_apart(data, tmp_path):
