@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from rgpt4d_plugin.eval_hooks.reading.text import one_of
+from rgpt4d_plugin.eval_hooks.reading.words import LESSENED
 
 
 @dataclass(frozen=True)
@@ -199,9 +200,10 @@ def _is_denied(text: str, start: int, end: int, limit: int) -> bool:
     """Whether the clause before a mark, or what is said of it after, says that it is wrong."""
     before = text[max(0, start - 80) : start]
     clause = _CLAUSE_START.split(before)[-1]
-    if _DENIED_BEFORE.search(clause or ""):
-        return True
     after = text[end:limit]
+    compared = "" if _CLAUSE_START.search(after) or limit == len(text) else after
+    if _DENIED_BEFORE.search(clause or "") or LESSENED.search(clause or "") or LESSENED.search(compared):
+        return True
     reason = _REASON.search(after)
     if _DENIED_AFTER.match(after[: reason.start()] if reason else after):
         return True

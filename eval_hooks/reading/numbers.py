@@ -175,7 +175,7 @@ def _apart(row: re.Match[str]) -> str:
 def _value(match: re.Match[str]) -> float:
     """The number that a match of `_NUMBER` is; nan if its words are no number."""
     if match["digits"]:
-        value = float(f"{_parsed(match['digits'])}e{int(match['power'] or match['ten'] or 0)}")
+        value = float(f"{_plain(match['digits'])}e{int(match['power'] or match['ten'] or 0)}")
         if match["over"]:
             over = float(match["over"]) or math.nan
             value = value + float(match["more"]) / over if match["more"] else value / over
@@ -187,10 +187,11 @@ def _value(match: re.Match[str]) -> float:
     return -value if (match["sign"] or "")[:1].lower() in tuple("-mn") else value
 
 
-def _parsed(digits: str) -> float:
+def _plain(digits: str) -> str:
+    """Digits without marks of thousands, with a decimal point."""
     if re.fullmatch(r"[1-9]\d{0,2}(?:[,' ]\d{3})+(?:\.\d+)?", digits):
-        return float(re.sub("[,' ]", "", digits))
-    return float((digits.replace(".", "") if "," in digits else digits).replace(",", "."))
+        return re.sub("[,' ]", "", digits)
+    return (digits.replace(".", "") if "," in digits else digits).replace(",", ".")
 
 
 def _spoken(words: list[str]) -> float:
