@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
+from rgpt4d_plugin.eval_hooks.reading.denial import LESSENED
 from rgpt4d_plugin.eval_hooks.reading.numbers import NUMBER_WORDS, with_plain_numbers
 
 
@@ -47,12 +48,6 @@ _ASIDE = frozenset("than among between comparing".split())
 """What follows is compared with what is chosen, or is all that there is to choose from."""
 _JOINTS = frozenset("and or nor then to as well also both either".split())
 """Words that may join two options of one choice; anything else between them makes a sentence around two things."""
-LESSENED = re.compile(
-    r"\b(?:less(?! (?:likely|plausible|accurate|probable)\b)|fewer|slower|smaller|shorter|lower|not|no)\b.*\bthan\b"
-    r"|n't\b.*\bthan\b|\b(?:as|so) (?!well\b|soon\b|long\b)\w+ (?:.* )?as\b",
-    re.IGNORECASE | re.DOTALL,
-)
-"""Stands between two things where it depends on the question which of them is the answer."""
 _CLAUSE_WORDS = frozenset(
     "but however although though while whereas instead because since which so thus hence".split()
 )
