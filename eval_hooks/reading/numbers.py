@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from rgpt4d_plugin.eval_hooks.reading.denial import is_number_denied
+
 
 @dataclass(frozen=True)
 class Quantity:
@@ -66,14 +68,6 @@ _LIST_NUMBER = re.compile(r"(?:\A|\n)[ \t]*[(#]?\Z")
 _NAME = re.compile(r"(?:\b(?:frame|step|image|figure|option|video|object|region|scene)s? ?|#|\bsqrt ?\(?)\Z", re.I)
 _NO_NUMBER = re.compile(r"\^?(?:st|nd|rd|th|[dkpx])\b| ?(?:pi\b|π|\^ ?[-\d])", re.IGNORECASE)
 _TOLERANCE = re.compile(r"(?:±|\+/-|\bpm\b|\bplus or minus\b) ?\Z", re.IGNORECASE)
-_DENIED = re.compile(
-    r"(?:\b(?:not|never|neither|nor|than|instead of)|n't|[<>≤≥]=?|不是|并非)\s*"
-    r"(?:(?:be|the|a|an|exactly|equal to) ){0,2}\Z",
-    re.IGNORECASE,
-)
-_WRONG = re.compile(
-    r"\s*(?:is|was|would be)(?: not|n't) (?:correct|right|possible)\b|\s*(?:is|was) (?:incorrect|wrong)\b"
-)
 _RANGE = re.compile(r"\s*(?:[-~/]|to|or|and|through|)\s*(?:(?:about|around|maybe|even|up to)\s)?", re.IGNORECASE)
 _BETWEEN = re.compile(r"(?:\b(?:about|around|approx(?:imately)?|and|to|[xyz])\b|[^\w<>≤≥+])*", re.IGNORECASE)
 _UNITS = {
@@ -124,8 +118,7 @@ def quantities(text: str, words: bool = True) -> list[Quantity]:
         if found and _TOLERANCE.search(before):
             found[-1] = replace(found[-1], unit=found[-1].unit or unit, end=end)
         elif math.isfinite(value):
-            denied = bool(_DENIED.search(before) or _WRONG.match(text, end))
-            found.append(Quantity(value, unit, start, end, denied))
+            found.append(Quantity(value, unit, start, end, is_number_denied(text, start, end)))
     return found
 
 
@@ -175,7 +168,7 @@ def _apart(row: re.Match[str]) -> str:
 def _value(match: re.Match[str]) -> float:
     """The number that a match of `_NUMBER` is; nan if its words are no number."""
     if match["digits"]:
-        value = float(f"{_parsed(match['digits'])}e{int(match['power'] or match['ten'] or 0)}")
+        value = float(f"{_plain(match['digits'])}e{int(match['power'] or match['ten'] or 0)}")
         if match["over"]:
             over = float(match["over"]) or math.nan
             value = value + float(match["more"]) / over if match["more"] else value / over
@@ -187,10 +180,11 @@ def _value(match: re.Match[str]) -> float:
     return -value if (match["sign"] or "")[:1].lower() in tuple("-mn") else value
 
 
-def _parsed(digits: str) -> float:
+def _plain(digits: str) -> str:
+    """Digits without marks of thousands, with a decimal point."""
     if re.fullmatch(r"[1-9]\d{0,2}(?:[,' ]\d{3})+(?:\.\d+)?", digits):
-        return float(re.sub("[,' ]", "", digits))
-    return float((digits.replace(".", "") if "," in digits else digits).replace(",", "."))
+        return re.sub("[,' ]", "", digits)
+    return (digits.replace(".", "") if "," in digits else digits).replace(",", ".")
 
 
 def _spoken(words: list[str]) -> float:

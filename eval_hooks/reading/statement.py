@@ -10,7 +10,16 @@ from rgpt4d_plugin.eval_hooks.reading.numbers import gives, in_ranges, quantitie
 from rgpt4d_plugin.eval_hooks.reading.options import Option, Options, normal
 from rgpt4d_plugin.eval_hooks.reading.outcome import AMBIGUOUS, LETTER, OPTION, REFUSED, UNREAD, VALUE, How, Reading
 from rgpt4d_plugin.eval_hooks.reading.text import LONGEST, one_of
-from rgpt4d_plugin.eval_hooks.reading.words import NEGATORS, Mention, Word, is_denied, mentions, words_of
+from rgpt4d_plugin.eval_hooks.reading.words import (
+    NEGATORS,
+    Mention,
+    Word,
+    are_joined,
+    is_denied,
+    mentions,
+    stem,
+    words_of,
+)
 
 
 # "B: right", "B right"; "A right" may begin with an article.
@@ -51,13 +60,18 @@ _ABOUT_THE_QUESTION = re.compile(
     r"|\b(?:unclear|possibl[ey]|might|may|could)\b|[:?]",
     re.IGNORECASE,
 )
-# Words that may join two options of one choice; anything else between them makes a sentence around two things.
-_JOINTS = frozenset("and or nor then to as well also both either".split())
+# Directions and motions.
+_WAYS_NAMED = (
+    "left right up down top bottom forward backward back front straight ahead toward away in out upward downward "
+    "inward outward clockwise counterclockwise direction unmoving turn spin forth side still same stay"
+)
+_WAYS = frozenset(map(stem, _WAYS_NAMED.split()))
 _ALL_WAYS = frozenset("or nor any either".split())
 # Subordinate clauses tell when or why, not what.
 _SUBORDINATE = re.compile(
-    r",?\s\b(?:because|since|before|after|while|when|whereas|although|though|even though|given|despite|due to|based on"
-    r"|as (?:it|the|he|she|they|indicated|evidenced|shown|seen|there|its|his|her|their)"
+    r"\b(?:as|so) \w+ as\b"
+    r"|,?\s\b(?P<why>because|since|before|after|while|when|whereas|although|though|even though|given|despite|due to"
+    r"|based on|as (?:it|the|he|she|they|indicated|evidenced|shown|seen|there|its|his|her|their)"
     r"|which (?:is )?(?:indicat|evident))\b",
     re.IGNORECASE,
 )
@@ -191,9 +205,12 @@ def _by_polarity(text: str, options: Options) -> Reading | None:
     said = _OUTCOME.match(text)
     if None in yes_no or said is None or _ABOUT_THE_QUESTION.search(text):
         return None
-    subordinate = _SUBORDINATE.search(text, said.end())
-    main = text[: subordinate.start()] if subordinate else text
-    return _one_of([yes_no[any(word.text in NEGATORS for word in words_of(main))]])
+    return _one_of([yes_no[any(word.text in NEGATORS for word in words_of(_main_clause(text)))]])
+
+
+def _main_clause(text: str) -> str:
+    found = next((match for match in _SUBORDINATE.finditer(text) if match["why"]), None)
+    return text[: found.start()] if found else text
 
 
 def _one_of(found: Iterable[Option]) -> Reading | None:
@@ -216,12 +233,7 @@ def _answer_word(text: str, options: Options) -> Reading | None:
 
 def _named(text: str, options: Options, merged: bool) -> Reading | None:
     keys = [option.merged_keys if merged else option.keys for option in options.distinct]
-    subordinate = _SUBORDINATE.search(text)
-    if subordinate:
-        found = _affirmed(text[: subordinate.start()], keys, merged)
-        if found:
-            return _last(*found, options)
-    found = _affirmed(text, keys, merged)
+    found = _affirmed(_main_clause(text), keys, merged) or _affirmed(text, keys, merged)
     return _last(*found, options) if found else None
 
 
@@ -246,24 +258,19 @@ def _denies_another(mention: Mention, every: list[Mention], words: Sequence[Word
 
 
 def _last(words: Sequence[Word], found: list[Mention], options: Options) -> Reading:
-    """The option named last: the subject of an English sentence comes first ("the left car moves right"), and what it
-    does last. Several that are joined ("left or right") are no choice, but "from left to right" is one."""
+    """The option named last, where options are directions: the subject of an English sentence comes first ("the left
+    car moves right"), and what it does last. Of several things, or several that are joined ("left or right"), none is
+    chosen, but of "from left to right" one is."""
     last = found[-1]
+    are_ways = all(_WAYS.intersection(options.distinct[mention.option].merged_keys) for mention in found)
     for other in found[:-1]:
         first, end = min(other.words), max(other.words)
         is_source = first > 0 and words[first - 1].text == "from"
-        if other.option != last.option and not is_source and _are_joined(words, end, min(last.words)):
+        if other.option == last.option or is_source:
+            continue
+        if not are_ways or are_joined(words, end, min(last.words)):
             return Reading(None, AMBIGUOUS)
     return Reading(options.distinct[last.option].letter, OPTION)
-
-
-def _are_joined(words: Sequence[Word], end: int, start: int) -> bool:
-    """Whether only words such as "and", or a comma, stand between two names."""
-    between = words[end + 1 : start]
-    same_clause = words[end].clause == words[start].clause
-    if not between:
-        return not same_clause
-    return all(word.text in _JOINTS or word.clause != words[end].clause for word in between)
 
 
 def _named_in_part(text: str, options: Options) -> Reading | None:
