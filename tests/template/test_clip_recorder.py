@@ -189,7 +189,7 @@ def test_a_file_that_lost_frames_is_refused(parts, processor, tmp_path):
     with av.open(str(REAL_CLIPS[0])) as container:
         half = [packet.pos for packet in container.demux(video=0) if packet.size][135]
     cut.write_bytes(REAL_CLIPS[0].read_bytes()[: half - 8])  # before the header of a packet, which breaks no other
-    with pytest.raises(VideoError, match="cut.avi is cut off or damaged: only 4 of the 8 sampled frames"):
+    with pytest.raises(VideoError, match=r"cut.avi is cut off: only 13\d of the 270 frames"):
         record(parts.recording(), processor, [str(cut)])
 
 
