@@ -67,9 +67,9 @@ def write_folder(name: str, path: Path, items: int = 6, layout: str = "published
     """Writes a benchmark's folder.
 
     Args:
-        name: of the benchmark, as for `benchmarks.get`.
-        path: of the folder; made if need be.
-        items: number of questions; two neighbours share a video (an image, for OmniSpatial).
+        name: The benchmark's name, as for `benchmarks.get`.
+        path: The folder, made if need be.
+        items: Number of questions; two neighbours share a video (an image, for OmniSpatial).
         layout: "published"; or "rehost" (SAT, OmniSpatial) for the parquet files that lmms-eval uses, "tsv"
             (MMSI-Bench) for the other published file.
 

@@ -13,10 +13,11 @@ from PIL import Image
 from rgpt4d_plugin.eval_hooks.benchmark_task import Question
 from rgpt4d_plugin.eval_hooks.benchmarks.base import Medium
 from rgpt4d_plugin.files import open_image
-from rgpt4d_plugin.regions.frame_matching import window
+from rgpt4d_plugin.regions.frame_matching import span
 from rgpt4d_plugin.regions.media_entries import Clip
 from rgpt4d_plugin.regions.rendering import fit
-from rgpt4d_plugin.video.frames import read_frames, read_info, spread
+from rgpt4d_plugin.video.frames import read_frames, read_info
+from rgpt4d_plugin.video.sampling import spread_in_time
 
 
 # VideoError, RegionError and BenchmarkDataError are ValueErrors. SyntaxError is what PIL raises for a PNG file with a
@@ -81,10 +82,8 @@ def frames_of(medium: Medium, count: int) -> list[Image.Image]:
     """Frames of a video, spread over it or over its part; all of them if it has no more than `count`."""
     path = str(medium.path)
     info = read_info(path)
-    clip = Clip(path, medium.start, medium.end)
-    first, final = window(clip, info) if clip.is_part else (0, info.known_last)
-    total = final - first + 1
-    return read_frames(path, [first + index for index in spread(min(count, total), total)])
+    first, final, _ = span(Clip(path, medium.start, medium.end), info)
+    return read_frames(path, spread_in_time(info, first, final, count))
 
 
 def _parts(medium: Medium, frames: int, options: MediaOptions) -> list[dict[str, Any]]:

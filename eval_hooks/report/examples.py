@@ -137,5 +137,5 @@ def _middle(medium: Medium) -> Image.Image:
     path = str(medium.path)
     info = read_info(path)
     first = info.frame_at(medium.start) if medium.start is not None else 0
-    last = info.frame_at(medium.end) if medium.end is not None else info.known_last
-    return read_frames(path, [min((first + last) // 2, info.known_last)])[0]
+    last = info.frame_at(medium.end) if medium.end is not None else info.last
+    return read_frames(path, [min((first + last) // 2, info.last)])[0]

@@ -69,6 +69,7 @@ def test_score_and_report(r4d, capsys):
     assert "R4D-Bench" in (r4d / "page" / "report.html").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_every_benchmark_is_scored_and_reported(name, tmp_path):
     """From its published layout: right answers are worth 100 under both readings where every item has one."""

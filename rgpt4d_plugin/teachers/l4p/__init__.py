@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""L4P, the 4D expert: an independent implementation that reads the official weights.
+"""L4P, the 4D teacher: an independent implementation that reads the official weights.
 
 Written from a description of the architecture (names, shapes, data flow) of L4P, NVlabs/L4P commit 8701a4b.
 No upstream code is used. The official weights have their own, non-commercial licence.
@@ -11,7 +11,7 @@ C channels.
 from rgpt4d_plugin.teachers.l4p.checkpoint import L4PCheckpointError, load_l4p, read_l4p_config, save_l4p
 from rgpt4d_plugin.teachers.l4p.config import RELEASED, TASKS, L4PConfig, TaskConfig
 from rgpt4d_plugin.teachers.l4p.model import L4P
-from rgpt4d_plugin.teachers.l4p.windows import window_starts
+from rgpt4d_plugin.teachers.l4p.teacher import L4PTeacher
 
 
 __all__ = [
@@ -20,9 +20,9 @@ __all__ = [
     "TASKS",
     "L4PCheckpointError",
     "L4PConfig",
+    "L4PTeacher",
     "TaskConfig",
     "load_l4p",
     "read_l4p_config",
     "save_l4p",
-    "window_starts",
 ]

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, get
 from rgpt4d_plugin.eval_hooks.benchmarks.base import Score
 from rgpt4d_plugin.eval_hooks.metrics import MRA_THRESHOLDS, mean_relative_accuracy
-from tests.eval_hooks.benchmarks.test_prompts import MMSI, OMNI, R4D, SAT, STI, VSTI_CHOICE, VSTI_NUMERIC
+from tests.benchmark_items import MMSI, OMNI, R4D, SAT, STI, VSTI_CHOICE, VSTI_NUMERIC
 
 
 VERDICTS = Path(__file__).parents[2] / "data/benchmarks/vlm4d_verdicts.json.gz"

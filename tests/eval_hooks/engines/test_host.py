@@ -15,11 +15,11 @@ from rgpt4d_plugin.eval_hooks.engines.host import HostEngine, _rounds
 from rgpt4d_plugin.eval_hooks.engines.load import load_host_engine
 from rgpt4d_plugin.eval_hooks.engines.model_fingerprint import weights_fingerprint
 from rgpt4d_plugin.regions.media_entries import Clip
-from rgpt4d_plugin.synth4d.tiny_model import FAMILIES, TEMPLATES, build_tiny_student
 from rgpt4d_plugin.template.clip_recorder import with_recorder
 from tests.benchmark_folders import EPS, bomb, image, put, video, write_folder
 from tests.harness import DATA
 from tests.host_parts import host_parts
+from tests.tiny_models import FAMILIES, TEMPLATES, build_tiny_student
 
 
 REAL = DATA / "clips/2.avi"
@@ -73,6 +73,7 @@ def mixed(tmp_path, square):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tpe", ["off", "add"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_batch_answers_as_single_questions_do(engines, mixed, family, tpe):
@@ -83,6 +84,7 @@ def test_a_batch_answers_as_single_questions_do(engines, mixed, family, tpe):
     assert len({single[key].text for key in ("clip", "marked", "part", "images", "text")}) > 2
 
 
+@pytest.mark.slow
 def test_workers_change_nothing(engines, mixed):
     # In this process too something has decoded videos by now, which forked workers must not stumble over.
     assert dict(engines(batch_size=2, workers=2).ask(mixed)) == dict(engines(batch_size=2).ask(mixed))
@@ -94,6 +96,7 @@ def test_an_embedded_image_is_the_image(engines, tmp_path):
     assert replies["file"].text == replies["bytes"].text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "template"),
     [("qwen2_vl", "qwen2_vl"), ("qwen2_5_vl", "rgpt4d_qwen2_vl"), ("qwen3_vl", "rgpt4d_qwen3_vl_nothink")],
@@ -192,6 +195,7 @@ def test_media_that_cannot_be_read_are_counted_failures(engines, mixed, square, 
     assert failed["no images"].error == "BenchmarkDataError: MMSI-Bench, item 3: there are no images."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_every_benchmark_is_asked(engines, tmp_path, name):
     write_folder(name, tmp_path, items=3)
