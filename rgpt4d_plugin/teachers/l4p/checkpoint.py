@@ -115,6 +115,11 @@ def load_l4p(
             raise L4PCheckpointError(f"{source.label}: {twins[0]} must be floating point, found {tensor.dtype}.")
         # A fresh copy even without a cast, so that neither the caller's tensors nor a mapped file are shared.
         state[name] = torch.empty(parameter.shape, dtype=dtype, device=device).copy_(tensor)
+        if not state[name].isfinite().all():
+            raise L4PCheckpointError(
+                f"{source.label}: {twins[0]} holds NaN or infinity as {dtype}. Such a teacher would destroy the "
+                f"student; get the file again. {_ORIGIN}"
+            )
     model.load_state_dict(state, assign=True)
     return model.freeze()
 
@@ -192,7 +197,7 @@ def _check(source: _Source, targets: Mapping[str, tuple[Tensor, tuple[str, ...]]
 
 def _differing_twins(source: _Source, targets: Mapping[str, tuple[Tensor, tuple[str, ...]]]) -> Iterator[str]:
     for _, twins in targets.values():
-        if len(twins) == 2 and not torch.equal(source.read(twins[0]), source.read(twins[1])):
+        if len(twins) == 2 and not torch.equal(*(source.read(twin).nan_to_num() for twin in twins)):
             yield f"{twins[0]} and {twins[1]}"
 
 
