@@ -42,6 +42,7 @@ test-lmms: $(LMMS)/.installed
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 clean:
 	rm -rf demo build dist *.egg-info

@@ -164,15 +164,22 @@ class L4PConfig:
 
 def resampled_size(grid: Size, log2_scale: Size) -> Size:
     """Size of a token grid after the resampling 2^log2_scale; reductions round up."""
-    return tuple(size << scale if scale >= 0 else (size - 1 >> -scale) + 1 for size, scale in zip(grid, log2_scale))
+    t, h, w = (size << scale if scale >= 0 else (size - 1 >> -scale) + 1 for size, scale in zip(grid, log2_scale))
+    return t, h, w
 
 
 _RELEASED_HOOKS = (14, 21, 28, 36)
-_PIXEL_SCALES = {
-    "actpost_scale_factors": ((1, 2, 2), (1, 1, 1), (0, 0, 0), (-1, -1, -1)),
-    "fusion_scale_factors": ((1, 2, 2), (1, 2, 2), (2, 2, 2), (2, 2, 2)),
-    "hooks": _RELEASED_HOOKS,
-}
+
+
+def _pixel_head(channels: int, activation: Literal["linear", "exp"] = "linear") -> TaskConfig:
+    return TaskConfig(
+        channels=channels,
+        activation=activation,
+        actpost_scale_factors=((1, 2, 2), (1, 1, 1), (0, 0, 0), (-1, -1, -1)),
+        fusion_scale_factors=((1, 2, 2), (1, 2, 2), (2, 2, 2), (2, 2, 2)),
+        hooks=_RELEASED_HOOKS,
+    )
+
 
 RELEASED = L4PConfig(
     frames=16,
@@ -188,9 +195,9 @@ RELEASED = L4PConfig(
     last_dim=128,
     layer_dims=(256, 512, 1024, 1024),
     tasks={
-        "depth": TaskConfig(channels=1, activation="exp", **_PIXEL_SCALES),
-        "flow_2d_backward": TaskConfig(channels=2, **_PIXEL_SCALES),
-        "dyn_mask": TaskConfig(channels=1, **_PIXEL_SCALES),
+        "depth": _pixel_head(1, "exp"),
+        "flow_2d_backward": _pixel_head(2),
+        "dyn_mask": _pixel_head(1),
         "camray": TaskConfig(
             channels=6,
             actpost_scale_factors=((1, 0, 0), (1, 0, 0), (0, 0, 0), (-1, -1, -1)),

@@ -115,6 +115,7 @@ def config_from_metadata(metadata: Mapping[str, str]) -> L4PConfig | None:
                 **{key: getattr(head, key) for key in _SHARED_TASK_KEYS},
             )
             for name, head in heads.items()
+            if head is not None
         },
     )
     for key, expected in _derived(config).items():

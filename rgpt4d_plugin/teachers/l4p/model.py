@@ -27,7 +27,8 @@ _STD = (0.229, 0.224, 0.225)
 def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation, each (3, 1, 1) float32."""
     with torch.inference_mode(False):
-        return tuple(torch.tensor(values, device=device).view(3, 1, 1) for values in (_MEAN, _STD))
+        mean, std = torch.tensor((_MEAN, _STD), device=device).view(2, 3, 1, 1)
+        return mean, std
 
 
 class L4P(nn.Module):
@@ -53,7 +54,7 @@ class L4P(nn.Module):
 
     @classmethod
     def from_config(cls, config: L4PConfig, seed: int = 0) -> Self:
-        """A trainable model with random float32 weights on the CPU, for making a small expert.
+        """A trainable model with random float32 weights on the CPU, for making a small teacher.
 
         Weights are normal with variance 1 / fan-in, biases 0, norms 1. The global random state is not used.
         """
@@ -75,7 +76,7 @@ class L4P(nn.Module):
         return model
 
     def freeze(self) -> Self:
-        """Make this an expert: no gradient for any weight, and eval mode for good."""
+        """Makes this a teacher: no gradient for any weight, and eval mode for good."""
         self.frozen = True
         return self.requires_grad_(False).eval()
 
