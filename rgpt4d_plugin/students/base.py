@@ -64,7 +64,7 @@ class StudentFamily(ABC):
     single_image_is_tiled: bool = False
     bidirectional_images: bool = False
 
-    def decoder(self, model: nn.Module) -> nn.Module:
+    def decoder(self, model: Any) -> nn.Module:
         """The text decoder whose output is the last hidden state, after its final norm: (B, L, C)."""
         return model.get_decoder()
 
@@ -170,7 +170,12 @@ class StudentFamily(ABC):
         frames = iter(map(len, seconds))
         rows = [RowMedia(count, tuple(itertools.islice(frames, n))) for count, n in zip(images, clips, strict=True)]
         tokens = self.clip_tokens(input_ids, inputs, rows, processor, tokenizer)
-        return timestamps_of(input_ids, tokens, seconds, self.frames_per_step(processor))
+        whole = [clip for clip in tokens if clip is not None]
+        if len(whole) < len(tokens):
+            raise TokenCountError(
+                f"{len(tokens) - len(whole)} of {len(tokens)} clips lack video tokens: the text is cut"
+            )
+        return timestamps_of(input_ids, whole, seconds, self.frames_per_step(processor))
 
 
 class TokenCountError(ValueError):
@@ -246,4 +251,5 @@ def timestamps_of(
         (clip.index, step_times(times, clip.grid[0], frames_per_step))
         for clip, times in zip(clips, seconds, strict=True)
     ]
-    return token_timestamps(tuple(input_ids.shape), timed, input_ids.device)
+    rows, length = input_ids.shape
+    return token_timestamps((rows, length), timed, input_ids.device)

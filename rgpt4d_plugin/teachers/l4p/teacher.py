@@ -48,7 +48,9 @@ class L4PTeacher(Teacher):
         return cls(model, str(options.checkpoint))
 
     def features(self, windows: TeacherWindows, hooks: tuple[int, ...]) -> dict[int, Tensor]:
-        return self.model.encode(self.model.normalise(windows.frames), only=hooks)
+        assert windows.frames is not None, "this teacher needs frames"
+        features = self.model.encode(self.model.normalise(windows.frames), only=hooks)
+        return {hook: features[hook] for hook in hooks}
 
     def targets(self, windows: TeacherWindows, features: Mapping[int, Tensor], term: str) -> Tensor:
         return self._map(features, term)
