@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict, InstanceOf, StrictBool
+
+from rgpt4d_plugin.validation import check
+
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +32,13 @@ class Reply:
         error: the engine's failure after its retries; such a reply counts as wrong, and is counted.
     """
 
-    key: str
-    text: str
-    truncated: bool = False
-    error: str | None = None
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    # Not plain `str`, which pydantic refuses for half of a surrogate pair.
+    key: InstanceOf[str]
+    text: InstanceOf[str]
+    truncated: StrictBool = False
+    error: InstanceOf[str] | None = None
 
 
 class ReplyFile:
@@ -183,12 +190,8 @@ def _record(reply: Reply) -> dict[str, Any]:
 
 
 def _reply(path: Path, number: int, record: Mapping[str, Any]) -> Reply:
-    known = {"key": str, "text": str, "truncated": bool, "error": str | None}
-    problems = [f"{name} is unknown" for name in record if name not in known]
-    problems += [f"{name} is missing" for name in ("key", "text") if name not in record]
-    problems += [
-        f"{n} is {record[n]!r}" for n, kind in known.items() if n in record and not isinstance(record[n], kind)
-    ]
-    if problems:
-        raise ReplyFileError(f"{path}, line {number}: {', '.join(problems)}")
-    return Reply(**record)
+    problems: list[str] = []
+    reply = check(Reply, record, "", problems)
+    if reply is None:
+        raise ReplyFileError(f"{path}, line {number}: {'; '.join(problems)}")
+    return reply

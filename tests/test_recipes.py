@@ -71,7 +71,7 @@ def test_the_page_of_all_keys(checkpoint):
     (page,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/reference.md").read_text(), re.S)
     keys = yaml.safe_load(page)["p4d"]
     assert parse_p4d(with_checkpoint(keys, checkpoint)) == parse_p4d({"teacher": {"checkpoint": checkpoint}})
-    assert keys.keys() == {field.name for field in dataclasses.fields(P4DArguments)}
-    for field in dataclasses.fields(P4DArguments):
-        if dataclasses.is_dataclass(field.type):
-            assert keys[field.name].keys() == {inner.name for inner in dataclasses.fields(field.type)}
+    assert keys.keys() == P4DArguments.model_fields.keys()
+    for name, field in P4DArguments.model_fields.items():
+        if isinstance(keys[name], dict):
+            assert keys[name].keys() == field.annotation.model_fields.keys()

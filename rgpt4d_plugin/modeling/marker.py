@@ -10,7 +10,7 @@ from typing import Any
 from transformers import TrainerCallback
 from transformers.utils import cached_file
 
-from rgpt4d_plugin.arguments import TimestampEncoding
+from rgpt4d_plugin.modeling import TimestampEncoding
 
 
 MARKER_FILE = "rgpt4d_tpe.json"
