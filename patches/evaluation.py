@@ -118,8 +118,6 @@ def _refuse_unsupported(model_args: Any, data_args: Any, training_args: Any, fin
     for key, owner in unsupported.items():
         if getattr(owner, key, False):
             problems.append(f"{key}: true: not supported together with `p4d_eval:`; remove it")
-    if training_args.fsdp or switched_on("ACCELERATE_USE_FSDP"):
-        problems.append("fsdp: not supported together with `p4d_eval:` yet; use DeepSpeed ZeRO-3 (recipes/deepspeed)")
     if problems:
         raise _error(problems)
 
