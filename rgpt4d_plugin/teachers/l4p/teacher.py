@@ -27,8 +27,8 @@ DEPTH_EPSILON = 1e-8
 
 
 _MISSING = (
-    "p4d.teacher.checkpoint: missing, but loss terms have weights: give the path of the L4P weights (NVlabs/L4P), or set "
-    "every weight of p4d.loss to 0"
+    "p4d.teacher.checkpoint: missing, but loss terms have weights: give the path of the L4P weights (NVlabs/L4P), or "
+    "set every weight of p4d.loss to 0"
 )
 
 
