@@ -21,8 +21,7 @@ from rgpt4d_plugin.arguments import P4DConfigError
 from rgpt4d_plugin.distill import DistillBatch
 from rgpt4d_plugin.trainers.checkpoint_folder import DECODER_FILE, check_resumable
 from rgpt4d_plugin.trainers.decoder_checkpoint import load_whole_state, whole_state
-from rgpt4d_plugin.trainers.finite import FiniteCheck
-from rgpt4d_plugin.trainers.meter import TermMeter
+from rgpt4d_plugin.trainers.meter import FiniteCheck, TermMeter
 from rgpt4d_plugin.trainers.setup import LOG_KEYS, P4DSetup
 from rgpt4d_plugin.trainers.tap import StudentTap
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A loss term that becomes NaN or infinite stops the run, and says which one, where."""
+"""The meter: a loss term that becomes NaN or infinite stops the run, and says which one, where."""
 
 import math
 
@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from rgpt4d_plugin.teachers.l4p import L4PTeacher
-from rgpt4d_plugin.trainers.finite import FiniteCheck, NonFiniteLossError
 from rgpt4d_plugin.trainers.llamafactory import P4DSeq2SeqTrainer
+from rgpt4d_plugin.trainers.meter import FiniteCheck, NonFiniteLossError
 from tests.harness import train_here
 
 
