@@ -63,12 +63,12 @@ class ClipSettings:
     crf: int = 10
 
     def __post_init__(self) -> None:
-        for name, low, high in (("count", 1, 10**5), ("frames", 2, 10**4), ("seed", 0, 2**63), ("fps", 0.01, 1000)):
+        for name, low, high in (("count", 1, 10**6), ("frames", 2, 10**4), ("seed", 0, 2**63), ("fps", 0.01, 1000)):
             if not low <= getattr(self, name) <= high:  # neither is NaN
                 raise ValueError(f"{name} must be from {low} to {high}, found {getattr(self, name)}.")
         found = f"{self.height} x {self.width}"
-        if any(side % 2 or not 16 <= side <= 4096 for side in (self.height, self.width)):
-            raise ValueError(f"Height and width must be even, for 4:2:0 video, and from 16 to 4096, found {found}.")
+        if any(side % 2 or not 16 <= side <= 2048 for side in (self.height, self.width)):
+            raise ValueError(f"Height and width must be even, for 4:2:0 video, and from 16 to 2048, found {found}.")
         if self.frames * self.height * self.width > 2**27:
             raise ValueError(f"A clip may have {2**27:,} pixels in all, found {self.frames} frames of {found}.")
         if max(self.height, self.width) > 3 * min(self.height, self.width):
