@@ -52,6 +52,7 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tools/lint_imports.py
+	$(BIN)/mypy
 
 # The site of docs/, in site/; a link to a page, heading or file that does not exist is an error.
 docs: install

@@ -14,11 +14,11 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from rgpt4d_plugin.arguments import P4DConfigError, Text
+from rgpt4d_plugin.arguments import P4DConfigError
 from rgpt4d_plugin.eval_hooks.benchmark_task import BenchmarkTask
 from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, get
 from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark
-from rgpt4d_plugin.validation import Checked, Integer, check
+from rgpt4d_plugin.validation import Checked, Integer, Text, check
 
 
 class EvalConfigError(P4DConfigError):

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from rgpt4d_plugin.files import lock, parse_json
-
 from pydantic import ConfigDict, InstanceOf, StrictBool
 
+from rgpt4d_plugin.files import lock, parse_json
 from rgpt4d_plugin.validation import check
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from llamafactory.hparams.parser import _TRAIN_ARGS
 
-from rgpt4d_plugin.arguments import PRESETS, P4DArguments, parse_p4d
+from rgpt4d_plugin.arguments import PRESETS, parse_p4d
 from rgpt4d_plugin.eval_hooks.arguments import parse_p4d_eval, schedule
 from tests.benchmark_folders import write_folder
 
@@ -64,14 +64,3 @@ def test_readme(checkpoint):
     assert plain.keys() <= HOST_KEYS
     assert {key for key in distilled if distilled[key] != plain.get(key)} == {"p4d", "output_dir"}
     parse_p4d(with_checkpoint(distilled["p4d"], checkpoint))
-
-
-def test_the_page_of_all_keys(checkpoint):
-    """It shows every key, at its default."""
-    (page,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/reference.md").read_text(), re.S)
-    keys = yaml.safe_load(page)["p4d"]
-    assert parse_p4d(with_checkpoint(keys, checkpoint)) == parse_p4d({"teacher": {"checkpoint": checkpoint}})
-    assert keys.keys() == P4DArguments.model_fields.keys()
-    for name, field in P4DArguments.model_fields.items():
-        if isinstance(keys[name], dict):
-            assert keys[name].keys() == field.annotation.model_fields.keys()

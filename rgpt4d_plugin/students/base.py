@@ -64,7 +64,7 @@ class StudentFamily(ABC):
     single_image_is_tiled: bool = False
     bidirectional_images: bool = False
 
-    def decoder(self, model: nn.Module) -> nn.Module:
+    def decoder(self, model: Any) -> nn.Module:
         """The text decoder whose output is the last hidden state, after its final norm: (B, L, C)."""
         return model.get_decoder()
 
@@ -169,7 +169,10 @@ class StudentFamily(ABC):
         """
         frames = iter(map(len, seconds))
         rows = [RowMedia(count, tuple(itertools.islice(frames, n))) for count, n in zip(images, clips, strict=True)]
-        tokens = self.clip_tokens(input_ids, inputs, rows, processor, tokenizer)
+        found = self.clip_tokens(input_ids, inputs, rows, processor, tokenizer)
+        tokens = [clip for clip in found if clip is not None]
+        if len(tokens) != len(found):
+            raise TokenCountError(f"the tokens of clip {found.index(None)} are cut off; raise cutoff_len")
         return timestamps_of(input_ids, tokens, seconds, self.frames_per_step(processor))
 
 
@@ -246,4 +249,5 @@ def timestamps_of(
         (clip.index, step_times(times, clip.grid[0], frames_per_step))
         for clip, times in zip(clips, seconds, strict=True)
     ]
-    return token_timestamps(tuple(input_ids.shape), timed, input_ids.device)
+    rows, length = input_ids.shape
+    return token_timestamps((rows, length), timed, input_ids.device)
