@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
+from rgpt4d_plugin.files import only_writer
 from rgpt4d_plugin.synth4d import (
     COLOURS,
     DATASET,
@@ -257,6 +258,12 @@ def test_a_folder_whose_settings_are_torn_is_made_again(torn, tmp_path):
     (tmp_path / "synth4d_regions_heldout.json").unlink(missing_ok=True)
     write_clips(tmp_path, **settings)
     assert (tmp_path / "settings.json").read_text() == whole and not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_folder_that_another_process_writes_is_left_alone(tmp_path):
+    with only_writer(tmp_path), pytest.raises(ValueError, match="another process is writing there"):
+        write_clips(tmp_path, count=1, frames=2, height=16, width=16)
+    assert not list(tmp_path.iterdir())
 
 
 def test_datasets_of_others_stay_registered(tmp_path):
