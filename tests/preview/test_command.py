@@ -204,7 +204,9 @@ def test_region_prompts(assets, rgpt4d, tmp_path, dataset):
     records[0]["regions"] = [{"id": "obj_1", "video": 0, "time": 0.5, "box": [20, 30, 90, 120]}]
     (tmp_path / "mine.json").write_text(json.dumps(records))
     recipe = assets.recipe(tmp_path / "out", **keys, template="rgpt4d_qwen2_vl", video_max_pixels=224 * 224)
-    assert rgpt4d(recipe)[0] == 0
+    code, _, _, err = rgpt4d(recipe)
+    assert code == 1 and "formatting: sharegpt reads none" in err
+    assert rgpt4d(recipe | {"p4d": None})[0] == 0
     info = json.loads((tmp_path / "dataset_info.json").read_text())
     info["mine"]["formatting"] = "rgpt4d"
     (tmp_path / "dataset_info.json").write_text(json.dumps(info))
