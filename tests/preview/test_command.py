@@ -206,7 +206,7 @@ def test_region_prompts(assets, rgpt4d, tmp_path, dataset):
     recipe = assets.recipe(tmp_path / "out", **keys, template="rgpt4d_qwen2_vl", video_max_pixels=224 * 224)
     code, _, _, err = rgpt4d(recipe)
     assert code == 1 and "formatting: sharegpt reads none" in err
-    assert rgpt4d(recipe | {"p4d": None})[0] == 0
+    assert rgpt4d({key: value for key, value in recipe.items() if key != "p4d"})[0] == 0
     info = json.loads((tmp_path / "dataset_info.json").read_text())
     info["mine"]["formatting"] = "rgpt4d"
     (tmp_path / "dataset_info.json").write_text(json.dumps(info))
