@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is measured of the loss terms without a sync per step: averages over a logging window, and that all are finite."""
+"""Averages of the loss terms over a logging window, and a check that all are finite, without a sync per step."""
 
 from collections import deque
 
