@@ -123,7 +123,7 @@ def test_a_file_of_ours_knows_its_sample(r4d, capsys):
         (("--frames", "16"), {}, "made with frames 8, not 16"),
         (("--style", "cot"), {}, "made with style 'direct', not 'cot'"),
         (("--model", "large"), {}, "those of 'tiny', not of 'large'"),
-        ((), {"benchmark": "vlm4d"}, "The replies are to vlm4d, not to r4d_bench"),
+        ((), {"benchmark": "vlm4d"}, "own.jsonl: the replies are to 'vlm4d', not to r4d_bench"),
         ((), {"revision": "old"}, "another revision of R4D-Bench: old"),
     ],
 )
