@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An adapter that was trained with TPE says so: a small file beside it, since its base model's files cannot."""
+"""Marker file of adapters trained with TPE, since the configuration of the base model cannot record it."""
 
 import json
 import os

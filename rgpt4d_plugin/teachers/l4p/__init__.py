@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""L4P, the 4D expert: an independent implementation that reads the official weights.
+"""L4P, the 4D teacher: an independent implementation that reads the official weights.
 
 Written from a description of the architecture (names, shapes, data flow) of L4P, NVlabs/L4P commit 8701a4b.
 No upstream code is used. The official weights have their own, non-commercial licence.
