@@ -153,7 +153,7 @@ def read_json_lines(path: Path, content: bytes) -> list[tuple[int, dict[str, Any
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Returns what differs between two nested mappings: `model.name: 'a' before, 'b' now`, for each key in which they do."""
+    """Returns what differs between two nested mappings, one `model.name: 'a' before, 'b' now` per key."""
     found = []
     for key in [*old, *(key for key in new if key not in old)]:
         name = f"{prefix}{key}"
