@@ -56,9 +56,10 @@ from torch.overrides import TorchFunctionMode  # noqa: E402
 from transformers import AutoModelForImageTextToText, Qwen2_5_VLConfig  # noqa: E402
 
 from rgpt4d_plugin.arguments import PRESETS  # noqa: E402
-from rgpt4d_plugin.distill import DistillBatch, Distiller, LatentDecoder, distiller  # noqa: E402
+from rgpt4d_plugin.distill import DistillBatch, Distiller, LatentDecoder, distiller, resample  # noqa: E402
 from rgpt4d_plugin.students import get_family, locate_clips  # noqa: E402
-from rgpt4d_plugin.teachers.l4p import L4P, RELEASED, L4PConfig  # noqa: E402
+from rgpt4d_plugin.teachers import ClipKey  # noqa: E402
+from rgpt4d_plugin.teachers.l4p import L4P, RELEASED, L4PConfig, L4PTeacher  # noqa: E402
 from rgpt4d_plugin.trainers.tap import StudentTap  # noqa: E402
 
 
@@ -192,6 +193,7 @@ class Bench:
     tap: StudentTap
     distiller: Distiller
     latent_distiller: Distiller
+    frames_per_step: int
     inputs: dict[str, Tensor]
     batch: DistillBatch
     optimizer: torch.optim.Optimizer
@@ -213,22 +215,22 @@ def build(args: argparse.Namespace) -> Bench:
     decoder = LatentDecoder(
         family.hidden_size(model.config), config.dim, len(config.hooks), args.decoder_layers, hidden_size=2560, seed=0
     ).to(args.device)
-    tap = StudentTap(model, family, decoder)
-    teacher = make_teacher(config, args.device, getattr(torch, args.dtype))
+    teacher = L4PTeacher(make_teacher(config, args.device, getattr(torch, args.dtype)))
+    per_step = model.config.vision_config.temporal_patch_size
+    tap = StudentTap(model, family, decoder, teacher.spec, per_step)
     loss = dict(preset["loss"])
     kind = loss.pop("type")
-    tap.distiller = Distiller(teacher, loss, kind, config.hooks)
-    tap.frames_per_step = model.config.vision_config.temporal_patch_size
     inputs, tokens = make_inputs(model.config, args)
     size = (args.frames, 3, config.height, config.width)
     clips = [torch.randint(256, size, dtype=torch.uint8) for _ in range(args.batch)]
     return Bench(
         model=model,
         tap=tap,
-        distiller=tap.distiller,
+        distiller=Distiller(teacher, loss, kind, config.hooks),
+        frames_per_step=per_step,
         latent_distiller=Distiller(teacher, {"latent": loss["latent"]}, kind, config.hooks),
         inputs={name: tensor.to(args.device) for name, tensor in inputs.items()},
-        batch=DistillBatch(tokens, clips).to(args.device),
+        batch=DistillBatch(tokens, [ClipKey("random", (0.0,) * args.frames)] * args.batch, clips).to(args.device),
         # Fused, the Trainer's default. Parameters without a gradient, such as the decoder's in `sft`, are skipped.
         optimizer=torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5, fused=True),
         autocast=args.dtype == "bfloat16",
@@ -263,8 +265,8 @@ def all_hidden_loss(bench: Bench) -> Tensor:
     loss, hidden_states = output.loss, output.hidden_states
     del output  # and with it the logits
     tokens = [
-        bench.distiller.resample(hidden_states[-1], clip, len(frames), bench.tap.frames_per_step)
-        for clip, frames in zip(bench.batch.tokens, bench.batch.frames, strict=True)
+        resample(hidden_states[-1], clip, len(key), bench.frames_per_step, bench.distiller.teacher.spec)
+        for clip, key in zip(bench.batch.tokens, bench.batch.keys, strict=True)
     ]
     latents = bench.tap.decoder(torch.cat(tokens))
     return loss + bench.distiller(latents, bench.batch).total
@@ -279,8 +281,8 @@ class _HeadsKept:
     """Stands in for the distiller's autograd function: the same terms, left to plain autograd."""
 
     @staticmethod
-    def apply(latents, distiller, features, plan):
-        terms = torch.stack([distiller.term(term, latents, features, plan) for term in distiller.weights])
+    def apply(latents, distiller, side):
+        terms = torch.stack([distiller.term(term, latents, side) for term in distiller.weights])
         weights = torch.tensor(list(distiller.weights.values()), device=terms.device)
         return (weights * terms).sum(), terms.detach()
 
@@ -301,7 +303,7 @@ class Arm:
 
     def parked(self, bench: Bench) -> int:
         """Bytes of the parts that are there but that this arm does not use."""
-        teacher = bench.distiller.teacher
+        teacher = bench.distiller.teacher.model
         tensors: list[Tensor] = []
         if not self.decoder:
             tensors += bench.batch.frames
@@ -376,7 +378,7 @@ def cpu_peak(bench: Bench, arm: Arm) -> int:
 
 def resident_tensors(bench: Bench) -> Iterator[Tensor]:
     """What lives between steps: weights, optimiser state and inputs."""
-    for module in (bench.model, bench.distiller.teacher):  # the decoder is a part of the model
+    for module in (bench.model, bench.distiller.teacher.model):  # the decoder is a part of the model
         yield from module.parameters()
         yield from module.buffers()
     for state in bench.optimizer.state.values():
@@ -456,7 +458,7 @@ def _place(filename: str, line: int) -> str:
 def report(args: argparse.Namespace, bench: Bench, arms: list[Arm]) -> str:
     """Settings, table and added syncs, in Markdown."""
     device = torch.cuda.get_device_name() if args.device == "cuda" else "CPU, 1 thread"
-    modules = {"student": bench.model, "decoder": bench.tap.decoder, "teacher": bench.distiller.teacher}
+    modules = {"student": bench.model, "decoder": bench.tap.decoder, "teacher": bench.distiller.teacher.model}
     counts = {name: sum(p.numel() for p in module.parameters()) for name, module in modules.items()}
     counts["student"] -= counts["decoder"]  # a part of the model while it trains
     sizes = ", ".join(f"{name} {count / 1e6:,.2f} M" for name, count in counts.items())

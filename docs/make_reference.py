@@ -35,7 +35,8 @@ def rows(model: type[BaseModel], prefix: str) -> list[str]:
     for name, field in model.model_fields.items():
         kind, path = field.annotation, f"{prefix}.{name}"
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            found += rows(kind, path)
+            # The default: of the teachers each has its own options.
+            found += rows(type(field.get_default(call_default_factory=True)), path)
             continue
         default = "required" if field.is_required() else f"`{_yaml(field.default)}`"
         said = (field.description or "").replace("<", "&lt;")

@@ -1,19 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the collator hands to the distiller: the clips of a batch, as frames and as token positions."""
+"""What the collator hands to the distiller: the clips of a batch, as keys, frames and token positions."""
 
 from dataclasses import dataclass, field, replace
 
 import torch
 
-
-@dataclass(frozen=True)
-class ClipTokens:
-    """Where one clip's tokens stand in the batch."""
-
-    index: torch.Tensor
-    """(t*h*w,) int64: row * length + column in the padded (B, L) batch, in row-major t, h, w order."""
-    grid: tuple[int, int, int]
-    """Tokens per axis (t, h, w), after the student's merging."""
+from rgpt4d_plugin.students.tokens import ClipTokens
+from rgpt4d_plugin.teachers.base import ClipKey
 
 
 @dataclass(frozen=True)
@@ -21,21 +14,28 @@ class DistillBatch:
     """The clips of one batch. Moves with the batch: the data loader and the Trainer call `to` and `pin_memory`."""
 
     tokens: list[ClipTokens] = field(default_factory=list)
-    frames: list[torch.Tensor] = field(default_factory=list)
-    """Per clip (T, 3, H, W) uint8 RGB, the frames that the student saw, at the teacher's input size."""
-    timestamps: list[list[float]] = field(default_factory=list)
-    """Per clip T seconds from the start of the file."""
+    keys: list[ClipKey] = field(default_factory=list)
+    """Per clip its file and frame times, by which a teacher can look up what it has stored."""
+    frames: list[torch.Tensor] | None = field(default_factory=list)
+    """Per clip (T, 3, H, W) uint8 RGB, the frames that the student saw, at the teacher's input size; None for a
+    teacher that needs none."""
     left_out: int = 0
-    """Clips of the batch whose tokens `cutoff_len` cut; they are not distilled."""
+    """Clips of the batch that are not distilled, since not all of their tokens are in it."""
 
     def __len__(self) -> int:
         """Number of clips that are distilled."""
         return len(self.tokens)
 
+    @property
+    def timestamps(self) -> list[list[float]]:
+        """Per clip T seconds from the start of the file."""
+        return [list(key.timestamps) for key in self.keys]
+
     def before(self, end: int) -> "DistillBatch":
         """The clips whose tokens stand before a place of the batch, row * length + column."""
         kept = sum(bool(tokens.index[0] < end) for tokens in self.tokens)
-        return replace(self, tokens=self.tokens[:kept], frames=self.frames[:kept], timestamps=self.timestamps[:kept])
+        frames = None if self.frames is None else self.frames[:kept]
+        return replace(self, tokens=self.tokens[:kept], keys=self.keys[:kept], frames=frames)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "DistillBatch":
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
@@ -47,5 +47,5 @@ class DistillBatch:
         return replace(
             self,
             tokens=[replace(tokens, index=function(tokens.index)) for tokens in self.tokens],
-            frames=[function(frames) for frames in self.frames],
+            frames=None if self.frames is None else [function(frames) for frames in self.frames],
         )

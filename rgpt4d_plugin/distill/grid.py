@@ -12,13 +12,16 @@ from functools import lru_cache
 
 import torch
 
+from rgpt4d_plugin.students.tokens import ClipTokens
+from rgpt4d_plugin.teachers.base import TeacherSpec
+
 
 @dataclass(frozen=True)
 class Window:
     """One teacher window on a clip, and what of it counts. Slices are relative to the window's first frame or step.
 
-    Neighbouring windows overlap; each frame belongs to the last window that covers it (L4P stitches that way), so
-    every frame is compared exactly once. Frames and steps beyond the clip's end are padding and belong to nobody.
+    Neighboring windows may overlap; each frame belongs to the last window that covers it, so every frame is compared
+    exactly once. Frames and steps beyond the clip's end are padding and belong to nobody.
     """
 
     start: int
@@ -30,27 +33,27 @@ class Window:
     """Teacher steps whose features are compared."""
 
 
-def plan_windows(frames: int, starts: tuple[int, ...], length: int, tubelet: int) -> list[Window]:
-    """Which frames and steps each window owns.
+def plan_windows(frames: int, spec: TeacherSpec) -> list[Window]:
+    """The windows of a clip, with the frames and steps that each owns.
 
     Args:
         frames: T, real frames of the clip.
-        starts: first frame of each window, ascending, multiples of `tubelet`.
-        length: frames per window.
-        tubelet: frames per teacher step.
+        spec: The teacher's windows.
     """
+    _, starts = spec.window_starts(frames)
     windows = []
     for index, start in enumerate(starts):
         last = index + 1 == len(starts)
-        end = min(frames, start + length if last else starts[index + 1])
-        # A later window's first frame has no flow of its own, so the earlier window keeps that frame.
-        flow_end = min(frames, start + length if last else starts[index + 1] + 1)
+        own_end = min(frames, start + spec.window)
+        end = own_end if last else min(own_end, starts[index + 1])
+        # A later window's first frame has no flow of its own, so the earlier window keeps that frame if it sees it.
+        flow_end = own_end if last else min(own_end, starts[index + 1] + 1)
         windows.append(
             Window(
                 start=start,
                 frames=slice(0, end - start),
                 flow_frames=slice(1, max(1, flow_end - start)),
-                steps=slice(0, -(-(end - start) // tubelet)),
+                steps=slice(0, -(-(end - start) // spec.tubelet)),
             )
         )
     return windows
@@ -98,6 +101,34 @@ def time_matrix(
     if weights.shape[0] == weights.shape[1] and torch.equal(weights, torch.eye(student_steps)):
         return None
     return weights.to(device)
+
+
+def resample(
+    hidden: torch.Tensor, tokens: ClipTokens, frames: int, frames_per_step: int, spec: TeacherSpec
+) -> torch.Tensor:
+    """One clip's hidden states on the teacher's grid.
+
+    Args:
+        hidden: (B, L, C) last hidden states of the batch.
+        tokens: Where the clip stands.
+        frames: T, real frames of the clip.
+        frames_per_step: Frames that one student step covers.
+        spec: The teacher's windows and grid.
+
+    Returns:
+        (windows * N, C), windows in order, N tokens of the teacher in row-major t, h, w order.
+    """
+    _, starts = spec.window_starts(frames)
+    steps, height, width = tokens.grid
+    _, grid_h, grid_w = spec.grid
+    device = hidden.device
+    clip = hidden.flatten(0, 1).index_select(0, tokens.index).view(steps, height, width, -1)
+    return resize_tokens(
+        clip,
+        time_matrix(frames, steps, frames_per_step, starts, spec.window, spec.tubelet, device),
+        overlap_matrix(height, grid_h, device),
+        overlap_matrix(width, grid_w, device),
+    ).flatten(0, 2)
 
 
 def resize_tokens(

@@ -6,14 +6,9 @@ seen through several windows, or in several processes, is averaged over all of i
 from shapes alone: nothing here waits for the device.
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 
-
-DEPTH_EPSILON = 1e-8
-"""[release] depth is compared as log(depth + 1e-8)."""
 
 ELEMENT_LOSSES = {
     "mse": F.mse_loss,
@@ -44,8 +39,3 @@ def masked_sum(
     if length == 0:
         return prediction.sum(), 0
     return ELEMENT_LOSSES[kind](prediction, target, reduction="sum"), prediction.numel()
-
-
-def log_depth(raw: torch.Tensor) -> torch.Tensor:
-    """log(exp(raw) + 1e-8) of a depth head's raw output, computed without the exp, which overflows above 88."""
-    return torch.logaddexp(raw.float(), torch.full((), math.log(DEPTH_EPSILON), device=raw.device))

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contact sheet: a clip's frames over the teacher's and the student's maps, before and after training."""
+"""The map figure of the demo: a clip's frames over the teacher's and the student's maps, before and after training."""
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from rgpt4d_plugin.preview.student_maps import ClipMaps
+from rgpt4d_plugin.terms import TERMS
 from rgpt4d_plugin.video.colours import flow_colours
-
-
-TITLES = {"depth": "depth", "flow": "backward flow", "motion": "motion"}
 
 
 def save_contact_sheet(before: ClipMaps, after: ClipMaps, path: str, columns: int = 6) -> None:
@@ -23,15 +21,15 @@ def save_contact_sheet(before: ClipMaps, after: ClipMaps, path: str, columns: in
         path: PNG to write.
         columns: frames to show, spread over the clip.
     """
-    terms = [term for term in TITLES if term in after.teacher]
+    terms = [term for term in TERMS.values() if term.colors and term.name in after.teacher]
     rows = [("video", after.frames)]
     for term in terms:
         for name, maps in (
-            ("teacher", after.teacher[term]),
-            ("student before", before.student[term]),
-            ("student after", after.student[term]),
+            ("teacher", after.teacher[term.name]),
+            ("student before", before.student[term.name]),
+            ("student after", after.student[term.name]),
         ):
-            rows.append((f"{TITLES[term]}\n{name}", COLOURS[term](maps, after.teacher[term])))
+            rows.append((f"{term.title}\n{name}", COLOURS[term.colors](maps, after.teacher[term.name])))
     # From the second frame on: the first has no backward flow.
     moments = np.linspace(1, len(after.frames) - 1, columns).round().astype(int)
 
@@ -49,9 +47,9 @@ def save_contact_sheet(before: ClipMaps, after: ClipMaps, path: str, columns: in
 
 
 def _depth_colours(depth: np.ndarray, teacher: np.ndarray) -> np.ndarray:
-    """(1, T, H, W) metres to (T, H, W, 4): log scale over the teacher's range, near bright."""
-    low, high = np.log(np.percentile(teacher, [1, 99]))
-    return colormaps["viridis_r"]((np.log(depth[0].clip(min=1e-8)) - low) / max(high - low, 1e-6))
+    """(1, T, H, W) log depth to (T, H, W, 4), over the teacher's range, near bright."""
+    low, high = np.percentile(teacher, [1, 99])
+    return colormaps["viridis_r"]((depth[0] - low) / max(high - low, 1e-6))
 
 
 def _flow_colours(flow: np.ndarray, teacher: np.ndarray) -> np.ndarray:
@@ -65,3 +63,4 @@ def _motion_colours(logits: np.ndarray, teacher: np.ndarray) -> np.ndarray:
 
 
 COLOURS = {"depth": _depth_colours, "flow": _flow_colours, "motion": _motion_colours}
+"""By `LossTerm.colors`; each takes a map and the teacher's, whose scale it uses."""

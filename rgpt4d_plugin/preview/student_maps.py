@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from rgpt4d_plugin.distill import TERM_TASKS
-from rgpt4d_plugin.preview.recipe_pipeline import Host
+from rgpt4d_plugin.preview.recipe_pipeline import RecipePipeline
+from rgpt4d_plugin.teachers import TeacherWindows, cut_windows
+from rgpt4d_plugin.terms import MAP_TERMS
 from rgpt4d_plugin.trainers.mixin import BATCH_KEY, DECODER_FILE
 from rgpt4d_plugin.trainers.tap import StudentTap
 
@@ -21,7 +22,7 @@ class ClipMaps:
 
     Attributes:
         frames: (T, H, W, 3) uint8, what the teacher saw.
-        teacher: per term ("depth", "flow", ...) the map (channels, T, H', W'): depth, flow in pixels, motion logits.
+        teacher: per term ("depth", "flow", ...) the map (channels, T, H', W'), in the units of `TeacherSpec.maps`.
         student: the same, from the student's latents through the teacher's heads.
     """
 
@@ -43,32 +44,33 @@ def clip_maps(recipe: dict[str, Any], dataset: str, record: int, checkpoint: str
     """
     if checkpoint is not None:
         recipe = {**recipe, "model_name_or_path": checkpoint}
-    host = Host.walk(recipe)
-    run, template = host.run, host.run_template
-    model = host.load_student(trainable=False)
+    pipeline = RecipePipeline.from_recipe(recipe)
+    run, template = pipeline.run, pipeline.run_template
+    model = pipeline.load_student(trainable=False)
 
-    decoder = run.build_decoder(model.config, host.training_args.seed)
+    decoder = run.build_decoder(model.config, pipeline.training_args.seed)
     if checkpoint is not None:
         decoder.load_state_dict(load_file(Path(checkpoint) / DECODER_FILE))
-    tap = StudentTap(model, run.family, decoder.to(model.device))
-    tap.distiller = run.load_distiller(model.device)
-    teacher = tap.distiller.teacher
-    tap.frames_per_step = run.family.frames_per_step(host.processor)
+    per_step = run.family.frames_per_step(pipeline.processor)
+    tap = StudentTap(model, run.family, decoder.to(model.device), run.teacher, per_step)
+    teacher = run.load_distiller(model.device).teacher
 
-    feature = host.tokenise(template, host.records(dataset, record + 1)[record])
-    inputs = host.p4d_collator(template, model)([feature])
+    feature = pipeline.tokenise(template, pipeline.records(dataset, record + 1)[record])
+    inputs = pipeline.p4d_collator(template, model)([feature])
     batch = inputs.pop(BATCH_KEY).to(model.device)
     with tap.listen(batch):
         model(**{name: value.to(model.device) for name, value in inputs.items() if torch.is_tensor(value)})
-        latents = tap.latents()[: run.teacher_config.tokens]
+        latents = tap.latents()[: run.teacher.tokens]
 
-    terms = [term for term in TERM_TASKS if term in run.arguments.loss.active]
-    tasks = [TERM_TASKS[term] for term in terms]
-    window = tap.distiller.clip_windows(batch.frames[0])[:1]
-    targets = teacher.decode(tap.distiller.features(window), tasks)
-    predictions = teacher.decode({hook: latents[None, :, k] for k, hook in enumerate(run.hooks)}, tasks)
+    frames, key = batch.frames[0], batch.keys[0]
+    window = TeacherWindows(((key, 0),), cut_windows(frames, run.teacher, (0,)))
+    features = teacher.features(window, run.hooks)
+    terms = [term for term in MAP_TERMS if term in run.arguments.loss.active]
+    targets = {term: teacher.targets(window, features, term)[0] for term in terms}
+    decoded = {hook: latents[None, :, k] for k, hook in enumerate(run.hooks)}
+    predictions = {term: teacher.predict(decoded, term)[0] for term in terms}
     return ClipMaps(
-        frames=batch.frames[0].permute(0, 2, 3, 1).cpu().numpy(),
-        teacher={term: targets[task][0].cpu().numpy() for term, task in zip(terms, tasks)},
-        student={term: predictions[task][0].cpu().numpy() for term, task in zip(terms, tasks)},
+        frames=frames.permute(0, 2, 3, 1).cpu().numpy(),
+        teacher={term: value.float().cpu().numpy() for term, value in targets.items()},
+        student={term: value.float().cpu().numpy() for term, value in predictions.items()},
     )

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from rgpt4d_plugin.distill.batch import ClipTokens
+from rgpt4d_plugin.students.tokens import ClipTokens
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,17 @@ class StudentFamily(ABC):
     """Base class of the families. A family is one small file that says its grid; the rest is shared.
 
     Attributes:
-        name: for messages.
-        model_types: the `model_type`s of the family's configs.
-        templates: the host's templates that fit, for messages.
-        plugins: names of the multimodal plugin classes of the templates that fit; each of these templates
+        name: Name in messages.
+        model_types: The `model_type`s of the family's configs.
+        templates: The host's templates that fit, for messages.
+        plugins: Names of the multimodal plugin classes of the templates that fit; each of the host's such templates
             gets a derived template.
+        reader: Name 'module:Class' of the template reader, where the family needs more than `template.clip_reader`.
+        counts_each_clip: A derived template counts the tokens of every clip on its own, because the host's
+            plugin takes the length of all clips from the first.
+        composite: The host's model type whose vision tower, projector and language model have the same names, where
+            the host has no entry for the family.
+        public_models: The public models: the host's names for them, or pairs (name, repository) where it has none.
         image_token: Placeholder of one token of an image.
         clip_token: Placeholder of one token of a clip; in some families the same.
         tokens_after_clip: Number of clip tokens that follow the grid of a clip.
@@ -50,6 +56,10 @@ class StudentFamily(ABC):
     plugins: tuple[str, ...]
     image_token: str
     clip_token: str
+    reader: str = ""
+    counts_each_clip: bool = False
+    composite: str = ""
+    public_models: tuple[str | tuple[str, str], ...] = ()
     tokens_after_clip: int = 0
     single_image_is_tiled: bool = False
     bidirectional_images: bool = False

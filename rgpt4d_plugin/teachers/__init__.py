@@ -1,2 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frozen experts whose features and maps supervise the video LLM, one folder per expert."""
+"""Frozen teachers whose features and maps supervise the video LLM: the interface in `base`, one folder per teacher."""
+
+from rgpt4d_plugin.teachers.base import (
+    ClipKey,
+    MapSpec,
+    Teacher,
+    TeacherArguments,
+    TeacherSpec,
+    TeacherWindows,
+    cut_windows,
+    register_teacher,
+    teacher_class,
+)
+
+
+__all__ = [
+    "ClipKey",
+    "MapSpec",
+    "Teacher",
+    "TeacherArguments",
+    "TeacherSpec",
+    "TeacherWindows",
+    "cut_windows",
+    "register_teacher",
+    "teacher_class",
+]

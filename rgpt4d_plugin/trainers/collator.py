@@ -23,7 +23,7 @@ from rgpt4d_plugin.video import SeenClip, VideoError
 class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
     """Adds a `DistillBatch` under `p4d` to the host's batch, and `video_timestamps` for a model with TPE.
 
-    The template's plugin must be a recording one (`patches.mm_plugin.with_recorder`).
+    The template's plugin must be a recording one (`template.clip_recorder.with_recorder`).
     """
 
     p4d: P4DSetup | None = None
@@ -60,7 +60,8 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
         except VideoError as err:
             if self.where_used is None:
                 raise
-            raise VideoError(f"{err}{self.where_used(err.entry)}", err.entry) from err
+            where = self.where_used(err.entry)
+            raise VideoError(f"{err} ({where})" if where else str(err), err.entry) from err
 
     def _collate(self, features: list[dict[str, Any]]) -> dict[str, Any]:
         kept = [self._without_cut_clips(feature) for feature in features]
@@ -68,9 +69,10 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
         media = [(_images(feature), _clips(feature)) for feature in kept]
 
         seen: list[tuple[SeenClip, torch.Tensor | None]] = []
+        for_teacher = self.p4d.distils and self.p4d.needs_frames
 
         def see(clip: SeenClip) -> None:
-            seen.append((clip, self.p4d.teacher_frames(clip, self.processor) if self.p4d.distils else None))
+            seen.append((clip, self.p4d.teacher_frames(clip, self.processor) if for_teacher else None))
 
         with self.template.mm_plugin.recording(see):
             try:
@@ -93,7 +95,9 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
             per_step = family.frames_per_step(self.processor)
             batch["video_timestamps"] = timestamps_of(batch["input_ids"], tokens, times, per_step)
         if self.p4d.distils:
-            batch[BATCH_KEY] = DistillBatch(tokens, [frames for _, frames in seen], times, left_out)
+            keys = [self.p4d.clip_key(clip, self.processor) for clip, _ in seen]
+            frames = [frames for _, frames in seen] if for_teacher else None
+            batch[BATCH_KEY] = DistillBatch(tokens, keys, frames, left_out)
         return batch
 
     @staticmethod

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One run with distillation: the arguments, the student's family and the teacher's configuration, checked together."""
+"""One run with distillation: the arguments, the student's family and the teacher's description, checked together."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,14 +9,15 @@ import torch
 from PIL import Image
 
 from rgpt4d_plugin.arguments import P4DArguments, P4DConfigError, TimestampEncoding
-from rgpt4d_plugin.distill import TERM_TASKS, Distiller, LatentDecoder
+from rgpt4d_plugin.distill import Distiller, LatentDecoder
 from rgpt4d_plugin.modeling import encoding_of
 from rgpt4d_plugin.students import StudentFamily, get_family
-from rgpt4d_plugin.teachers.l4p import L4PConfig, load_l4p, read_l4p_config
+from rgpt4d_plugin.teachers import ClipKey, TeacherSpec, teacher_class
+from rgpt4d_plugin.terms import MAP_TERMS, TERMS
 from rgpt4d_plugin.video import SeenClip
 
 
-LOG_KEYS = {term: f"loss_{term}" for term in ("latent", *TERM_TASKS)}
+LOG_KEYS = {name: term.log_key for name, term in TERMS.items()}
 """Logged name of each term. Besides: `loss_sft`, the host's own loss, and `p4d_videos`, clips per micro-batch."""
 
 ALL_LOG_KEYS = ("loss_sft", *LOG_KEYS.values(), "p4d_videos")
@@ -26,16 +27,15 @@ ALL_LOG_KEYS = ("loss_sft", *LOG_KEYS.values(), "p4d_videos")
 class P4DSetup:
     """What the collator and the trainer need to know. Made before anything heavy is loaded.
 
-    Without an active loss term there is no teacher, no hook and no task: a run for the timestamps alone.
+    Without an active loss term there is no teacher and no hook: a run for the timestamps alone.
     """
 
     arguments: P4DArguments
     family: StudentFamily
-    teacher_config: L4PConfig | None
+    teacher: TeacherSpec | None
     hooks: tuple[int, ...]
-    tasks: tuple[str, ...]
     encoding: TimestampEncoding | None
-    """Of the student, by `p4d.tpe: add` or because it comes with it."""
+    """The student's, by `p4d.tpe: add` or because it comes with it."""
 
     @classmethod
     def prepare(cls, arguments: P4DArguments, student_config: Any, distils: bool = True) -> "P4DSetup":
@@ -48,52 +48,53 @@ class P4DSetup:
 
         Raises:
             UnsupportedFamilyError: the base model is of no supported family.
-            L4PCheckpointError: the teacher's file cannot be used.
-            P4DConfigError: the teacher has no such hooks or no head for a term.
+            ValueError: The teacher's file cannot be used.
+            P4DConfigError: The teacher has no such hooks or no map for a term.
         """
         family = get_family(student_config.model_type)
         encoding = encoding_of(student_config)
         if not (distils and arguments.loss.active):
-            return cls(arguments, family, None, (), (), encoding)
-        config = read_l4p_config(arguments.teacher.checkpoint)
-        tasks = tuple(TERM_TASKS[term] for term in arguments.loss.active if term != "latent")
+            return cls(arguments, family, None, (), encoding)
+        spec = teacher_class(arguments.teacher.type).read_spec(arguments.teacher)
+        maps = tuple(term for term in MAP_TERMS if term in arguments.loss.active)
         problems = [
-            f"p4d.loss.{term}: the teacher {arguments.teacher.checkpoint} has no head {task!r}; "
-            f"it has {', '.join(config.tasks)}"
-            for term, task in TERM_TASKS.items()
-            if task in tasks and task not in config.tasks
+            f"p4d.loss.{term}: the teacher {spec.name} gives no {term}; it gives {', '.join(spec.maps) or 'no maps'}"
+            for term in maps
+            if term not in spec.maps
         ]
+        if "latent" in arguments.loss.active and not spec.features:
+            problems.append(f"p4d.loss.latent: the teacher {spec.name} has no features")
         if problems:
             raise P4DConfigError.from_problems(problems)
 
-        needed = config.hooks_of(tasks or config.tasks)
+        needed = spec.hooks_of(maps or tuple(spec.maps))
         hooks = tuple(arguments.hooks) if arguments.hooks is not None else needed
-        unknown = [hook for hook in hooks if hook > config.blocks]
+        unknown = [hook for hook in hooks if hook not in spec.features]
         if unknown:
             problems.append(
-                f"p4d.hooks: {unknown} do not exist in {arguments.teacher.checkpoint}: its feature list has the "
-                f"indices 0 to {config.blocks}"
+                f"p4d.hooks: {unknown} do not exist in {spec.name}: its feature list has the indices "
+                f"{_ranges(spec.features)}"
             )
-        if tasks and not set(needed) <= set(hooks):
+        if maps and not set(needed) <= set(hooks):
             problems.append(
-                f"p4d.hooks: {list(hooks)}, but the teacher's heads read {list(needed)}; add these, leave p4d.hooks "
-                "out, or set the weights of all maps to 0 to distil latents alone"
+                f"p4d.hooks: {list(hooks)}, but the teacher's maps are made from {list(needed)}; add these, leave "
+                "p4d.hooks out, or set the weights of all maps to 0 to distil latents alone"
             )
         if problems:
             raise P4DConfigError.from_problems(problems)
-        return cls(arguments, family, config, hooks, tasks, encoding)
+        return cls(arguments, family, spec, hooks, encoding)
 
     @property
     def distils(self) -> bool:
         """Whether a loss term is active."""
-        return self.teacher_config is not None
+        return self.teacher is not None
 
     def build_decoder(self, student_config: Any, seed: int) -> LatentDecoder:
         """The decoder as it is when training starts."""
         decoder = self.arguments.decoder
         return LatentDecoder(
             student_width=self.family.hidden_size(student_config),
-            teacher_width=self.teacher_config.dim,
+            teacher_width=self.teacher.width,
             hooks=len(self.hooks),
             layers=decoder.layers,
             hidden_size=decoder.hidden_size,
@@ -101,29 +102,42 @@ class P4DSetup:
         )
 
     def load_distiller(self, device: torch.device) -> Distiller:
-        """The teacher, with the heads that the terms need, and the distiller on it.
+        """The teacher, for the maps that the terms need, and the distiller on it.
 
         Args:
-            device: of the student; `p4d.teacher.device` may name another for the teacher.
+            device: The student's; `p4d.teacher.device` may name another for the teacher.
         """
-        teacher, loss = self.arguments.teacher, self.arguments.loss
-        if teacher.device != "auto":
-            device = torch.device(teacher.device)
-        model = load_l4p(teacher.checkpoint, getattr(torch, teacher.dtype), device, tasks=self.tasks)
-        return Distiller(model, loss.active, loss.type, self.hooks)
+        options, loss = self.arguments.teacher, self.arguments.loss
+        if options.device != "auto":
+            device = torch.device(options.device)
+        maps = tuple(term for term in MAP_TERMS if term in loss.active)
+        teacher = teacher_class(options.type).load(options, device, maps)
+        return Distiller(teacher, loss.active, loss.type, self.hooks)
+
+    def clip_key(self, clip: SeenClip, processor: Any) -> ClipKey:
+        """The key by which the teacher's windows over a clip can be looked up."""
+        width, height = clip.frames[0].size
+        box = tuple(self.family.visible_box(width, height, processor))
+        return ClipKey(clip.source, tuple(clip.timestamps), None if box == (0, 0, width, height) else box)
+
+    @property
+    def needs_frames(self) -> bool:
+        """Whether the teacher looks at the clip's frames."""
+        return teacher_class(self.arguments.teacher.type).needs_frames
 
     def teacher_frames(self, clip: SeenClip, processor: Any) -> torch.Tensor:
         """(T, 3, H, W) uint8 at the teacher's input size; both axes are stretched to it, as both token grids are.
 
         Args:
-            clip: the frames that the host decoded for the student.
-            processor: of the student. Where it cuts the middle out of a frame, the teacher sees the middle alone.
+            clip: The frames that the host decoded for the student.
+            processor: The student's. Where it cuts the middle out of a frame, the teacher sees the middle alone.
         """
-        size = (self.teacher_config.width, self.teacher_config.height)
+        height, width = self.teacher.input_size
         frames = []
         for frame in clip.frames:
             view = self.family.visible_box(frame.width, frame.height, processor)
-            frames.append(np.asarray(frame.convert("RGB").resize(size, Image.Resampling.BILINEAR, box=view)))
+            resized = frame.convert("RGB").resize((width, height), Image.Resampling.BILINEAR, box=view)
+            frames.append(np.asarray(resized))
         return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).contiguous()
 
     def check_template(self, name: str, plugin: Any, tokenizer: Any) -> None:
@@ -146,3 +160,9 @@ class P4DSetup:
                     f"use {' or '.join(family.templates)}"
                 ]
             )
+
+
+def _ranges(indices: tuple[int, ...]) -> str:
+    """Ascending indices as "0 to 40", or one by one where some between are missing."""
+    whole = indices == tuple(range(indices[0], indices[-1] + 1)) if indices else False
+    return f"{indices[0]} to {indices[-1]}" if whole else ", ".join(map(str, indices)) or "none"

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from rgpt4d_plugin.distill import DistillBatch, Distiller, LatentDecoder
+from rgpt4d_plugin.distill import DistillBatch, LatentDecoder, resample
 from rgpt4d_plugin.students import StudentFamily
+from rgpt4d_plugin.teachers import TeacherSpec
 
 
 DECODER_NAME = "p4d_decoder"
@@ -24,18 +25,22 @@ class StudentTap:
     """Hooks on a student model and the decoder that trains with it.
 
     Args:
-        model: the model that the Trainer gets, a PeftModel included. Gains the decoder as a submodule.
-        family: how to find the text decoder.
-        decoder: trained along; an optimiser, DDP and DeepSpeed find it in `model`.
+        model: The model that the Trainer gets, a PeftModel included. Gains the decoder as a submodule.
+        family: How to find the text decoder.
+        decoder: Trained along; an optimizer, DDP and DeepSpeed find it in `model`.
+        spec: The teacher's windows and grid.
+        frames_per_step: Frames that one temporal step of the student covers.
     """
 
-    def __init__(self, model: nn.Module, family: StudentFamily, decoder: LatentDecoder) -> None:
+    def __init__(
+        self, model: nn.Module, family: StudentFamily, decoder: LatentDecoder, spec: TeacherSpec, frames_per_step: int
+    ) -> None:
         self.decoder = decoder
         self.model = model
         self._batch: DistillBatch | None = None
         self._latents: torch.Tensor | None = None
-        self.distiller: Distiller | None = None
-        self.frames_per_step = 1
+        self._spec = spec
+        self._frames_per_step = frames_per_step
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
         model.add_module(DECODER_NAME, decoder)
         # The decoder module rather than its final norm: ZeRO-3 has re-partitioned the norm by the time of backward.
@@ -103,8 +108,8 @@ class StudentTap:
         attached = self.model._modules[DECODER_NAME]  # FSDP may have wrapped it
         if len(batch):
             tokens = [
-                self.distiller.resample(hidden, clip, len(frames), self.frames_per_step)
-                for clip, frames in zip(batch.tokens, batch.frames, strict=True)
+                resample(hidden, clip, len(key), self._frames_per_step, self._spec)
+                for clip, key in zip(batch.tokens, batch.keys, strict=True)
             ]
             self._latents = attached(tokens[0] if len(tokens) == 1 else torch.cat(tokens))
         else:

@@ -8,9 +8,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rgpt4d_plugin.distill import TERM_TASKS, ClipTokens, DistillBatch, Distiller, LatentDecoder
-from rgpt4d_plugin.synth4d.tiny_model import write_random_expert
-from rgpt4d_plugin.teachers.l4p import L4P, load_l4p
+from rgpt4d_plugin.distill import DistillBatch, Distiller, LatentDecoder, resample
+from rgpt4d_plugin.students.tokens import ClipTokens
+from rgpt4d_plugin.teachers import ClipKey
+from rgpt4d_plugin.teachers.l4p import L4P, L4PTeacher, load_l4p
+from rgpt4d_plugin.teachers.l4p.teacher import TASK_OF_TERM
+from tests.tiny_models import write_random_teacher
 
 
 HOOKS = (0, 1, 2)
@@ -21,13 +24,13 @@ WINDOW, STRIDE, TUBELET, STEP_TOKENS = 16, 8, 2, 64
 @pytest.fixture(scope="module")
 def expert(tmp_path_factory):
     path = tmp_path_factory.mktemp("expert") / "expert.safetensors"
-    write_random_expert(path)
+    write_random_teacher(path)
     return path
 
 
 @pytest.fixture(scope="module")
 def teacher(expert):
-    return load_l4p(expert, torch.float32)
+    return L4PTeacher(load_l4p(expert, torch.float32))
 
 
 def random_frames(count, seed=0):
@@ -42,10 +45,14 @@ def random_latents(clips, seed=0):
     return latents.requires_grad_()
 
 
+def keys_of(clips):
+    return [ClipKey("clip.mp4", (0.0,) * len(frames)) for frames in clips]
+
+
 def batch_of(*clips):
     """A batch whose token positions nobody reads: the latents are given."""
     nowhere = ClipTokens(torch.zeros(0, dtype=torch.int64), (0, 0, 0))
-    return DistillBatch([nowhere] * len(clips), list(clips), [[0.0] * len(frames) for frames in clips])
+    return DistillBatch([nowhere] * len(clips), keys_of(clips), list(clips))
 
 
 # --- the reference ---------------------------------------------------------------------------------------------------
@@ -66,16 +73,17 @@ def error(kind, prediction, target):
 
 def reference_terms(teacher, kind, latents, frames):
     """Every term of one clip: the mean over all elements that some window owns, one frame or step at a time."""
+    network = teacher.model
     firsts = window_firsts(len(frames))
     windows = latents.unflatten(0, (len(firsts), -1))
     elements = {term: [] for term in WEIGHTS}
     for first, latent in zip(firsts, windows):
         seen = [frames[min(frame, len(frames) - 1)] for frame in range(first, first + WINDOW)]
         with torch.no_grad():
-            features = teacher.encode(teacher.normalise(torch.stack(seen)[None]))
-            targets = teacher.decode(features, TERM_TASKS.values())
+            features = network.encode(network.normalise(torch.stack(seen)[None]))
+            targets = network.decode(features, TASK_OF_TERM.values())
         student = {hook: latent[None, :, position] for position, hook in enumerate(HOOKS)}
-        maps = teacher.decode(student, TERM_TASKS.values())
+        maps = network.decode(student, TASK_OF_TERM.values())
 
         for step in range(WINDOW // TUBELET):
             frame = first + step * TUBELET
@@ -87,7 +95,7 @@ def reference_terms(teacher, kind, latents, frames):
 
         for step in range(WINDOW):
             frame = first + step
-            for term, task in TERM_TASKS.items():
+            for term, task in TASK_OF_TERM.items():
                 # The flow of a frame needs the frame before it in the same window.
                 needed = frame - 1 if term == "flow" else frame
                 owner = max((start for start in firsts if start <= needed), default=None)
@@ -103,6 +111,7 @@ def reference_terms(teacher, kind, latents, frames):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mse", "smooth_l1"])
 @pytest.mark.parametrize("count", [16, 5, 1, 20])
 def test_terms_and_gradients_equal_the_reference(teacher, kind, count):
@@ -141,10 +150,10 @@ def test_each_term_alone_reaches_exactly_its_clips_tokens(teacher, term):
     hidden = torch.randn(2, length, 24, generator=torch.Generator().manual_seed(0)).requires_grad_()
     decoder = LatentDecoder(24, 16, hooks=len(HOOKS), layers=2, hidden_size=32, seed=0)
     distiller = Distiller(teacher, {term: 1.0}, "mse", HOOKS)
-    batch = DistillBatch(tokens, clips, [[0.0] * len(frames) for frames in clips])
+    batch = DistillBatch(tokens, keys_of(clips), clips)
 
     latents = decoder(
-        torch.cat([distiller.resample(hidden, place, len(frames), 2) for place, frames in zip(tokens, clips)])
+        torch.cat([resample(hidden, place, len(frames), 2, teacher.spec) for place, frames in zip(tokens, clips)])
     )
     latents.retain_grad()
     distiller(latents, batch).total.backward()
@@ -156,7 +165,7 @@ def test_each_term_alone_reaches_exactly_its_clips_tokens(teacher, term):
     strength[own] = 0
     assert (strength == 0).all()
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in decoder.parameters())
-    assert all(parameter.grad is None and not parameter.requires_grad for parameter in teacher.parameters())
+    assert all(parameter.grad is None and not parameter.requires_grad for parameter in teacher.model.parameters())
 
 
 def test_no_gradient_is_taken_where_none_is_wanted(teacher):
@@ -184,25 +193,26 @@ def test_no_gradient_is_taken_where_none_is_wanted(teacher):
 def test_only_what_a_weight_asks_for_runs(expert, weights, hooks, blocks):
     """Heads without a weight, and encoder blocks above the last hook, never run; the encoder runs once per clip."""
     config = replace(load_l4p(expert).config, blocks=4)
-    teacher = L4P.from_config(config).freeze()
+    network = L4P.from_config(config).freeze()
     ran = Counter()
-    for index, block in enumerate(teacher.video_encoder.blocks, start=1):
+    for index, block in enumerate(network.video_encoder.blocks, start=1):
         block.register_forward_hook(lambda *_, index=index: ran.update([index]))
-    for task, head in teacher.task_heads.items():
+    for task, head in network.task_heads.items():
         head.register_forward_hook(lambda *_, task=task: ran.update([task]))
     clips = [random_frames(20), random_frames(3)]
 
     latents = random_latents(clips)[:, : len(hooks)]
-    Distiller(teacher, weights, "mse", hooks)(latents, batch_of(*clips)).total.backward()
+    Distiller(L4PTeacher(network), weights, "mse", hooks)(latents, batch_of(*clips)).total.backward()
 
     # Three windows in all, at once: each head once for the teacher's maps and once for the student's.
-    heads = {TERM_TASKS[term]: 2 for term in weights if term != "latent"}
+    heads = {TASK_OF_TERM[term]: 2 for term in weights if term != "latent"}
     assert ran == Counter(dict.fromkeys(blocks, 1) | heads)
 
 
 # --- batches ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_batch_is_the_sum_of_its_clips(teacher):
     """Invariant 2: neither neighbours nor their order count."""
     clips = [random_frames(count, seed=count) for count in (5, 20, 1)]
@@ -261,7 +271,7 @@ def test_padded_frames_do_not_enter_the_maps(teacher, monkeypatch, count):
     distiller = Distiller(teacher, WEIGHTS, "mse", HOOKS)
     sums = distiller(latents, batch_of(frames))
     (gradient,) = torch.autograd.grad(sums.total, latents)
-    decode, encode = teacher.decode, teacher.encode
+    decode, encode = teacher.model.decode, teacher.model.encode
 
     def spoilt_maps(*args, **kwargs):
         maps = decode(*args, **kwargs)
@@ -272,7 +282,7 @@ def test_padded_frames_do_not_enter_the_maps(teacher, monkeypatch, count):
             maps[task] = spoilt
         return maps
 
-    monkeypatch.setattr(teacher, "decode", spoilt_maps)
+    monkeypatch.setattr(teacher.model, "decode", spoilt_maps)
     again = distiller(latents, batch_of(frames))
     assert torch.equal(again.terms, sums.terms)
     assert torch.equal(torch.autograd.grad(again.total, latents)[0], gradient)
@@ -283,7 +293,7 @@ def test_padded_frames_do_not_enter_the_maps(teacher, monkeypatch, count):
             feature[:, math.ceil(count / TUBELET) * STEP_TOKENS :] = torch.nan
         return features
 
-    monkeypatch.setattr(teacher, "encode", spoilt_features)
+    monkeypatch.setattr(teacher.model, "encode", spoilt_features)
     latent_only = Distiller(teacher, {"latent": 1.0}, "mse", HOOKS)
     assert torch.equal(latent_only(latents, batch_of(frames)).terms, sums.terms[:1])
 
@@ -296,7 +306,7 @@ def test_a_bfloat16_teacher_is_close(expert, teacher):
     latents = random_latents([frames])
     exact = Distiller(teacher, WEIGHTS, "mse", HOOKS)(latents, batch_of(frames))
     (exact_gradient,) = torch.autograd.grad(exact.total, latents)
-    rounded = Distiller(load_l4p(expert, torch.bfloat16), WEIGHTS, "mse", HOOKS)(latents, batch_of(frames))
+    rounded = Distiller(L4PTeacher(load_l4p(expert, torch.bfloat16)), WEIGHTS, "mse", HOOKS)(latents, batch_of(frames))
     (gradient,) = torch.autograd.grad(rounded.total, latents)
 
     assert rounded.terms.dtype == rounded.total.dtype == gradient.dtype == torch.float32
@@ -315,7 +325,7 @@ def test_autocast_changes_nothing_but_the_decoder(teacher):
     decoder = LatentDecoder(24, 16, hooks=len(HOOKS), layers=3, hidden_size=32, seed=0)
     distiller = Distiller(teacher, WEIGHTS, "mse", HOOKS)
     with torch.autocast("cpu", torch.bfloat16):
-        latents = decoder(distiller.resample(hidden, place, 5, 2))
+        latents = decoder(resample(hidden, place, 5, 2, teacher.spec))
         sums = distiller(latents, batch_of(frames))
     sums.total.backward()
 
@@ -370,3 +380,27 @@ def test_decoder_forward():
     expected = (x @ second.weight.T + second.bias).view(7, 3, 16)
     torch.testing.assert_close(decoder(hidden), expected)
     assert decoder(hidden.bfloat16()).dtype == torch.float32  # the decoder's own precision, not the student's
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_gradient_that_is_not_finite_never_leaves(teacher, monkeypatch, bad):
+    """One window at a time, as on a GPU: the windows of the other clip keep their gradient."""
+    frames = [random_frames(5), random_frames(4, seed=1)]
+    latents = random_latents(frames)
+    distiller = Distiller(teacher, WEIGHTS, "mse", HOOKS)
+    distiller.windows_at_once = 1
+    (expected,) = torch.autograd.grad(distiller(latents, batch_of(*frames)).total, latents)
+    targets, calls = teacher.targets, Counter()
+
+    def first_spoilt(windows, features, term):
+        calls[term] += 1
+        found = targets(windows, features, term)
+        return found * bad if term == "depth" and calls[term] == 1 else found
+
+    monkeypatch.setattr(teacher, "targets", first_spoilt)
+    sums = distiller(latents, batch_of(*frames))
+    (gradient,) = torch.autograd.grad(sums.total, latents)
+
+    assert sums.terms.isfinite().tolist() == [term != "depth" for term in WEIGHTS]
+    half = len(latents) // 2
+    assert (gradient[:half] == 0).all() and torch.equal(gradient[half:], expected[half:])

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Windows and area-correct resizing between token grids, against closed forms and brute force."""
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rgpt4d_plugin.distill.grid import overlap_matrix, plan_windows, resize_tokens, time_matrix
-from rgpt4d_plugin.teachers.l4p import window_starts
+from rgpt4d_plugin.teachers.base import window_starts
+from rgpt4d_plugin.teachers.l4p.config import RELEASED
+from rgpt4d_plugin.teachers.l4p.teacher import l4p_spec
 
 
 CPU = torch.device("cpu")
@@ -31,16 +35,16 @@ def test_resizing_keeps_constants_and_means(source, target):
     assert torch.allclose((matrix @ values).mean(), values.mean(), atol=1e-6)
 
 
+@pytest.mark.parametrize("stride", [8, 16])
 @pytest.mark.parametrize("frames", [1, 2, 3, 5, 15, 16, 17, 20, 24, 31, 40])
-def test_every_frame_is_owned_once(frames):
-    _, starts = window_starts(frames, 16)
-    windows = plan_windows(frames, starts, 16, 2)
+def test_every_frame_is_owned_once(frames, stride):
+    windows = plan_windows(frames, dataclasses.replace(l4p_spec(RELEASED, "L4P"), stride=stride))
 
     owners = [window.start + f for window in windows for f in range(window.frames.start, window.frames.stop)]
     assert sorted(owners) == list(range(frames))
-    # Backward flow exists for every frame but the clip's first.
+    # Backward flow exists for every frame that some window sees behind another.
     flow = [w.start + f for w in windows for f in range(w.flow_frames.start, w.flow_frames.stop)]
-    assert sorted(flow) == list(range(1, frames))
+    assert sorted(flow) == [frame for frame in range(1, frames) if stride == 8 or frame % stride]
     steps = [w.start // 2 + s for w in windows for s in range(w.steps.start, w.steps.stop)]
     assert sorted(steps) == list(range((frames + 1) // 2))
 
@@ -62,7 +66,7 @@ def _brute_force_time(frames, student_steps, per_step, starts, length, tubelet):
 @pytest.mark.parametrize("frames", [1, 4, 5, 16, 17, 21, 32])
 def test_time_matrix_against_counting_frames(frames, per_step):
     steps = -(-frames // per_step)
-    _, starts = window_starts(frames, 16)
+    _, starts = window_starts(frames, 16, 8)
     expected = _brute_force_time(frames, steps, per_step, starts, 16, 2)
     found = time_matrix(frames, steps, per_step, starts, 16, 2, CPU)
     if found is None:

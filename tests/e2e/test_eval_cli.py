@@ -12,8 +12,11 @@ from rgpt4d_plugin.eval_hooks.replies import ReplyFile
 from rgpt4d_plugin.eval_hooks.run import run_with_host
 from rgpt4d_plugin.eval_hooks.scoring import Result
 from tests.benchmark_folders import put, write_folder
-from tests.e2e.test_distributed import ways
+from tests.e2e.launch import ways
 from tests.harness import logs, succeeded, train_cli, train_here, weights
+
+
+pytestmark = pytest.mark.slow
 
 
 RECIPE = Path(__file__).parents[2] / "recipes/eval_r4d.yaml"

@@ -14,10 +14,10 @@ from rgpt4d_plugin.trainers.mixin import DECODER_FILE
 from rgpt4d_plugin.trainers.setup import LOG_KEYS
 from tests.e2e.launch import run_together
 from tests.harness import largest_relative_difference, logs, train_here, weights
-from tests.trainers.test_training import PLAIN_SGD
+from tests.training import PLAIN_SGD
 
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.slow, pytest.mark.distributed]
 
 FSDP = {"fsdp": "full_shard auto_wrap"}
 FSDP1 = FSDP | {"fsdp_config": {"version": 1, "sync_module_states": False}}

@@ -13,7 +13,6 @@ from PIL import Image
 from transformers import AutoProcessor
 from transformers.image_utils import SizeDict
 
-from rgpt4d_plugin.distill import ClipTokens
 from rgpt4d_plugin.students import (
     FAMILIES,
     RowMedia,
@@ -22,7 +21,8 @@ from rgpt4d_plugin.students import (
     get_family,
     locate_clips,
 )
-from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
+from rgpt4d_plugin.students.tokens import ClipTokens
+from tests.tiny_models import build_tiny_student
 
 
 TEXT, PAD, VIDEO = 1, 0, 9

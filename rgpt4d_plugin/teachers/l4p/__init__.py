@@ -11,7 +11,7 @@ C channels.
 from rgpt4d_plugin.teachers.l4p.checkpoint import L4PCheckpointError, load_l4p, read_l4p_config, save_l4p
 from rgpt4d_plugin.teachers.l4p.config import RELEASED, TASKS, L4PConfig, TaskConfig
 from rgpt4d_plugin.teachers.l4p.model import L4P
-from rgpt4d_plugin.teachers.l4p.windows import window_starts
+from rgpt4d_plugin.teachers.l4p.teacher import L4PTeacher
 
 
 __all__ = [
@@ -20,9 +20,9 @@ __all__ = [
     "TASKS",
     "L4PCheckpointError",
     "L4PConfig",
+    "L4PTeacher",
     "TaskConfig",
     "load_l4p",
     "read_l4p_config",
     "save_l4p",
-    "window_starts",
 ]

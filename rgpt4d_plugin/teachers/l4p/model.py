@@ -11,10 +11,11 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from rgpt4d_plugin.teachers.base import window_starts
 from rgpt4d_plugin.teachers.l4p.config import L4PConfig
 from rgpt4d_plugin.teachers.l4p.dpt import DPTHead
 from rgpt4d_plugin.teachers.l4p.encoder import VideoEncoder
-from rgpt4d_plugin.teachers.l4p.windows import append_window, window_starts
+from rgpt4d_plugin.teachers.l4p.windows import append_window
 
 
 # ImageNet statistics of RGB in [0, 1].
@@ -190,7 +191,7 @@ class L4P(nn.Module):
         tasks = self.config.check_tasks(tasks)
         hooks = self.config.hooks_of(tasks)
         frames = clip.shape[2]
-        padded, starts = window_starts(frames, self.config.frames)
+        padded, starts = window_starts(frames, self.config.frames, self.config.frames // 2)
         clip = torch.cat((clip, clip[:, :, -1:].expand(-1, -1, padded - frames, -1, -1)), dim=2)
         maps: dict[str, Tensor] = {}
         for start in starts if tasks else ():

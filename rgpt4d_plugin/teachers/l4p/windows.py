@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Videos longer than one window: where the windows lie and how their maps become one.
+"""Videos longer than one window: how the maps of its windows become one.
 
 The window is W frames and the stride W/2. A later window overwrites the overlap; nothing is blended. Source: L4P,
 NVlabs/L4P commit 8701a4b. Its joint alignment of depth and cameras (random, RANSAC) is not part of this.
@@ -7,23 +7,6 @@ NVlabs/L4P commit 8701a4b. Its joint alignment of depth and cameras (random, RAN
 
 import torch
 from torch import Tensor
-
-
-def window_starts(frames: int, window: int = 16) -> tuple[int, tuple[int, ...]]:
-    """Padded frame count and the first frame of each window.
-
-    Args:
-        frames: Frames T >= 1 of the video.
-        window: Frames of one window, even.
-
-    Returns:
-        The least multiple of window/2 that is at least `frames` and `window`, and the starts 0, window/2, ... in it.
-    """
-    if frames < 1:
-        raise ValueError(f"A video needs at least one frame, found {frames}.")
-    stride = window // 2
-    padded = max(window, -(-frames // stride) * stride)
-    return padded, tuple(range(0, padded - window + 1, stride))
 
 
 def append_window(task: str, maps: Tensor, new: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from rgpt4d_plugin.teachers.base import window_starts
 from rgpt4d_plugin.teachers.l4p import (
     L4P,
     RELEASED,
@@ -23,7 +24,6 @@ from rgpt4d_plugin.teachers.l4p import (
     load_l4p,
     read_l4p_config,
     save_l4p,
-    window_starts,
 )
 
 
@@ -62,15 +62,6 @@ SMALL = L4PConfig(
     },
 )
 DPT = "l4p_model.task_heads.depth.task_head.dpt."
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """The tensors are too small to share: on a busy machine several threads are ten times slower than one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -609,11 +600,12 @@ def test_wrong_inputs_are_named(model):
     ],
 )
 def test_window_starts(frames, expected):
-    assert window_starts(frames) == expected
+    assert window_starts(frames, 16, 8) == expected
 
 
 def test_window_starts_of_other_windows():
-    assert window_starts(7, window=4) == (8, (0, 2, 4))
+    assert window_starts(7, 4, 2) == (8, (0, 2, 4))
+    assert window_starts(5, 4, 4) == (8, (0, 4))  # without an overlap
 
 
 def inverse(depth):

@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The interface of a teacher, and the registry from `p4d.teacher.type` to a class that is imported on use.
+
+Legend of the shapes: W windows, T frames of a window, N = t*h*w tokens of a window in row-major order, C channels.
+"""
+
+import difflib
+import importlib
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from rgpt4d_plugin.validation import Checked, Text
+
+
+@dataclass(frozen=True)
+class MapSpec:
+    """One dense map of a teacher.
+
+    Attributes:
+        shape: (C, T, H', W') of the map of one window.
+        hooks: Features that `Teacher.predict` reads for it, as indices into the teacher's feature list.
+    """
+
+    shape: tuple[int, int, int, int]
+    hooks: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TeacherSpec:
+    """Everything that is known of a teacher before any weight is loaded.
+
+    Attributes:
+        name: How messages call it, with the file that it comes from.
+        input_size: (height, width) in pixels of the frames that it takes.
+        window: Frames that it sees at once.
+        stride: Frames from one window's start to the next one's, at most `window`.
+        tubelet: Frames that one of its tokens covers; divides `window` and `stride`.
+        grid: (t, h, w) tokens of a window.
+        width: Channels of a feature.
+        features: Indices that `p4d.hooks` may name.
+        maps: Maps by the name of the loss term that compares them (see `terms.TERMS`). Units: `depth` is the natural
+            logarithm of the depth, `flow` is in pixels of the teacher's input (u right, v down, from a frame to the
+            one before), `motion` is the logit of "moves in the world", `camray` is in the teacher's own convention.
+    """
+
+    name: str
+    input_size: tuple[int, int]
+    window: int
+    stride: int
+    tubelet: int
+    grid: tuple[int, int, int]
+    width: int
+    features: tuple[int, ...]
+    maps: Mapping[str, MapSpec]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens N of one window."""
+        t, h, w = self.grid
+        return t * h * w
+
+    def hooks_of(self, terms: "tuple[str, ...]") -> tuple[int, ...]:
+        """Features that these terms' maps are predicted from, ascending."""
+        return tuple(sorted({hook for term in terms for hook in self.maps[term].hooks}))
+
+    def window_starts(self, frames: int) -> tuple[int, tuple[int, ...]]:
+        """The frame count that a clip is padded to, and the first frame of each of its windows."""
+        return window_starts(frames, self.window, self.stride)
+
+
+def window_starts(frames: int, window: int, stride: int) -> tuple[int, tuple[int, ...]]:
+    """Padded frame count and the first frame of each window.
+
+    Args:
+        frames: Frames T >= 1 of the clip.
+        window: Frames of one window.
+        stride: Frames between the starts of neighboring windows.
+
+    Returns:
+        The least count that windows fit, at least `frames`, and the starts 0, stride, ... in it.
+    """
+    if frames < 1:
+        raise ValueError(f"A video needs at least one frame, found {frames}.")
+    later = -(-max(0, frames - window) // stride)
+    starts = tuple(index * stride for index in range(later + 1))
+    return starts[-1] + window, starts
+
+
+@dataclass(frozen=True)
+class ClipKey:
+    """What a clip's teacher windows depend on, so that stored results can be looked up.
+
+    Attributes:
+        source: The video, as the dataset names it.
+        timestamps: Seconds from the start of the file, one per frame that the student sees.
+        box: (left, top, right, bottom) of the frame in pixels that the student sees; None for all of it.
+    """
+
+    source: str
+    timestamps: tuple[float, ...]
+    box: tuple[int, int, int, int] | None = None
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.timestamps)
+
+
+@dataclass(frozen=True)
+class TeacherWindows:
+    """Windows that are given to a teacher together.
+
+    Attributes:
+        keys: Per window its clip, and its first frame in that clip.
+        frames: (W, T, 3, H, W) uint8 RGB at the teacher's input size, the last frame repeated beyond the clip's end;
+            None where the batch came without frames.
+    """
+
+    keys: tuple[tuple[ClipKey, int], ...]
+    frames: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, part: slice) -> Self:
+        return type(self)(self.keys[part], None if self.frames is None else self.frames[part])
+
+
+class TeacherArguments(Checked):
+    """What every teacher reads under `p4d.teacher`; a teacher with further options derives its own from it."""
+
+    type: Text = Field("l4p", description="A registered teacher, or module:Class of your own.")
+    dtype: Literal["float32", "bfloat16"] = Field("bfloat16", description="Precision the teacher runs in.")
+    device: Text = Field("auto", description="'auto' (the student's device), 'cpu', 'cuda' or 'cuda:N'.")
+
+    @field_validator("device")
+    @classmethod
+    def _is_device(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", device):
+            raise ValueError(f"expected 'auto', 'cpu', 'cuda' or 'cuda:N', got {device!r}")
+        return device
+
+
+class Teacher(ABC):
+    """A frozen teacher. Its weights get no gradient; what it computes from a student's latents does.
+
+    No attribute of a student ever holds it, so no optimizer, wrapper or checkpoint sees it.
+    """
+
+    Arguments: ClassVar[type[TeacherArguments]] = TeacherArguments
+    """Options under `p4d.teacher`."""
+    needs_frames: ClassVar[bool] = True
+    """Whether windows must come with their frames."""
+
+    spec: TeacherSpec
+    device: torch.device
+    dtype: torch.dtype
+    """Precision that it computes in; latents are given to `predict` in it."""
+
+    @classmethod
+    def problems(cls, options: Any) -> list[str]:
+        """Whatever is wrong with options beyond their types, such as a file that is not there, as "key: problem"."""
+        return []
+
+    @classmethod
+    @abstractmethod
+    def read_spec(cls, options: Any) -> TeacherSpec:
+        """Reads no more than a file's head.
+
+        Args:
+            options: What stands under `p4d.teacher`.
+
+        Raises:
+            ValueError: The options cannot work; says what was found, where, and what to do.
+        """
+
+    @classmethod
+    @abstractmethod
+    def load(cls, options: Any, device: torch.device, terms: tuple[str, ...]) -> Self:
+        """Loads the weights.
+
+        Args:
+            options: What stands under `p4d.teacher`.
+            device: Where it runs.
+            terms: The maps that will be asked for; what serves only other maps may be left out.
+        """
+
+    @abstractmethod
+    def features(self, windows: TeacherWindows, hooks: tuple[int, ...]) -> dict[int, Tensor]:
+        """Features at the hooks: hook -> (W, N, C). Called without gradients."""
+
+    @abstractmethod
+    def targets(self, windows: TeacherWindows, features: Mapping[int, Tensor], term: str) -> Tensor:
+        """The teacher's map of a term, (W, C, T, H', W'), in the units of `TeacherSpec.maps`. Without gradients.
+
+        Args:
+            windows: The windows.
+            features: What `features` gave for them.
+            term: Name of the map.
+        """
+
+    @abstractmethod
+    def predict(self, latents: Mapping[int, Tensor], term: str) -> Tensor:
+        """The same map of a student's latents, hook -> (W, N, C) in `dtype`; gradients reach the latents."""
+
+    @torch.no_grad()
+    def maps(self, clip: Tensor, key: ClipKey, term: str, hooks: tuple[int, ...]) -> Tensor:
+        """The map (C, T, H', W') of a whole clip, to be looked at; a later window overwrites an overlap.
+
+        Args:
+            clip: (T, 3, H, W) uint8 frames at the input size.
+            key: The clip.
+            term: Name of the map.
+            hooks: Features that the map is computed from.
+        """
+        padded, starts = self.spec.window_starts(len(clip))
+        channels, _, height, width = self.spec.maps[term].shape
+        whole = torch.empty(channels, padded, height, width)
+        for start in starts:
+            windows = TeacherWindows(((key, start),), cut_windows(clip, self.spec, (start,)))
+            found = self.targets(windows, self.features(windows, hooks), term)
+            whole[:, start : start + self.spec.window] = found[0].float().cpu()
+        return whole[:, : len(clip)]
+
+
+def cut_windows(clip: Tensor, spec: TeacherSpec, starts: tuple[int, ...]) -> Tensor:
+    """Windows (W, window, 3, H, W) of a clip (T, 3, H, W), with its last frame repeated beyond its end."""
+    missing = max(0, starts[-1] + spec.window - len(clip))
+    clip = torch.cat([clip, clip[-1:].expand(missing, -1, -1, -1)]) if missing else clip
+    return torch.stack([clip[start : start + spec.window] for start in starts])
+
+
+_TEACHERS: dict[str, str | type[Teacher]] = {
+    "l4p": "rgpt4d_plugin.teachers.l4p.teacher:L4PTeacher",
+}
+
+
+def register_teacher(name: str, teacher: str | type[Teacher]) -> None:
+    """Makes `p4d.teacher.type: name` mean a class, or the class at "module:Class", which is imported on use."""
+    _TEACHERS[name] = teacher
+
+
+def teacher_names() -> tuple[str, ...]:
+    """The registered names."""
+    return tuple(_TEACHERS)
+
+
+def teacher_class(name: str) -> type[Teacher]:
+    """The class behind `p4d.teacher.type`: a registered name, or "module:Class" of an importable module.
+
+    Raises:
+        ValueError: There is no such teacher, or it is none.
+    """
+    target = _TEACHERS.get(name, name)
+    if isinstance(target, str):
+        module, colon, attribute = target.partition(":")
+        if not colon:
+            nearest = difflib.get_close_matches(name, _TEACHERS, n=1)
+            known = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(_TEACHERS)}"
+            raise ValueError(
+                f"p4d.teacher.type: unknown teacher {name!r}; {known}; module:Class names one of your own"
+            )
+        try:
+            target = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as err:
+            raise ValueError(f"p4d.teacher.type: {name!r} cannot be imported: {err}") from err
+    if not (isinstance(target, type) and issubclass(target, Teacher)):
+        raise ValueError(f"p4d.teacher.type: {name!r} is {target!r}, no subclass of rgpt4d_plugin.teachers.Teacher")
+    return target
