@@ -31,6 +31,9 @@ from tests.harness import largest_relative_difference
 from tests.host_parts import HostParts, host_parts
 
 
+pytestmark = pytest.mark.slow
+
+
 @dataclass
 class Bench:
     """A student with the tap on it, its teacher, and records of every kind."""
