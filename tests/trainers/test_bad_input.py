@@ -125,6 +125,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nothing_loaded")
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_broken_video_is_named_with_its_record(assets, dataset, kind):
