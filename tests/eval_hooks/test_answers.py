@@ -508,6 +508,7 @@ WORDS = (
 ).split(" ")
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(st.lists(st.sampled_from(WORDS), max_size=40), st.sampled_from(["", " "]))
 def test_no_mixture_of_marks_raises(pieces, glue):

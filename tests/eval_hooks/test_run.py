@@ -135,6 +135,7 @@ def test_replies_of_another_model_are_not_continued(assets, recipe, tmp_path):
         run_with_host(recipe, tmp_path / "out", progress=False)
 
 
+@pytest.mark.slow
 def test_a_broken_video_is_a_counted_failure_and_asked_again(recipe, folders, tmp_path, asked):
     folder = tmp_path / "r4d_bench"
     shutil.copytree(folders["r4d_bench"], folder)
@@ -171,6 +172,7 @@ def test_looking_at_a_recipe_needs_no_benchmark(assets, tmp_path):
     assert host_parts(recipe).records("synth4d", 1)
 
 
+@pytest.mark.slow
 def test_an_engine_that_is_there_already(recipe, tmp_path):
     engine = load_host_engine(recipe)
     (result,) = run_with_engine(recipe["p4d_eval"], engine, tmp_path / "out", progress=False)

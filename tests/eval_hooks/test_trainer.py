@@ -98,6 +98,7 @@ def test_without_every_there_is_one_evaluation_at_the_end(assets, tmp_path, bloc
     assert "eval_r4d_avg" in json.loads((out / "eval_results.json").read_text())
 
 
+@pytest.mark.slow
 def test_generation_keeps_what_it_has_computed_under_gradient_checkpointing(assets, tmp_path, block, monkeypatch):
     lengths = []
     forward = Qwen2_5_VLForConditionalGeneration.forward

@@ -107,6 +107,7 @@ class Family:
 ONE = ("Which way?", [range(6)])
 
 
+@pytest.mark.slow
 def test_the_weights_of_a_base_load_bit_equal_under_the_same_names(family):
     assert family.model.config.model_type == f"rgpt4d_{family.name}"
     base, timed = family.base.state_dict(), family.model.state_dict()
@@ -206,6 +207,7 @@ def new_tokens(model, inputs, **kwargs):
     return model.generate(**inputs, **kwargs)[:, inputs["input_ids"].shape[1] :].tolist()
 
 
+@pytest.mark.slow
 def test_generation_with_a_cache_equals_generation_without(family):
     inputs = family.inputs(ONE, ("And this one here?", [range(1, 7), range(3, 9)]))
     cached = new_tokens(family.model, inputs)

@@ -235,6 +235,7 @@ def test_a_run_without_the_block_does_not_forget_the_encoding(assets, checkpoint
         train_here(recipe)
 
 
+@pytest.mark.slow
 def test_a_distilling_run_goes_on_from_such_a_checkpoint(assets, checkpoint, tmp_path):
     """`tpe` may be left out: the model has it."""
     train_here(assets.recipe(tmp_path / "out", model_name_or_path=checkpoint, p4d=assets.p4d()))

@@ -197,6 +197,7 @@ def test_frames_that_carry_marks_are_highlighted(assets, rgpt4d, tmp_path, monke
     assert border[0] == 0 and border[1] > 1000
 
 
+@pytest.mark.slow
 def test_region_prompts(assets, rgpt4d, tmp_path, dataset):
     """The marks are in the model's frames, where the sheet says, and in no other."""
     keys = dataset(("<video>What is <obj_1>?", "a cup", [], [DATA / "clips/4.mp4"]))
@@ -217,6 +218,7 @@ def test_region_prompts(assets, rgpt4d, tmp_path, dataset):
     assert np.flatnonzero(differs).tolist() == [1]
 
 
+@pytest.mark.slow
 def test_images_and_text(assets, student, rgpt4d, tmp_path, dataset):
     """An image and a video in one sample; a sample without either shows none of the host's stand-in image."""
     Image.new("RGB", (64, 48), (200, 30, 60)).save(tmp_path / "red.png")

@@ -274,6 +274,7 @@ def test_the_dataset_cache_is_found_again(parts, processor):
 # --- the collator ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_each_video_is_decoded_once(parts, assets, monkeypatch, tmp_path):
     """One collator call opens each file once, and draws from it the student's and the teacher's frames."""
     template = parts.recording()

@@ -105,6 +105,7 @@ def test_regions_reach_the_tokenised_dataset_and_columns_may_have_other_names(da
     assert clip.regions[0].annotations[0].time == 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides", [{}, {"preprocessing_num_workers": 2}, {"streaming": True, "dataloader_num_workers": 1}]
 )
@@ -193,6 +194,7 @@ def test_runs_with_and_without_the_block(dataset, recipe, assets):
     assert plain[1] != som[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "record, message",
     [

@@ -243,6 +243,7 @@ def covered(mask, box, reach):
     return np.mean(hits)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_the_outline_is_where_the_region_is_after_the_models_own_resizing(parts, tmp_path_factory, data):

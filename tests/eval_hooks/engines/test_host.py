@@ -147,6 +147,7 @@ def test_a_question_is_shown_as_training_shows_it(tmp_path, square, family, temp
     assert replies[0][0] == expected
 
 
+@pytest.mark.slow
 def test_what_the_models_own_generation_config_says_is_not_used(engines, mixed):
     engine = engines()
     plain = dict(engine.ask(mixed[:3]))
@@ -167,6 +168,7 @@ def test_a_reply_ends_at_a_stop_token_or_is_cut(engines):
     assert engine._read([stop, engine._tokenizer.pad_token_id]) == ("", False)
 
 
+@pytest.mark.slow
 def test_media_that_cannot_be_read_are_counted_failures(engines, mixed, square, tmp_path):
     broken = put(tmp_path / "broken.mp4", video(1)[:400])
     cut = put(tmp_path / "cut.mp4", video(1)[:-300])

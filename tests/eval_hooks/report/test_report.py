@@ -116,6 +116,7 @@ def test_nothing_that_a_model_wrote_is_markup(data, tmp_path):
     assert "alert" in outside
 
 
+@pytest.mark.slow
 def test_the_same_results_give_the_same_bytes(data, tmp_path):
     def bytes_of(out):
         return {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}

@@ -455,6 +455,7 @@ def test_tiny_frames_and_long_labels_are_drawn_as_far_as_they_fit(size, label):
         assert once.size == size and once.tobytes() == again.tobytes()
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), size=SIZES, source=st.tuples(st.integers(28, 700), st.integers(28, 700)))
 def test_any_marks_can_be_drawn(data, size, source):

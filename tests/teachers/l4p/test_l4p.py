@@ -637,6 +637,7 @@ def stitch_by_the_book(model, clip):
     return {task: result[:, :, :frames] for task, result in buffer.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frames", [24, 20, 5, 33])
 def test_forward_stitches_windows(model, frames):
     clip = random_clip(frames)
