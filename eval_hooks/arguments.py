@@ -14,10 +14,11 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from rgpt4d_plugin.arguments import P4DConfigError, Text
+from rgpt4d_plugin.arguments import P4DConfigError
 from rgpt4d_plugin.eval_hooks.benchmark_task import BenchmarkTask
-from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, Benchmark
-from rgpt4d_plugin.validation import Checked, Integer, check
+from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, get
+from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark
+from rgpt4d_plugin.validation import Checked, Integer, Text, check
 
 
 class EvalConfigError(P4DConfigError):
@@ -131,7 +132,7 @@ def parse_p4d_eval(block: Any, recipe: Mapping[str, Any]) -> Evaluation:
             problems.append(f"{here}: unknown benchmark{_nearest(name, BENCHMARKS)}")
         elif arguments is not None and options is not None:
             try:
-                questionnaires.append(_prepare(BENCHMARKS[name], arguments, options))
+                questionnaires.append(_prepare(get(name), arguments, options))
             except (ValueError, OSError) as err:
                 problems.append(f"{here}: {err}")
     if problems:

@@ -28,12 +28,12 @@ from rgpt4d_plugin.trainers.mixin import P4DTrainerMixin, reload_weights
 
 @dataclass(frozen=True)
 class BenchmarkRun:
-    """What a trainer evaluates.
+    """The benchmarks that a trainer evaluates, and where it writes.
 
     Attributes:
-        evaluation: the checked block.
-        out: folder for replies, scores and reports.
-        description: of the model that is loaded.
+        evaluation: The checked block.
+        out: Folder for replies, scores and reports.
+        description: Description of the model that is loaded.
     """
 
     evaluation: Evaluation
@@ -45,7 +45,7 @@ class BenchmarkTrainerMixin:
     """Put in front of a Trainer class of the host.
 
     Args:
-        p4d_eval: what is evaluated. Trainer arguments must be given by keyword.
+        p4d_eval: What is evaluated. Trainer arguments must be given by keyword.
     """
 
     def __init__(self, *args: Any, p4d_eval: BenchmarkRun, **kwargs: Any) -> None:

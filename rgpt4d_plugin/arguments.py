@@ -1,19 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The `p4d:` block of a recipe: one model per part, parsed and validated once, all errors reported together."""
 
-import os
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
 from rgpt4d_plugin.modeling import TimestampEncoding
-from rgpt4d_plugin.validation import Checked, Integer, Number, Switch, check
+from rgpt4d_plugin.teachers import TeacherArguments, teacher_class
+from rgpt4d_plugin.terms import TERMS
+from rgpt4d_plugin.validation import Checked, Integer, Number, Switch, check, shown
 
-
-TERMS = ("latent", "depth", "flow", "motion", "camray")
-"""Names of the loss terms, in the order in which they are logged."""
 
 # [release]: the weights and the decoder of the code released in June 2026. [reproduction]: a public third-party
 # run on Qwen3-VL-2B. A preset only supplies defaults: any key written in the recipe wins.
@@ -45,31 +42,7 @@ def _off(value: Any) -> Any:
     return "off" if value is False else value
 
 
-Text = Annotated[str, Field(min_length=1)]
 Weight = Annotated[Number, Field(ge=0, le=1e6)]
-
-
-class TeacherArguments(Checked):
-    """The frozen 4D teacher."""
-
-    type: Literal["l4p"] = Field("l4p", description="Architecture of the teacher.")
-    checkpoint: Text | None = Field(
-        None, description="Path of the teacher's weights (.ckpt or .safetensors), e.g. from NVlabs/L4P."
-    )
-    dtype: Literal["float32", "bfloat16"] = Field("bfloat16", description="Precision the teacher runs in.")
-    device: Text = Field("auto", description="'auto' (the student's device), 'cpu', 'cuda' or 'cuda:N'.")
-
-    @field_validator("checkpoint")
-    @classmethod
-    def _expand(cls, path: str | None) -> str | None:
-        return path and os.path.expanduser(path)
-
-    @field_validator("device")
-    @classmethod
-    def _is_device(cls, device: str) -> str:
-        if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", device):
-            raise ValueError(f"expected 'auto', 'cpu', 'cuda' or 'cuda:N', got {device!r}")
-        return device
 
 
 class DecoderArguments(Checked):
@@ -137,7 +110,7 @@ class P4DArguments(Checked):
     preset: Literal["release", "reproduction", "none"] = Field(
         "release", description="Defaults for `loss` and `decoder.layers`; 'none': every weight is 0 unless given."
     )
-    teacher: TeacherArguments = TeacherArguments()
+    teacher: TeacherArguments = Field(default_factory=lambda: teacher_class("l4p").Arguments())
     frames: Integer | None = Field(
         None,
         ge=1,
@@ -200,10 +173,13 @@ def parse_p4d(block: Any, recipe: Mapping[str, Any] | None = None, training: boo
         for part, defaults in PRESETS.get(preset, {}).items():
             if isinstance(given := values.get(part) or {}, Mapping):
                 values[part] = {**defaults, **given}
+    if isinstance(values, dict) and "teacher" in values:
+        teacher = _parse_teacher(values.pop("teacher"), problems)
+        values |= {} if teacher is None else {"teacher": teacher}
     arguments = check(P4DArguments, values, "p4d", problems)
     if training:
-        if arguments is not None:
-            problems += _check_teacher(arguments)
+        if arguments is not None and not problems and arguments.loss.active:
+            problems += teacher_class(arguments.teacher.type).problems(arguments.teacher)
         problems += _check_recipe(values, recipe or {})
     if arguments is None or problems:
         raise P4DConfigError.from_problems(problems)
@@ -219,17 +195,19 @@ def parse_region_options(block: Mapping[str, Any]) -> RegionArguments:
     return options
 
 
-def _check_teacher(arguments: P4DArguments) -> list[str]:
-    """Returns the problem of a checkpoint that is needed and not there."""
-    checkpoint = arguments.teacher.checkpoint
-    if not arguments.loss.active or (checkpoint is not None and os.path.isfile(checkpoint)):
-        return []
-    if checkpoint is not None:
-        return [f"p4d.teacher.checkpoint: no such file: {checkpoint}"]
-    return [
-        "p4d.teacher.checkpoint: missing, but loss terms have weights: give the path of the L4P weights (NVlabs/L4P), "
-        "or set every weight of p4d.loss to 0"
-    ]
+def _parse_teacher(block: Any, problems: list[str]) -> TeacherArguments | None:
+    """Returns what stands under `p4d.teacher` as the options of the teacher that its `type` names."""
+    if not isinstance(block, Mapping | None):
+        problems.append(f"p4d.teacher: expected a mapping, got {shown(block)}")
+        return None
+    block = block or {}
+    name = block.get("type", "l4p")
+    try:
+        teacher = teacher_class(name if isinstance(name, str) else "l4p")  # whose options complain of it
+    except ValueError as err:
+        problems.append(str(err))
+        return None
+    return check(teacher.Arguments, block, "p4d.teacher", problems)
 
 
 def _check_recipe(block: Any, recipe: Mapping[str, Any]) -> list[str]:

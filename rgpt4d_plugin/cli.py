@@ -8,10 +8,7 @@ import sys
 from rgpt4d_plugin._version import __version__
 from rgpt4d_plugin.cli_eval import add_eval
 from rgpt4d_plugin.cli_values import positive, whole
-
-
-# The keys of convert.SOURCES, which is too slow to import just for help.
-SOURCES = ("robofac", "sat", "vsti", "wolf", "r4d", "vlm4d")
+from rgpt4d_plugin.convert import SOURCES
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -4,10 +4,7 @@
 import argparse
 
 from rgpt4d_plugin.cli_values import whole
-
-
-# The keys of eval_hooks.benchmarks.BENCHMARKS, which is too slow to import just for help.
-BENCHMARKS = ("r4d_bench", "sti_bench", "vlm4d", "vsti_bench", "sat", "omnispatial", "mmsi_bench")
+from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS
 
 
 def add_eval(commands: argparse._SubParsersAction) -> None:
@@ -15,8 +12,8 @@ def add_eval(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "eval",
         help="ask, score and report spatial and 4D benchmarks",
-        description="Seven benchmarks in their published layouts, two readings of every reply (the published scorer's "
-        "and a strict one), intervals, and reports. Example: rgpt4d eval score --help",
+        description="Benchmarks in their published layouts, two readings of every reply (the published scorer's and a "
+        f"strict one), intervals, and reports: {', '.join(BENCHMARKS)}. Example: rgpt4d eval score --help",
     )
     steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
     _add_run(steps)
@@ -93,9 +90,9 @@ def _add_report(steps: argparse._SubParsersAction) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from rgpt4d_plugin.eval_hooks.commands import run_benchmarks
+    from rgpt4d_plugin.eval_hooks.commands import cli_run
 
-    run_benchmarks(arguments)
+    cli_run(arguments)
 
 
 def _score(arguments: argparse.Namespace) -> None:

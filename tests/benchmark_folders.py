@@ -4,6 +4,8 @@
 import base64
 import io
 import json
+import struct
+import zlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -40,6 +42,18 @@ def image(number: int) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def bomb() -> bytes:
+    """A png file of 60,000 x 60,000 pixels, as far as its header says."""
+    content = bytearray(image(0))
+    content[16:24] = struct.pack(">II", 60_000, 60_000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    return bytes(content)
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n%%EOF\n"
+"""An image that Pillow has an external program draw."""
 
 
 def put(path: Path, content: bytes | Any) -> Path:

@@ -17,7 +17,7 @@ import yaml
 from safetensors.torch import load_file
 
 from rgpt4d_plugin.synth4d.clips import write_clips
-from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student, write_random_expert
+from tests.tiny_models import build_tiny_student, write_random_teacher
 
 
 DATA = Path(__file__).parent / "data"
@@ -73,7 +73,7 @@ class Assets:
 def make_assets(root: Path) -> Assets:
     """Builds a tiny student, a random teacher and clips of two shapes below `root`."""
     student = build_tiny_student(root / "student", hidden=32, layers=2, vision_hidden=32)
-    write_random_expert(root / "teacher.safetensors")
+    write_random_teacher(root / "teacher.safetensors")
     clips = write_clips(root / "clips", count=3, seed=5, frames=12, held_out=0.0, questions_per_clip=1)
     wide = write_clips(
         root / "wide", count=3, seed=6, frames=7, height=48, width=80, held_out=0.0, questions_per_clip=1

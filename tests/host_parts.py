@@ -7,12 +7,12 @@ from typing import Any
 
 from llamafactory.data.template import Template
 
-from rgpt4d_plugin.preview.recipe_pipeline import Host
+from rgpt4d_plugin.preview.recipe_pipeline import RecipePipeline
 from rgpt4d_plugin.trainers.collator import P4DDataCollator
 
 
 @dataclass(frozen=True)
-class HostParts(Host):
+class HostParts(RecipePipeline):
     """The recipe's pipeline, with features of single questions and the collator of a training run."""
 
     def encode(self, template: Template, prompt: str, images: list = (), videos: list = ()) -> dict[str, Any]:
@@ -39,4 +39,4 @@ class HostParts(Host):
 
 def host_parts(recipe: dict[str, Any]) -> HostParts:
     """Parses a recipe and builds the host's parts for it."""
-    return HostParts.walk(recipe)
+    return HostParts.from_recipe(recipe)

@@ -20,8 +20,8 @@ def load_host_engine(recipe: Mapping[str, Any], batch_size: int = 1, workers: in
     Args:
         recipe: `model_name_or_path`, `template`, and whatever else the host takes for inference: adapters,
             quantisation, `infer_dtype`, pixel limits.
-        batch_size: questions answered at once.
-        workers: processes that decode.
+        batch_size: Questions answered at once.
+        workers: Processes that decode.
     """
     # The block, whatever is in it, has the parser leave out the keys of training.
     model_args, data_args, finetuning_args, _ = get_infer_args({**recipe, EvalConfigError.block: None})

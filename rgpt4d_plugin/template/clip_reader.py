@@ -13,7 +13,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 from llamafactory.extras.constants import IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER
 from PIL import Image
@@ -21,8 +20,10 @@ from PIL import Image
 from rgpt4d_plugin.arguments import P4DArguments, RegionArguments, TimestampEncoding
 from rgpt4d_plugin.template.record_lookup import where_used
 from rgpt4d_plugin.video import MediaError, SeenClip, VideoError
+from rgpt4d_plugin.video.clip import open_video
 from rgpt4d_plugin.video.entries import Clip, has_prefix, plain_clip
-from rgpt4d_plugin.video.frames import VideoInfo, open_video, read_frames
+from rgpt4d_plugin.video.frames import VideoInfo, read_frames, read_info
+from rgpt4d_plugin.video.sampling import spread_in_time
 
 
 HOST_NAMES = ("_regularize_images", "_regularize_videos", "_preprocess_image", "_get_video_sample_indices")
@@ -60,10 +61,10 @@ class Reading:
     Attributes:
         entry: The video as it stands in the sample's `videos`.
         clip: What a path stands for; None for a list of frames or a file object.
-        count: Number of frames of a list; None for files.
-        info: Header of the file, once the host has opened it.
+        count: Number of frames of a list; None for what the host decodes.
+        info: The frames of the file.
         indices: Numbers of the frames that are shown, in the source video.
-        origin: Number of the frame that time is counted from.
+        seconds: Time of every shown frame from the start of the clip.
         marks: Position among the shown frames -> marks.
         raw: Frames as decoded, collected by `ClipRecorder`.
     """
@@ -73,7 +74,7 @@ class Reading:
     count: int | None = None
     info: VideoInfo | None = None
     indices: list[int] | None = None
-    origin: int = 0
+    seconds: list[float] | None = None
     marks: dict[int, list[Any]] = field(default_factory=dict)
     raw: list[Image.Image] = field(default_factory=list)
 
@@ -85,9 +86,9 @@ class Reading:
         return f"list of {self.count} frames" if self.count is not None else "video"
 
     @property
-    def seconds(self) -> list[float]:
-        """Time of every shown frame from the start of the clip."""
-        return [(index - self.origin) / self.info.known_rate for index in self.indices]
+    def is_handed_over(self) -> bool:
+        """Whether the host gets decoded frames, because it would decode others, or the same ones sideways."""
+        return self.clip is not None and (self.clip.is_part or not self.info.is_as_the_host_reads_it)
 
 
 @dataclass(frozen=True)
@@ -178,10 +179,15 @@ class ClipReader:
         for video in videos:
             self._p4d_check(video)
             with self._p4d_read(video) as reading:
+                if reading.info is not None and reading.info.rotation:
+                    return None  # the host takes the size from the header
                 entry = video if reading.clip is None else reading.clip.path
-                results.append(super()._get_video_token_metadata([entry], processor))
-            if results[-1] is None:  # the host wants the frames decoded to count tokens
-                return None
+                result = super()._get_video_token_metadata([entry], processor)
+                if result is None:  # the host wants the frames to count tokens
+                    return None
+                for note in result.get("video_metadata", ()) if self._p4d_has_own_times(reading) else ():
+                    note.frames_indices = [second * note.fps for second in reading.seconds]
+                results.append(result)
         return _joined(results)
 
     def counted(self, videos: list[Any], processor: Any) -> tuple[list[int], dict[str, Any]]:
@@ -197,37 +203,38 @@ class ClipReader:
         return [0] * len(videos), metadata  # the grids are in the metadata
 
     def _get_video_sample_indices(self, video_stream: Any, **kwargs: Any) -> Any:
+        """Returns the host's choice or that of `p4d.frames`, and notes in the reading what is shown of the clip."""
         reading = read_context().reading
-        if reading is None:
-            return self._p4d_sample(video_stream, **kwargs)
         clip = reading.clip or Clip(reading.name)
-        reading.info = info = VideoInfo.of(clip.path, video_stream)
+        info = reading.info = reading.info or _header(video_stream)
+        first, final, seconds = 0, info.last, info.duration
         if clip.is_part:
-            from rgpt4d_plugin.regions.frame_matching import window
+            from rgpt4d_plugin.regions.frame_matching import span
 
-            first, final = window(clip, info)
-            part = _StreamPart(final - first + 1, (final - first + 1) / info.known_rate)
-            indices = [first + int(index) for index in self._p4d_sample(part, **kwargs)]
+            first, final, seconds = span(clip, info)
+        if self.settings.frames is not None:
+            indices = spread_in_time(info, first, final, self.settings.frames)
+        elif reading.is_handed_over:
+            part = _StreamPart(final - first + 1, seconds)
+            indices = [first + int(index) for index in super()._get_video_sample_indices(part, **kwargs)]
         else:
-            indices = self._p4d_sample(video_stream, **kwargs)
-        reading.indices = [int(index) for index in indices]
+            indices = super()._get_video_sample_indices(video_stream, **kwargs)
+        # Of a file that does not say its length the host asks for more frames than there may be.
+        reading.indices = [int(index) for index in indices if index < info.frames]
         if clip.regions:
             from rgpt4d_plugin.regions.frame_matching import place
 
             placed = place(clip, info, reading.indices)
-            reading.indices, reading.marks = placed.indices, placed.marks
-            indices = placed.indices
-        if clip.is_part:
-            reading.origin = reading.indices[0]
-            return [index - reading.origin for index in reading.indices]
+            indices = reading.indices = placed.indices
+            reading.marks = placed.marks
+        origin = info.time_of(reading.indices[0]) if clip.is_part else 0.0
+        reading.seconds = [info.time_of(index) - origin for index in reading.indices]
         return indices
 
-    def _p4d_sample(self, stream: Any, **kwargs: Any) -> Any:
-        """The host's rule, or `p4d.frames` frames spread over all of the stream."""
-        if self.settings.frames is None:
-            return super()._get_video_sample_indices(stream, **kwargs)
-        total = stream.frames or _count_frames(stream)
-        return np.linspace(0, total - 1, min(total, self.settings.frames)).astype(np.int32)
+    @staticmethod
+    def _p4d_has_own_times(reading: Reading) -> bool:
+        """Whether the host, which counts time in frames of constant rate from the start of a file, would be wrong."""
+        return reading.clip is not None and (reading.is_handed_over or reading.info.times is not None)
 
     def _regularize_videos(self, videos: list[Any], **kwargs: Any) -> dict[str, list]:
         results = []
@@ -247,52 +254,67 @@ class ClipReader:
     def _p4d_read(self, video: Any) -> Iterator[Reading]:
         count = len(video) if isinstance(video, (list, tuple)) else None
         try:
-            with reading_with(reading=Reading(video, clip_of(video), count)) as context:
+            clip = clip_of(video)
+            info = read_info(clip.path) if clip is not None else None
+            with reading_with(reading=Reading(video, clip, count, info)) as context:
                 yield context.reading
         except MediaError as err:
             raise _located(err, video) from err
 
     def _p4d_decode(self, reading: Reading, **kwargs: Any) -> dict[str, list]:
-        """The host's result for one video, with its marks drawn."""
+        """Returns the host's result for one video, with its marks drawn."""
         clip = reading.clip
         if clip is None:
             # A copy, because the host fills the last temporal patch by appending to the list.
             entry = reading.entry if reading.count is None else list(reading.entry)
             return super()._regularize_videos([entry], **kwargs)
-        if clip.is_part:
-            result = self._p4d_decode_part(reading, **kwargs)
-        else:
+        counting = read_context().counting
+        if not counting and not reading.is_handed_over:
             result = super()._regularize_videos([clip.path], **kwargs)
-        frames = result["videos"][0]
-        if reading.marks:
-            from rgpt4d_plugin.regions.drawing.marks import draw_marks
-        for position, marks in reading.marks.items():
-            if position >= len(frames):
-                raise VideoError(f"{clip.path} is cut off or damaged: frame {reading.indices[position]} is missing")
-            frames[position] = draw_marks(frames[position], marks, (reading.info.width, reading.info.height))
-        if reading.marks and len(frames) == len(reading.indices) + 1:
-            frames[-1] = frames[-2]  # the host's filler of the last temporal patch repeats the frame, marks and all
+        else:
+            with open_video(clip.path) as container:
+                # For its effect: it fills the reading.
+                self._get_video_sample_indices(container.streams.video[0], **kwargs)
+            reading.count = len(reading.indices)
+            size = (reading.info.width, reading.info.height)
+            if counting:
+                frames = [Image.new("RGB", size) for _ in reading.indices]
+            else:
+                frames = read_frames(clip.path, reading.indices)
+            result = super()._regularize_videos([frames], **kwargs)
+        if reading.count is not None or self._p4d_has_own_times(reading):
+            result |= self._p4d_notes(reading, result, kwargs["video_fps"])
+        if reading.marks and not counting:
+            self._p4d_draw(reading, result["videos"][0])
         return result
 
-    def _p4d_decode_part(self, reading: Reading, **kwargs: Any) -> dict[str, list]:
-        """A part of a file goes to the host as a list of frames; what it says of a list's times is put right."""
-        clip = reading.clip
-        with open_video(clip.path) as container:
-            # For its effect: it fills the reading.
-            self._get_video_sample_indices(container.streams.video[0], **kwargs)
-        reading.count = len(reading.indices)
-        frames = read_frames(clip.path, reading.indices)
-        result = super()._regularize_videos([frames], **kwargs)
-        from rgpt4d_plugin.regions.frame_matching import window
+    @staticmethod
+    def _p4d_notes(reading: Reading, result: dict[str, list], video_fps: float) -> dict[str, list]:
+        """Returns what the host notes of a clip's times, as they are."""
+        clip, info = reading.clip, reading.info
+        duration = info.duration
+        if clip.is_part:
+            from rgpt4d_plugin.regions.frame_matching import span
 
-        first, final = window(clip, reading.info)
-        duration = (final - first + 1) / reading.info.known_rate
-        times = {
+            duration = span(clip, info)[2]
+        notes = {
             "durations": duration,
-            "fps_per_video": reading.count / duration,
-            "frames_indices": [second * kwargs["video_fps"] for second in reading.seconds],
+            "fps_per_video": len(reading.indices) / duration,
+            "frames_indices": [second * video_fps for second in reading.seconds],
         }
-        return result | {key: [value] for key, value in times.items() if key in result}
+        return {key: [value] for key, value in notes.items() if key in result}
+
+    @staticmethod
+    def _p4d_draw(reading: Reading, frames: list[Image.Image]) -> None:
+        """Draws the marks on a clip's frames."""
+        from rgpt4d_plugin.regions.drawing.marks import draw_marks
+
+        for position, marks in reading.marks.items():
+            if position >= len(frames):
+                raise VideoError(f"{reading.name} is cut off or damaged: frame {reading.indices[position]} is missing")
+            frames[position] = draw_marks(frames[position], marks, (reading.info.width, reading.info.height))
+        if len(frames) == len(reading.indices) + 1:
+            frames[-1] = frames[-2]  # the host's filler of the last temporal patch repeats the frame, marks and all
 
     def _regularize_images(self, images: list[Any], **kwargs: Any) -> dict[str, list]:
         if not images:
@@ -338,10 +360,18 @@ def _located(error: MediaError, entry: Any) -> MediaError:
 
 
 def frame_times(reading: Reading, count: int, video_fps: float) -> list[float]:
-    """Seconds of each of `count` frames, as the host's own Qwen3-VL plugin counts them: index over average rate."""
-    if reading.indices is None:  # a list of frames: the host takes them to be `video_fps` apart
+    """Returns the seconds of each of `count` frames; those of a list are `video_fps` apart, as the host takes them."""
+    if reading.seconds is None:
         return [index / video_fps for index in range(count)]
     return reading.seconds[:count]
+
+
+def _header(stream: Any) -> VideoInfo:
+    """Returns what the header of a stream without a file says, which may be read only once."""
+    # The host seeks to the start before it decodes.
+    frames = stream.frames or sum(packet.size > 0 for packet in stream.container.demux(stream))
+    rate = float(stream.average_rate or stream.guessed_rate or 1)
+    return VideoInfo("video", stream.width, stream.height, rate, frames, frames / rate)
 
 
 @dataclass(frozen=True)
@@ -351,11 +381,6 @@ class _StreamPart:
     frames: int
     duration: float
     time_base: int = 1
-
-
-def _count_frames(stream: Any) -> int:
-    """Frames of a file whose header (Matroska, WebM) does not say; the host seeks to the start before it decodes."""
-    return sum(packet.size > 0 for packet in stream.container.demux(stream))
 
 
 def _joined(results: list[dict[str, Any]]) -> dict[str, Any]:

@@ -28,7 +28,8 @@ from rgpt4d_plugin.template.clip_reader import (
     reading_with,
 )
 from rgpt4d_plugin.template.plugin_classes import with_reader
-from rgpt4d_plugin.video import SeenClip, VideoError, check_video
+from rgpt4d_plugin.video import SeenClip, VideoError
+from rgpt4d_plugin.video.frames import read_info
 
 
 class ClipRecorder(ClipReader):
@@ -64,10 +65,8 @@ class ClipRecorder(ClipReader):
         frames = reading.raw[: reading.count]
         if not frames:
             raise VideoError(f"{name} has no frames", path)
-        # Without a length in the header, the host samples more frames than there may be and counts what it gets.
-        promised = reading.info is not None and reading.info.frames is not None
         filled = _even if self.pairs_frames else int
-        if promised and filled(len(frames)) < filled(len(reading.indices)):
+        if reading.indices is not None and filled(len(frames)) < filled(len(reading.indices)):
             raise VideoError(
                 f"{name} is cut off or damaged: only {len(frames)} of the {len(reading.indices)} sampled frames could "
                 "be decoded",
@@ -91,7 +90,7 @@ def _check_entry(video: Any) -> None:
     """Raises VideoError unless a record's video is a file that can be read, or a list of frames that are there."""
     clip = clip_of(video)
     if clip is not None:
-        check_video(clip.path)
+        read_info(clip.path)
     elif isinstance(video, list):
         for frame in video:
             if isinstance(frame, (str, os.PathLike)) and not os.path.isfile(frame):

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from rgpt4d_plugin.template.region_formats import check_region_formats
 from rgpt4d_plugin.video import VideoError
 
 
@@ -48,10 +49,11 @@ def where_used(entry: Any, data_args: Any = None) -> str:
 
 
 def naming_the_record(get_dataset: Callable[..., Any], data_args: Any) -> Callable[..., Any]:
-    """Wraps the host's `get_dataset` so that a VideoError says where the video is used."""
+    """Wraps the host's `get_dataset` so that a VideoError says where the video is used, and no regions are unread."""
 
     @functools.wraps(get_dataset)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
+        check_region_formats(data_args)
         try:
             return get_dataset(*args, **kwargs)
         except VideoError as err:

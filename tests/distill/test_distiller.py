@@ -10,10 +10,10 @@ import torch
 
 from rgpt4d_plugin.distill import DistillBatch, Distiller, LatentDecoder, resample
 from rgpt4d_plugin.students.tokens import ClipTokens
-from rgpt4d_plugin.synth4d.tiny_model import write_random_expert
 from rgpt4d_plugin.teachers import ClipKey
 from rgpt4d_plugin.teachers.l4p import L4P, L4PTeacher, load_l4p
 from rgpt4d_plugin.teachers.l4p.teacher import TASK_OF_TERM
+from tests.tiny_models import write_random_teacher
 
 
 HOOKS = (0, 1, 2)
@@ -24,7 +24,7 @@ WINDOW, STRIDE, TUBELET, STEP_TOKENS = 16, 8, 2, 64
 @pytest.fixture(scope="module")
 def expert(tmp_path_factory):
     path = tmp_path_factory.mktemp("expert") / "expert.safetensors"
-    write_random_expert(path)
+    write_random_teacher(path)
     return path
 
 

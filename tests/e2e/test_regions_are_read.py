@@ -19,8 +19,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from rgpt4d_plugin import RegionPrompt
 from rgpt4d_plugin.synth4d.clips import encode_mp4
 from rgpt4d_plugin.synth4d.scene import Ball, Scene, render
-from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
 from tests.harness import logs, train_here
+from tests.tiny_models import build_tiny_student
 
 
 pytestmark = pytest.mark.slow

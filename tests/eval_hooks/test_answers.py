@@ -161,7 +161,10 @@ TABLE = [
             ("<|channel|>analysis<|message|>A?<|end|><|channel|>final<|message|>B", "B"),
             ("<think>x</think><answer><|begin_of_box|>B<|end_of_box|></answer>", "B"),
             ('I looked at it.\n\n{"answer": "B"}', "B"), ("Reason: it turns.\nAnswer: b", "B"), ("answer=B", "B"),
-            ('{"A": "not moving"}', "A"),
+            ('{"A": "not moving"}', "A"), ("B<think>or A", "B"), ("<think>A</think>B<think>or A", "B"),
+            ("[THINK]A[/THINK]B", "B"), ("<|begin_of_thought|>A<|end_of_thought|>B", "B"),
+            ("<think>It is A. <answer>B</answer>", "B"), ("<reasoning>A</reasoning>B", "B"),
+            ("[Analysis] It moves. [Answer] B", "B"),
         ],
     ),
     (
@@ -357,6 +360,10 @@ TABLE = [
                 "unread",
             ),
             ("<think>The car could be going left, the answer could be", "unread"),
+            ("<think>The answer is B.", "unread"),
+            ("Sure.\n<think>B", "unread"), ("[THINK]B is right", "unread"), ("<|begin_of_thought|>B", "unread"),
+            ("<Thinking>B", "unread"), ("<seed:think>B", "unread"), ("<think>A</think>\n<think>B", "unread"),
+            ("<|channel|>analysis<|message|>Answer: B", "unread"), ("◁think▷B", "unread"),
         ],
     ),
 ]  # fmt: skip

@@ -13,7 +13,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from rgpt4d_plugin import modeling
 from rgpt4d_plugin.modeling.timestamp_encoding import NO_TIME, step_times, timestamp_encoding, token_timestamps
-from rgpt4d_plugin.synth4d.tiny_model import FAMILIES, build_tiny_student
+from tests.tiny_models import FAMILIES, build_tiny_student
 
 
 TIMED = [family for family in FAMILIES if family in modeling.BASES]

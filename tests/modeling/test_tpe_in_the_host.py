@@ -13,9 +13,9 @@ from PIL import Image
 
 from rgpt4d_plugin.arguments import P4DConfigError, TimestampEncoding, parse_p4d
 from rgpt4d_plugin.modeling.marker import MARKER_FILE, read_marker
-from rgpt4d_plugin.synth4d.tiny_model import FAMILIES, TEMPLATES, build_tiny_student
 from tests.harness import DATA, largest_relative_difference, logs, train_here, weights
 from tests.host_parts import host_parts
+from tests.tiny_models import FAMILIES, TEMPLATES, build_tiny_student
 
 
 CLIP = str(DATA / "clips/4.mp4")

@@ -15,10 +15,10 @@ from rgpt4d_plugin.cli import main
 from rgpt4d_plugin.preview import command, recipe_pipeline
 from rgpt4d_plugin.preview.contact_sheet import MARK
 from rgpt4d_plugin.synth4d.clips import decode_mp4, encode_mp4
-from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
 from rgpt4d_plugin.teachers.l4p import load_l4p
 from rgpt4d_plugin.template.clip_recorder import ClipRecorder
 from tests.harness import DATA
+from tests.tiny_models import build_tiny_student
 
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("4drgpt_*.yaml"))
@@ -364,6 +364,7 @@ BAD = {
     "other stage": ({"stage": "dpo", "p4d": None}, [], "stage: 'dpo'"),
     "no samples": ({}, ["--n", "0"], "--n: expected at least 1, got 0"),
     "override": ({}, ["cutoff_len"], "'cutoff_len': expected an override KEY=VALUE"),
+    "override that is no YAML": ({}, ["cutoff_len=[1,"], "recipe.yaml with cutoff_len=[1,: while parsing a flow"),
     "teacher without block": ({"p4d": None}, ["--teacher"], "--teacher: the recipe has no `p4d:` block"),
     "teacher without weights": ({"p4d": {"preset": "none"}}, ["--teacher"], "--teacher: the recipe has no `p4d:`"),
     "teacher without checkpoint": ({"p4d": {}}, ["--teacher"], "p4d.teacher.checkpoint: missing"),

@@ -14,12 +14,12 @@ from rgpt4d_plugin.distill import DistillBatch
 from rgpt4d_plugin.students import get_family
 from rgpt4d_plugin.students.tokens import ClipTokens
 from rgpt4d_plugin.synth4d.clips import decode_mp4, encode_mp4
-from rgpt4d_plugin.synth4d.tiny_model import FAMILIES, build_tiny_student
-from rgpt4d_plugin.synth4d.tiny_model import TEMPLATES as TEMPLATE_OF
 from rgpt4d_plugin.teachers import ClipKey
 from rgpt4d_plugin.template.clip_recorder import with_recorder
 from rgpt4d_plugin.video import VideoError
 from tests.host_parts import host_parts
+from tests.tiny_models import FAMILIES, build_tiny_student
+from tests.tiny_models import TEMPLATES as TEMPLATE_OF
 
 
 def is_qwen(family):

@@ -23,7 +23,7 @@ from rgpt4d_plugin.students import (
     locate_clips,
 )
 from rgpt4d_plugin.students.tokens import ClipTokens
-from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
+from tests.tiny_models import build_tiny_student
 
 
 TEXT, PAD, VIDEO = 1, 0, 9

@@ -232,6 +232,27 @@ def test_what_is_refused_names_file_record_and_field(dataset, recipe, tmp_path, 
         load(recipe(dataset(records), preprocessing_num_workers=workers))
 
 
+@pytest.mark.parametrize(
+    ("regions", "columns"), [([BOX], {}), (json.dumps([BOX]), {}), (None, {"regions": "regions"})]
+)
+def test_regions_in_another_format_are_refused_in_a_run_with_the_block(dataset, recipe, assets, regions, columns):
+    """The host would drop the column without a word."""
+    records = [question("<video>What is it?"), question(regions=regions)]
+    keys = dataset(records, formatting="sharegpt", **columns)
+    expected = r"regions: dataset 'd' has some, but formatting: sharegpt reads none; write \"formatting\": \"rgpt4d\""
+    with pytest.raises(RegionError, match=expected):
+        host_parts(recipe(keys, p4d=assets.p4d())).records("d", 2)
+    with pytest.raises(RegionError, match=expected):
+        train_here(recipe(keys, p4d=assets.p4d()))
+
+
+def test_columns_called_regions_that_are_none_are_the_hosts_business(dataset, recipe):
+    keys = dataset([question("<video>What is it?", regions="Europe")], formatting="sharegpt")
+    assert len(host_parts(recipe(keys, p4d={"preset": "none"})).records("d", 2)) == 1
+    keys = dataset([question(regions=[BOX])], formatting="sharegpt")
+    assert len(host_parts(recipe(keys)).records("d", 2)) == 1  # without the block: as if the plugin were not there
+
+
 def test_a_nan_is_refused(dataset, recipe):
     keys = dataset([question("<video>What?")])
     with pytest.raises(RegionError, match=r"regions\[0\].box: .* not a number"):

@@ -230,7 +230,7 @@ def test_a_video_that_breaks_after_it_was_checked(assets, dataset):
     recipe = dataset(["late.mp4"], video_maxlen=8, tokenized_path=str(dataset.folder / "tokenized"))
     train_here({**recipe, "max_steps": 1})
     cut(dataset.folder / "late.mp4")
-    with pytest.raises(VideoError, match=r"late.mp4 (cannot be decoded|is cut off or damaged: only \d of the)"):
+    with pytest.raises(VideoError, match=r"late.mp4 is cut off"):
         train_here(recipe)
 
 

@@ -23,12 +23,12 @@ from PIL import Image
 from rgpt4d_plugin.arguments import P4DConfigError
 from rgpt4d_plugin.distill import Distiller
 from rgpt4d_plugin.synth4d.clips import encode_mp4
-from rgpt4d_plugin.synth4d.tiny_model import FAMILIES, build_tiny_student
-from rgpt4d_plugin.synth4d.tiny_model import TEMPLATES as TEMPLATE_OF
 from rgpt4d_plugin.trainers.collator import P4DDataCollator
 from rgpt4d_plugin.trainers.tap import StudentTap
 from tests.harness import largest_relative_difference
 from tests.host_parts import HostParts, host_parts
+from tests.tiny_models import FAMILIES, build_tiny_student
+from tests.tiny_models import TEMPLATES as TEMPLATE_OF
 
 
 @dataclass

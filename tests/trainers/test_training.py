@@ -9,6 +9,7 @@ import torch
 
 from rgpt4d_plugin.distill import LatentDecoder
 from rgpt4d_plugin.trainers import mixin
+from rgpt4d_plugin.trainers.llamafactory import P4DSeq2SeqTrainer
 from rgpt4d_plugin.trainers.mixin import DECODER_FILE
 from rgpt4d_plugin.trainers.setup import LOG_KEYS
 from tests.harness import largest_relative_difference, logs, train_here, weights
@@ -109,12 +110,30 @@ def test_resume_continues_the_same_trajectory(assets, tmp_path):
 
 
 @pytest.mark.slow
-def test_resume_without_the_decoder_is_refused(assets, tmp_path):
-    train_here(assets.recipe(tmp_path / "out", save_strategy="steps", save_steps=1, max_steps=1))
-    (tmp_path / "out/checkpoint-1" / DECODER_FILE).unlink()
-    recipe = assets.recipe(tmp_path / "again")
-    with pytest.raises(FileNotFoundError, match="cannot resume: .*p4d_decoder.safetensors is missing"):
-        train_here({**recipe, "resume_from_checkpoint": str(tmp_path / "out/checkpoint-1")})
+def test_a_checkpoint_that_was_not_finished_is_refused_and_the_one_before_it_named(assets, tmp_path, monkeypatch):
+    """The run ends, as by a kill, when the optimiser's state of its second checkpoint is due."""
+    recipe = assets.recipe(tmp_path / "out", save_strategy="steps", save_steps=1, overwrite_output_dir=False)
+    save = P4DSeq2SeqTrainer._save_optimizer_and_scheduler
+
+    def killed_at_the_second(self, folder):
+        if folder.endswith("-2"):
+            raise KeyboardInterrupt
+        save(self, folder)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(P4DSeq2SeqTrainer, "_save_optimizer_and_scheduler", killed_at_the_second)
+        train_here(recipe)
+    first = tmp_path / "out/checkpoint-1"
+    for resume in (True, str(tmp_path / "out/checkpoint-2")):
+        with pytest.raises(
+            FileNotFoundError,
+            match=f"cannot resume: .*checkpoint-2/trainer_state.json is missing, so the run ended while .*; "
+            f"resume_from_checkpoint: {first} is complete",
+        ):
+            train_here({**recipe, "resume_from_checkpoint": resume})
+    train_here({**recipe, "resume_from_checkpoint": str(first)})
+    train_here(assets.recipe(tmp_path / "whole"))
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
 
 
 @pytest.mark.slow

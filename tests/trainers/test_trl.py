@@ -23,7 +23,6 @@ from rgpt4d_plugin.arguments import P4DConfigError, RegionArguments, TimestampEn
 from rgpt4d_plugin.modeling.marker import read_marker
 from rgpt4d_plugin.regions.region import RegionError
 from rgpt4d_plugin.students import FAMILIES, UnsupportedFamilyError
-from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
 from rgpt4d_plugin.trainers.mixin import DECODER_FILE
 from rgpt4d_plugin.trainers.setup import ALL_LOG_KEYS, LOG_KEYS
 from rgpt4d_plugin.trainers.trl import P4DSFTTrainer, P4DVisionCollator, Sampling, VideoSFTTrainer
@@ -31,6 +30,7 @@ from rgpt4d_plugin.trainers.trl_records import RecordError
 from rgpt4d_plugin.video import VideoError
 from tests.harness import DATA, largest_relative_difference, logs, train_here, weights
 from tests.host_parts import host_parts
+from tests.tiny_models import build_tiny_student
 
 
 ROOT = Path(__file__).parents[2]

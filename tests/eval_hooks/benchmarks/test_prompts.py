@@ -164,7 +164,7 @@ def test_prompt(name, item, style, expected):
 
 def test_the_first_style_is_the_default():
     assert get("omnispatial").prompt(OMNI) == get("omnispatial").prompt(OMNI, "manual_cot+re")
-    assert {name: benchmark.styles for name, benchmark in BENCHMARKS.items()} == {
+    assert {name: get(name).styles for name in BENCHMARKS} == {
         "r4d_bench": ("direct",),
         "sti_bench": ("direct",),
         "vlm4d": ("direct", "cot"),
@@ -191,7 +191,7 @@ def test_unknown_style():
 
 
 def test_token_limits():
-    assert {name: benchmark.token_limit() for name, benchmark in BENCHMARKS.items()} == {
+    assert {name: get(name).token_limit() for name in BENCHMARKS} == {
         "r4d_bench": 16,
         "sti_bench": 16,
         "vlm4d": 16,

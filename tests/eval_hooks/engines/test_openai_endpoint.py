@@ -2,6 +2,7 @@
 """The engine for OpenAI-compatible servers, against a server in this process that answers as it is told."""
 
 import base64
+import gzip
 import io
 import json
 import logging
@@ -21,6 +22,7 @@ from rgpt4d_plugin.eval_hooks.benchmarks.base import Medium
 from rgpt4d_plugin.eval_hooks.engines import openai_endpoint
 from rgpt4d_plugin.eval_hooks.engines.chat_message import MediaOptions, content
 from rgpt4d_plugin.eval_hooks.engines.openai_endpoint import EndpointError, OpenAIEndpoint
+from tests.benchmark_folders import EPS, bomb
 from tests.harness import DATA
 
 
@@ -325,17 +327,91 @@ def test_closing_drops_the_requests_under_way(serve):
     server.going.set()
 
 
-def test_a_server_that_is_not_there_ends_the_run_with_one_error():
+@pytest.mark.parametrize("asked", [1, 100])
+def test_a_server_that_is_not_there_ends_the_run_at_once(asked):
+    """However few the questions are, and without a second try."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
-    found = []
-    with pytest.raises(
-        EndpointError, match=rf"{url}: 4 questions in a row failed, .* no connection: .*up to and with"
-    ):
-        for _, reply in endpoint(url, concurrency=4, tries=2).ask(questions(*map(str, range(100)))):
-            found.append(reply)
-    assert len(found) < 4 + 4 and all("no connection" in reply.error for reply in found)
+    with pytest.raises(EndpointError, match=rf"{url}: no connection: .*up to and with /v1"):
+        list(endpoint(url, concurrency=4, first_pause=1000.0).ask(questions(*map(str, range(asked)))))
+
+
+def test_a_server_that_goes_away_ends_the_run(serve):
+    def answer(text, number):
+        if text == "last":
+            server.shutdown()
+            server.server_close()
+        return *completion("A"), {"Connection": "close"}
+
+    server = serve(answer)
+    asked = questions("first", "last", *map(str, range(100)))
+    with pytest.raises(EndpointError, match="4 questions in a row failed, the last with: no connection"):
+        list(endpoint(server.url, concurrency=4).ask(asked))
+
+
+@pytest.mark.parametrize("key", ["sk-\nsecret", "sk-\u00b2secret", "sk-\x7fsecret", "sk-\udc80secret"])
+def test_a_key_that_no_header_can_carry_is_refused_and_not_told(serve, monkeypatch, key):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    server = serve(lambda text, number: completion("A"))
+    with pytest.raises(EndpointError, match="OPENAI_API_KEY holds characters that no HTTP header") as caught:
+        list(endpoint(server.url).ask(questions("a")))
+    assert "secret" not in str(caught.value) and not server.requests
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://xn--/v1",
+        "http://localhost:99999/v1",
+        "http://::1:8000/v1",
+        "http://a\x00b/v1",
+        "http://[::1/v1",
+        "//x/v1",
+    ],
+)
+def test_what_is_no_address_is_said_before_anything_is_asked(url):
+    with pytest.raises(ValueError, match="base_url: "):
+        endpoint(url)
+
+
+BOMB = gzip.compress(bytes(10_000_000))
+DEEP = b"[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "error"),
+    [
+        (b"no gzip", {"Content-Encoding": "gzip"}, "the reply's gzip encoding is broken"),
+        (b"\x1b", {"Content-Encoding": "br"}, "the encoding 'br', which was not asked for"),
+        (BOMB, {"Content-Encoding": "gzip"}, "the reply is longer than 1,000,000 bytes"),
+        (bytes(1_000_001), {}, "the reply is longer than 1,000,000 bytes"),
+        (DEEP, {}, "not a chat completion (ValueError: nested too deeply)"),
+    ],
+)
+def test_replies_that_cannot_be_read_are_failures(serve, monkeypatch, body, headers, error):
+    monkeypatch.setattr(openai_endpoint, "_LONGEST_REPLY", 1_000_000)
+    server = serve(lambda text, number: (200, body, headers) if text == "bad" else completion("A"))
+    found = replies(endpoint(server.url), questions("bad", "good"))
+    assert error in found["bad"].error and found["bad"].error.endswith("(3 tries)") and found["good"].text == "A"
+
+
+def test_a_compressed_reply_is_read(serve):
+    body = gzip.compress(json.dumps(completion("A")[1]).encode())
+    server = serve(lambda text, number: (200, body, {"Content-Encoding": "gzip"}))
+    assert replies(endpoint(server.url), questions("a"))["a"].text == "A"
+    ((_, _, headers, _),) = server.requests["a"]
+    assert headers["Accept-Encoding"] == "identity"
+
+
+def test_an_error_nested_without_end_is_an_error(serve):
+    server = serve(lambda text, number: (400, DEEP))
+    assert replies(endpoint(server.url), questions("a"))["a"].error.startswith("400 Bad Request: [[[[")
+
+
+@pytest.mark.parametrize("pause", ["\u00b2", "-1", "Fri, 99 Nov 9999999 99:99:99 GMT", "1e9", ""])
+def test_an_odd_wish_to_wait_is_passed_over(pause):
+    assert openai_endpoint._asked_pause(pause) == 0.0
 
 
 def test_a_wrong_key_ends_the_run_and_is_not_told(serve, monkeypatch, caplog):
@@ -449,11 +525,14 @@ def test_media_that_cannot_be_read_are_failures_that_say_why(serve, tmp_path):
         *questions("video", media=(Medium("video", tmp_path / "broken.mp4"),)),
         *questions("image", media=(Medium("image", tmp_path / "broken.png"),)),
         *questions("gone", media=(Medium("image", tmp_path / "gone.png"),)),
+        *questions("bomb", media=(Medium("image", data=bomb()),)),
+        *questions("program", media=(Medium("image", data=EPS),)),
         *questions("fine", media=(Medium("video", VIDEO),)),
     ]
     found = replies(endpoint(server.url), asked)
     assert found["fine"].text == "A" and list(server.requests) == ["fine"]
     for name, file in {"video": "broken.mp4", "image": "broken.png", "gone": "gone.png"}.items():
         assert file in found[name].error
+    assert "exceeds limit" in found["bomb"].error and "cannot identify" in found["program"].error
     part = questions("part", media=(Medium("video", VIDEO, start=1.0),))
     assert "use media: frames" in replies(endpoint(server.url, media=MediaOptions(media="video")), part)["part"].error
