@@ -124,6 +124,7 @@ def enter(
     from rgpt4d_plugin.patches import log_callback
     from rgpt4d_plugin.template.clip_recorder import with_recorder
     from rgpt4d_plugin.template.record_lookup import naming_the_record, where_used
+    from rgpt4d_plugin.template.tokenized_data import keeping_settings
     from rgpt4d_plugin.trainers.collator import P4DDataCollator
     from rgpt4d_plugin.trainers.llamafactory import P4DSeq2SeqTrainer
     from rgpt4d_plugin.trainers.setup import ALL_LOG_KEYS, LOG_KEYS, P4DSetup
@@ -144,7 +145,7 @@ def enter(
 
     parts = {
         "get_template_and_fix_tokenizer": make_recording_template,
-        "get_dataset": naming_the_record(module.get_dataset, data_args),
+        "get_dataset": naming_the_record(keeping_settings(module.get_dataset, data_args), data_args),
         "SFTDataCollatorWith4DAttentionMask": functools.partial(
             P4DDataCollator,
             p4d=run,

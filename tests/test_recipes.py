@@ -3,7 +3,6 @@
 
 import dataclasses
 import re
-import runpy
 from pathlib import Path
 
 import pytest
@@ -65,9 +64,3 @@ def test_readme(checkpoint):
     assert plain.keys() <= HOST_KEYS
     assert {key for key in distilled if distilled[key] != plain.get(key)} == {"p4d", "output_dir"}
     parse_p4d(with_checkpoint(distilled["p4d"], checkpoint))
-
-
-def test_the_page_of_all_keys():
-    """It is what `make docs` writes from the models that check the blocks."""
-    page = runpy.run_path(str(ROOT / "tools/reference.py"))["page"]()
-    assert (ROOT / "docs/reference.md").read_text() == page, "run `python tools/reference.py`"

@@ -8,6 +8,7 @@ import base64
 import functools
 import io
 import mimetypes
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
@@ -38,7 +39,7 @@ class RegionPrompt:
         >>> client.chat.completions.create(model="m", messages=prompt.openai_messages())  # its API server, vLLM, ...
 
     Attributes:
-        path: Path of a video or an image; the file's name tells which one.
+        path: Path of a video or an image; the file's name tells which one, or for a GIF whether it moves.
         question: Text that names the regions as <obj_1>, <obj_2>, ...
         regions: Regions as in a dataset's `regions` column; `video` and `image` may be left out.
         style: `p4d.regions.style`.
@@ -155,7 +156,11 @@ class RegionPrompt:
 
     @property
     def _is_image(self) -> bool:
-        return (mimetypes.guess_type(self.path)[0] or "").startswith("image/")
+        kind = mimetypes.guess_type(self.path)[0] or ""
+        if kind == "image/gif" and os.path.isfile(self.path):
+            with Image.open(self.path) as picture:
+                return picture.n_frames == 1
+        return kind.startswith("image/")
 
     @property
     def _sampling(self) -> Sampling:

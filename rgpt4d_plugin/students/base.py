@@ -169,13 +169,11 @@ class StudentFamily(ABC):
         """
         frames = iter(map(len, seconds))
         rows = [RowMedia(count, tuple(itertools.islice(frames, n))) for count, n in zip(images, clips, strict=True)]
-        tokens = self.clip_tokens(input_ids, inputs, rows, processor, tokenizer)
-        whole = [clip for clip in tokens if clip is not None]
-        if len(whole) < len(tokens):
-            raise TokenCountError(
-                f"{len(tokens) - len(whole)} of {len(tokens)} clips lack video tokens: the text is cut"
-            )
-        return timestamps_of(input_ids, whole, seconds, self.frames_per_step(processor))
+        found = self.clip_tokens(input_ids, inputs, rows, processor, tokenizer)
+        tokens = [clip for clip in found if clip is not None]
+        if len(tokens) != len(found):
+            raise TokenCountError(f"the tokens of clip {found.index(None)} are cut off; raise cutoff_len")
+        return timestamps_of(input_ids, tokens, seconds, self.frames_per_step(processor))
 
 
 class TokenCountError(ValueError):

@@ -214,7 +214,8 @@ class ClipReader:
             first, final, seconds = span(clip, info)
         if self.settings.frames is not None:
             indices = spread_in_time(info, first, final, self.settings.frames)
-        elif reading.is_handed_over:
+        elif reading.is_handed_over or (clip.regions and info.promised is None):
+            # The host takes the first frames of a file that does not say how many it has: not those of the regions.
             part = _StreamPart(final - first + 1, seconds)
             indices = [first + int(index) for index in super()._get_video_sample_indices(part, **kwargs)]
         else:

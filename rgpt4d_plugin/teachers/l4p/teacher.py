@@ -26,6 +26,12 @@ TASK_OF_TERM = {"depth": "depth", "flow": "flow_2d_backward", "motion": "dyn_mas
 DEPTH_EPSILON = 1e-8
 
 
+_MISSING = (
+    "p4d.teacher.checkpoint: missing, but loss terms have weights: give the path of the L4P weights (NVlabs/L4P), or "
+    "set every weight of p4d.loss to 0"
+)
+
+
 class L4PArguments(TeacherArguments):
     """Options of `type: l4p`."""
 
@@ -58,23 +64,20 @@ class L4PTeacher(Teacher):
     @classmethod
     def problems(cls, options: L4PArguments) -> list[str]:
         if options.checkpoint is None:
-            return [
-                "p4d.teacher.checkpoint: missing, but loss terms have weights: give the path of the L4P weights "
-                "(NVlabs/L4P), or set every weight of p4d.loss to 0"
-            ]
+            return [_MISSING]
         if not os.path.isfile(options.checkpoint):
             return [f"p4d.teacher.checkpoint: no such file: {options.checkpoint}"]
         return []
 
     @classmethod
     def read_spec(cls, options: L4PArguments) -> TeacherSpec:
-        path = str(options.checkpoint)  # `problems` refuses options without one
-        return l4p_spec(read_l4p_config(path), path)
+        return l4p_spec(read_l4p_config(_checkpoint(options)), str(options.checkpoint))
 
     @classmethod
     def load(cls, options: L4PArguments, device: torch.device, terms: tuple[str, ...]) -> Self:
-        path, tasks = str(options.checkpoint), [TASK_OF_TERM[term] for term in terms]
-        return cls(load_l4p(path, getattr(torch, options.dtype), device, tasks=tasks), path)
+        tasks = [TASK_OF_TERM[term] for term in terms]
+        model = load_l4p(_checkpoint(options), getattr(torch, options.dtype), device, tasks=tasks)
+        return cls(model, str(options.checkpoint))
 
     def features(self, windows: TeacherWindows, hooks: tuple[int, ...]) -> dict[int, Tensor]:
         assert windows.frames is not None, "this teacher needs frames"
@@ -101,6 +104,12 @@ class L4PTeacher(Teacher):
             return whole
         # Where windows do not fit together, depth is 0 for "beyond all": show it as the farthest.
         return torch.where(whole > 0, whole, whole.max()).clamp(min=DEPTH_EPSILON).log()
+
+
+def _checkpoint(options: L4PArguments) -> str:
+    if options.checkpoint is None:
+        raise ValueError(_MISSING)
+    return options.checkpoint
 
 
 def l4p_spec(config: L4PConfig, name: str) -> TeacherSpec:
