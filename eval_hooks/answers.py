@@ -24,7 +24,7 @@ from dataclasses import replace
 from typing import Any
 
 from rgpt4d_plugin.eval_hooks.reading.letters import is_listed, joined, leading_mark, line_letters, marks, spell_out
-from rgpt4d_plugin.eval_hooks.reading.numbers import Quantity, gives, in_ranges, quantities
+from rgpt4d_plugin.eval_hooks.reading.numbers import Quantity, gives, in_ranges, quantities, results, values_of
 from rgpt4d_plugin.eval_hooks.reading.options import Options, prepare
 from rgpt4d_plugin.eval_hooks.reading.outcome import (
     AMBIGUOUS,
@@ -128,7 +128,9 @@ def _ends(text: str, options: Options) -> Reading | None:
     listed = line_letters("\n".join(before))[-1:] + line_letters(last)[:1]
     if is_listed(listed, list(options.first)) or all(map(line_letters, (*before, last))):
         return None
-    return whole(last, options)
+    read, above = whole(last, options), whole(before[-1], options)
+    is_list = read and above and read.how in (OPTION, VALUE) and above.how == read.how and read != above
+    return Reading(None, AMBIGUOUS) if is_list else read
 
 
 def _begins(text: str, options: Options) -> Reading | None:
@@ -138,7 +140,8 @@ def _begins(text: str, options: Options) -> Reading | None:
     listed = line_letters(text)
     if lead is None:
         return whole(sentences(text)[0], options)
-    if lead.denied or is_listed(listed[:2], list(options.first)):
+    is_asked = text[lead.end :].startswith("?") and not is_blank(text[lead.end :])
+    if lead.denied or is_asked or is_listed(listed[:2], list(options.first)):
         return None
     only_list = len(set(listed)) > 1 and all(line_letters(line.strip()) for line in text.splitlines() if line.strip())
     if only_list or len({mark.letter for mark in joined(text, marks(text)) if not mark.denied}) > 1:
@@ -188,22 +191,20 @@ def read_number(reply: str) -> NumberReading:
         said = statement_at(text, start)
         if given := quantities(said):
             return _result(said, given, FINAL)
-    for piece in reversed(sentences(text)[-_RECENT:]):
+    first, *others = sentences(text)
+    for piece in [first] if len(values_of(first)) == 1 else [first, *others][: -_RECENT - 1 : -1]:
         if given := quantities(piece):
             return _result(piece, given, VALUE)
     return NumberReading(None, REFUSED if refuses(text[-LONGEST:]) else UNREAD)
 
 
 def _result(said: str, given: list[Quantity], how: How) -> NumberReading:
-    """The one number that a statement comes to: the only one, that after the last "=", the only one outside
-    parentheses, or the only one with a unit. A range comes to none."""
-    given = [number for number in given if not number.denied]
-    after = said.rfind("=")
-    candidates = [[number for number in given if 0 <= after < number.start]]
-    if after >= 0 or not in_ranges(said, given):
-        outside = [n for n in given if said.count("(", 0, n.start) == said.count(")", 0, n.start)]
-        candidates = [given, *candidates, outside, [n for n in given if n.unit not in ("", "frame")]]
-    for each in candidates:
+    """The one number that a statement comes to: the only one, the only one outside parentheses, or the only one with
+    a unit. A range comes to none."""
+    given = results(said, given)
+    outside = [n for n in given if said.count("(", 0, n.start) == said.count(")", 0, n.start)]
+    with_unit = [n for n in given if n.unit not in ("", "frame")]
+    for each in (given,) if in_ranges(said, given) else (given, outside, with_unit):
         if len({number.value for number in each}) == 1:
             return NumberReading(each[0].value, how)
     return NumberReading(None, AMBIGUOUS)

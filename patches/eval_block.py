@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from rgpt4d_plugin.eval_hooks.arguments import EvalConfigError, Evaluation, metric_keys, parse_p4d_eval, schedule
-from rgpt4d_plugin.seams import replace, switched_on
+from rgpt4d_plugin.seams import replace
 
 
 KEY = "p4d_eval"
@@ -34,8 +34,6 @@ def attach(evaluation: Evaluation, model_args: Any, data_args: Any, training_arg
     for key, owner in unsupported.items():
         if getattr(owner, key, False):
             problems.append(f"{key}: true: not supported together with `p4d_eval:`; remove it")
-    if training_args.fsdp or switched_on("ACCELERATE_USE_FSDP"):
-        problems.append("fsdp: not supported together with `p4d_eval:` yet; use DeepSpeed ZeRO-3 (recipes/deepspeed)")
     if problems:
         raise EvalConfigError.from_problems(problems)
     if not evaluation.has_records:

@@ -195,6 +195,7 @@ class HostEngine:
         self._batch_size, self._workers = batch_size, workers
         self._device = model.device if device is None else device
         self._ranks, self._synced, self._autocast = ranks, synced, autocast
+        keep_unpacked(model)
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._wants_types = "mm_token_type_ids" in inspect.signature(type(base).forward).parameters
 
@@ -266,6 +267,17 @@ class HostEngine:
         end = next((place for place, token in enumerate(row) if token in self._stops), None)
         text = self._tokenizer.decode(row[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text, end is None
+
+
+def keep_unpacked(model: torch.nn.Module) -> None:
+    """Keeps bitsandbytes from repacking 4-bit weights, in place, at their first use in evaluation mode.
+
+    It does so on a CPU with AVX-512 BF16; training would go on from the packed weights, and matrices narrower than a
+    block of the quantisation make it fail (bitsandbytes 0.50).
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _rounds(

@@ -35,7 +35,7 @@ _WRONG = one_of(
     "impossible, invalid, inaccurate, irrelevant, inconsistent, contradict"
 )
 _FOREIGN_WRONG = (
-    "不(?![仅僅错錯过過])|[错錯误誤]|排除|[没沒]有|[无無]法|[并並]非|[除以]?外"
+    "[❌✗✘✖]|不(?![仅僅错錯过過])|[错錯误誤]|排除|[没沒]有|[无無]法|[并並]非|[除以]?外"
     "|ない|なく|ありません|間違|아니|아닙|아닌|틀"
 )
 _DENIED_AFTER = re.compile(
@@ -50,7 +50,7 @@ _JUDGED = one_of("correct, right, best, accurate, supported, valid, possible, co
 _DENIED_LINE = re.compile(
     rf"[^\n]{{0,300}}?(?:\b(?:incorrect|wrong|ruled out|eliminated|unlikely|not applicable|not (?:the )?{_JUDGED}"
     r"|(?:does|do|did)(?:n't| not) (?:match|apply|fit|align|correspond))\b"
-    r"|不(?:正[确確]|[对對]|符合|成立)|[错錯][误誤])",
+    r"|[❌✗✘✖]|不(?:正[确確]|[对對]|符合|成立)|[错錯][误誤])",
     re.IGNORECASE,
 )
 _NUMBER_DENIED = re.compile(

@@ -61,7 +61,7 @@ _GOES_ON = one_of(
 _GOES_ON_AFTER = re.compile(rf"\s+{_GOES_ON}\b")
 _ENDS = re.compile(r"\s*(?:[.,;:!?)\]/\n\"']|\Z|[^\x00-\x7f])")
 _LIST_MARK = re.compile(r"\s?[:.)\]\-](?:\s|\Z)|\s?[:)]|\s*(?:\n|\Z)")
-_LISTED = re.compile(r"(?:^|(?<=[.;!?]))[ \t]*(?:[(\[]([A-Z])[)\]]|([A-Z])\s?[:.)])(?=\s|$)", re.MULTILINE)
+_LISTED = re.compile(r"(?:^|(?<=[.,;!?]))[ \t]*(?:[(\[]([A-Z])[)\]]|([A-Z])\s?[:.)])(?=\s|$)", re.MULTILINE)
 
 _AND = re.compile(r"\b(?:and|or|nor)\b|[和与與及或]", re.IGNORECASE)
 _JOINT = re.compile(

@@ -61,13 +61,16 @@ _ROW = re.compile(r"(?<![A-Za-z\d_.,])[-+]?[\d.]*\d(?:,[-+]?[\d.]*\d)+")
 _ONE = re.compile(r"[-+]?(?:[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?|\d{1,3}(?:\.\d{3})+,\d+|(?P<pair>\d+,\d+))")
 _AND_A_HALF = re.compile(r" and (?:a|one) half\b", re.IGNORECASE)
 # "the one", "one another", "no one": a pronoun, no number.
-_PRONOUN = re.compile(r"\b(?:the|this|that|which|each|every|any|no|another|other|last|some)\s+\Z", re.IGNORECASE)
+_PRONOUN = re.compile(r"\b(?:the(?:\s+[\w-]+)?|this|that|which|each|every|any|no|another|other|last|some)\s+\Z", re.I)
 _ONE_ANOTHER = re.compile(r"\s+(?:another|who|that|which|by one)\b", re.IGNORECASE)
-# Numbers that count or measure nothing: "1. First, ...", "frame 3", "2nd", "3D", "2 pi".
-_LIST_NUMBER = re.compile(r"(?:\A|\n)[ \t]*[(#]?\Z")
-_NAME = re.compile(r"(?:\b(?:frame|step|image|figure|option|video|object|region|scene)s? ?|#|\bsqrt ?\(?)\Z", re.I)
+# Numbers that count or measure nothing: "frame 3", "2nd", "3D", "2 pi".
+_NAME = re.compile(
+    r"(?:\b(?:frame|step|image|figure|option|video|object|region|scene)s? ?|frames [\d, -]*(?:and )?|#|\bsqrt ?\(?)\Z",
+    re.IGNORECASE,
+)
 _NO_NUMBER = re.compile(r"\^?(?:st|nd|rd|th|[dkpx])\b| ?(?:pi\b|π|\^ ?[-\d])", re.IGNORECASE)
 _TOLERANCE = re.compile(r"(?:±|\+/-|\bpm\b|\bplus or minus\b) ?\Z", re.IGNORECASE)
+_RESULT = re.compile(r"=|\b(?:so|thus|therefore|hence|say)\b", re.IGNORECASE)
 _RANGE = re.compile(r"\s*(?:[-~/]|to|or|and|through|)\s*(?:(?:about|around|maybe|even|up to)\s)?", re.IGNORECASE)
 _BETWEEN = re.compile(r"(?:\b(?:about|around|approx(?:imately)?|and|to|[xyz])\b|[^\w<>≤≥+])*", re.IGNORECASE)
 _UNITS = {
@@ -95,7 +98,7 @@ _PER = {"second": "s", "seconds": "s", "sec": "s", "hour": "h"}
 
 
 def quantities(text: str, words: bool = True) -> list[Quantity]:
-    """The numbers of a text, in order; of very many, the last ones. The marks of a list ("1. ...") are none.
+    """The numbers of a text, in order; of very many, the last ones.
 
     Args:
         text: any.
@@ -106,9 +109,8 @@ def quantities(text: str, words: bool = True) -> list[Quantity]:
     for match in list(_NUMBER.finditer(text))[-_MOST:]:
         value, start, end = _value(match), match.start(), match.end()
         before, after = text[max(0, start - 24) : start], text[end : end + 8]
-        is_mark = after[:1] in (".", ")") and after[1:2] in (" ", "\t") and _LIST_NUMBER.search(before)
         if match["digits"]:
-            if (is_mark and not match["sign"]) or _NAME.search(before) or _NO_NUMBER.match(after):
+            if _NAME.search(before) or _NO_NUMBER.match(after):
                 continue
         elif not words or (match.group().lower() == "one" and (_PRONOUN.search(before) or _ONE_ANOTHER.match(after))):
             continue
@@ -149,6 +151,13 @@ def gives(given: Sequence[Quantity], wanted: Sequence[Quantity], tolerance: floa
         )
         for start in (range(len(given) - len(wanted) + 1) if wanted else ())
     )
+
+
+def results(text: str, found: Sequence[Quantity]) -> list[Quantity]:
+    """Those numbers of a statement that it may come to: not the denied ones, nor what "= 3" or "so 3" follows from."""
+    asserted = [number for number in found if not number.denied]
+    start = max((match.end() for match in _RESULT.finditer(text)), default=0)
+    return [number for number in asserted if number.start >= start] or asserted
 
 
 def in_ranges(text: str, found: Sequence[Quantity]) -> set[Quantity]:

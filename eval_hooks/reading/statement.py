@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from rgpt4d_plugin.eval_hooks.reading.letters import marks
-from rgpt4d_plugin.eval_hooks.reading.numbers import gives, in_ranges, quantities, values_of
+from rgpt4d_plugin.eval_hooks.reading.numbers import gives, in_ranges, quantities, results, values_of
 from rgpt4d_plugin.eval_hooks.reading.options import Option, Options, normal
 from rgpt4d_plugin.eval_hooks.reading.outcome import AMBIGUOUS, LETTER, OPTION, REFUSED, UNREAD, VALUE, How, Reading
 from rgpt4d_plugin.eval_hooks.reading.text import LONGEST, one_of
@@ -24,7 +24,7 @@ from rgpt4d_plugin.eval_hooks.reading.words import (
 
 # "B: right", "B right"; "A right" may begin with an article.
 _LETTER_AND_TEXT = re.compile(
-    r"[(\[\"']?(?P<letter>[A-Za-z])[)\]\"']?(?:\s?(?:[-.](?!\.?\d)|[:)_,])\s?|(?<![Aa])\s|(?<=[Aa])\s(?=-?\.?\d))(?=\S)"
+    r"[(\[\"']?(?P<letter>[A-Za-z])[)\]\"']?(?:\s?(?:[-.](?!\.?\d)|[:)_,])\s?|(?<![Aa])\s|(?<=[Aa])\s(?=-?\.?\d))(?=[^\s=])"
 )
 _FIRST_PART = re.compile(r"(?:[\s:)_,]|[-.](?!\.?\d)|\((?!-?\.?\d))*((?:[^\n.;]|\.(?=\d)){0,200})")
 _CANNOT = one_of(
@@ -82,7 +82,7 @@ def whole(text: str, options: Options) -> Reading | None:
     if len(text) > LONGEST:
         return None
     found = marks(text)
-    if len(found) == 1 and not words_of(text[: found[0].start] + text[found[0].end :]):
+    if len(found) == 1 and not found[0].denied and not words_of(text[: found[0].start] + text[found[0].end :]):
         return letter(found[0].letter, options, LETTER)
     both = _LETTER_AND_TEXT.match(text)
     if both and both["letter"].upper() in options.first and _same(text[both.end() :], options):
@@ -146,7 +146,7 @@ def by_letter(text: str, options: Options) -> Reading | None:
 def by_number(text: str, options: Options) -> Reading | None:
     """The one option whose number, or numbers, a statement gives; "no" and "none" give 0."""
     every = quantities(text)
-    given = [number for number in every if not number.denied]
+    given = results(text, every)
     numeric = [option for option in options.distinct if option.values]
     found = [option for option in numeric if gives(given, option.values)]
     if not found:  # options without units

@@ -42,7 +42,8 @@ _LATEX_COMMAND = re.compile(
     r"\\(?:text|math|operator)[a-z]{0,12}\b|\\[,;:!()\[\]]|\\(?:bf|rm|it|sf|tt|displaystyle)\b|\\(?:quad|left|right)\b(?=\s*[({\[|.\\])"
 )
 _TEMPLATE = re.compile(r"\$\{?LETTER\}?\$?(?:\s*[=:])?|\bLETTER\s*[=:]")
-_LINE_PREFIX = re.compile(r"^[ \t]*(?:[#>•·▪●◦+-]+[ \t]+)*", re.MULTILINE)
+_LINE_PREFIX = re.compile(r"^[ \t]*(?:[#>•·▪●◦+-]+[ \t]+)*(?:[(#]?\d{1,2}[.)][ \t]+(?=\S))?", re.MULTILINE)
+_STRUCK = re.compile(r"~~[^~\n]{1,200}~~")
 _EMPHASIS = re.compile(r"(?<![A-Za-z0-9])_{1,3}(?=\S)|(?<=\S)_{1,3}(?![A-Za-z0-9])")
 _DROPPED = str.maketrans({"*": "", "`": "", "$": "", "\\": " ", "{": " ", "}": " "})
 # The full stop of a list mark ("A. left", "2. Then" at the start of a line) ends no sentence, nor does a decimal's.
@@ -107,7 +108,7 @@ def plain(reply: str) -> str:
     tagged = _ANSWER_TAG.findall(text)
     if tagged and tagged[-1].strip():
         text = tagged[-1]
-    text = _TAG.sub(" ", text)
+    text = _STRUCK.sub(" ", _TAG.sub(" ", text))
     text = _BOXED.sub("\nAnswer: ", text)
     text = _POWER.sub(r"^\1", _DEGREES.sub("\u00b0", _FRACTION.sub(r" \1\3/\2\4 ", text)))
     text = _LATEX_COMMAND.sub(" ", text)

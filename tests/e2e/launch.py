@@ -30,6 +30,12 @@ DEEPSPEED = {
 }
 
 
+FSDP = {"fsdp": "full_shard auto_wrap"}
+FSDP1 = FSDP | {"fsdp_config": {"version": 1, "sync_module_states": False}}
+FSDP2 = FSDP | {"fsdp_config": {"version": 2}}
+SHARDED, FULL = ({"environment": {"FSDP_STATE_DICT_TYPE": f"{kind}_STATE_DICT"}} for kind in ("SHARDED", "FULL"))
+
+
 def deepspeed_config(tmp_path: Path, stage: int) -> str:
     """Writes a DeepSpeed configuration of a ZeRO stage and returns its path."""
     zero = {"stage": stage, "stage3_gather_16bit_weights_on_model_save": True} if stage == 3 else {"stage": stage}

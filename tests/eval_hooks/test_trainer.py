@@ -132,6 +132,7 @@ def test_weights_of_step_and_end_are_asked_once(assets, tmp_path, block, scripte
             {"p4d": None, "finetuning_type": "lora", "lora_rank": 4, "lora_dropout": 0.3}, id="lora, dropout"
         ),
         pytest.param({}, id="p4d"),
+        pytest.param({"finetuning_type": "lora", "quantization_bit": 4, "quantization_type": "nf4"}, id="qlora"),
         pytest.param({"p4d": None, "eval_dataset": "synth4d", "eval_strategy": "steps", "eval_steps": 1}, id="loss"),
     ],
 )

@@ -1,61 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
 """A teacher of one's own: the whole interface in a few lines, trained with through the host."""
 
+import importlib
+import re
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 
 from rgpt4d_plugin.arguments import P4DConfigError, parse_p4d
-from rgpt4d_plugin.teachers import ClipKey, MapSpec, Teacher, TeacherArguments, TeacherSpec, register_teacher
+from rgpt4d_plugin.teachers import ClipKey, register_teacher
 from rgpt4d_plugin.teachers.base import teacher_class
-from rgpt4d_plugin.validation import Number
 from tests.harness import logs, train_here
 
 
-class ToyArguments(TeacherArguments):
-    far: Number = 10.0
+ROOT = Path(__file__).parents[2]
 
 
-class BrightnessTeacher(Teacher):
-    """Its one feature is a patch's mean color; its depth takes bright for near, one value per patch and frame."""
-
-    Arguments = ToyArguments
-
-    def __init__(self, options, device):
-        self.spec, self.device, self.dtype, self.far = self.read_spec(options), device, torch.float32, options.far
-
-    @classmethod
-    def read_spec(cls, options):
-        return TeacherSpec(
-            name="brightness",
-            input_size=(32, 32),
-            window=4,
-            stride=4,
-            tubelet=1,
-            grid=(4, 4, 4),
-            width=3,
-            features=(0,),
-            maps={"depth": MapSpec((1, 4, 4, 4), hooks=(0,))},
-        )
-
-    @classmethod
-    def load(cls, options, device, terms):
-        return cls(options, device)
-
-    def features(self, windows, hooks):
-        patches = windows.frames.to(self.device).float().div(255).unfold(3, 8, 8).unfold(4, 8, 8).mean((-1, -2))
-        return {0: patches.permute(0, 1, 3, 4, 2).flatten(1, 3)}
-
-    def targets(self, windows, features, term):
-        return self.predict(features, term)
-
-    def predict(self, latents, term):
-        nearness = latents[0].mean(-1).unflatten(1, self.spec.grid)
-        return torch.log(self.far * (1 - nearness.sigmoid()))[:, None]
+@pytest.fixture(scope="module", autouse=True)
+def brightness(tmp_path_factory):
+    """The module of the documentation's example, importable as `brightness`."""
+    (code,) = re.findall(
+        r"```python\n(import torch.*?)```", (ROOT / "docs/teachers.md").read_text(encoding="utf-8"), re.S
+    )
+    folder = tmp_path_factory.mktemp("example")
+    (folder / "brightness.py").write_text(code, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        yield importlib.import_module("brightness")
 
 
 def test_a_teacher_of_ones_own_trains_through_the_host(assets, tmp_path):
-    register_teacher("brightness", BrightnessTeacher)
-    block = {"preset": "none", "teacher": {"type": "brightness", "far": 20}, "loss": {"latent": 0.1, "depth": 0.1}}
+    """With the very block of the documentation."""
+    (page,) = re.findall(r"```yaml\n(p4d:\n  preset: none.*?)```", (ROOT / "docs/teachers.md").read_text(), re.S)
+    block = yaml.safe_load(page)["p4d"]
     train_here(assets.recipe(tmp_path / "out", p4d=block, max_steps=3))
     lines = logs(tmp_path / "out")
     assert all(0 < line[key] < 10 for line in lines for key in ("loss_latent", "loss_depth"))
@@ -71,7 +50,7 @@ def test_a_teacher_of_ones_own_trains_through_the_host(assets, tmp_path):
         ({"type": "no.such:Teacher"}, "p4d.teacher.type: 'no.such:Teacher' cannot be imported: No module named 'no'"),
         ({"type": "json:loads"}, "no subclass of rgpt4d_plugin.teachers.Teacher"),
         ({"type": 3}, "p4d.teacher.type: expected text, got 3"),
-        ({"type": f"{__name__}:BrightnessTeacher", "fra": 3}, "p4d.teacher.fra: unknown key; did you mean 'far'?"),
+        ({"type": "brightness:BrightnessTeacher", "fra": 3}, "p4d.teacher.fra: unknown key; did you mean 'far'?"),
         ("l4p", "p4d.teacher: expected a mapping, got 'l4p'"),
     ],
 )
@@ -81,12 +60,14 @@ def test_options_that_cannot_work(teacher, complaint):
     assert complaint in str(caught.value)
 
 
-def test_a_class_is_found_by_its_module():
-    assert teacher_class(f"{__name__}:BrightnessTeacher") is BrightnessTeacher
+def test_a_class_is_found_by_its_module_or_its_name(brightness):
+    assert teacher_class("brightness:BrightnessTeacher") is brightness.BrightnessTeacher
+    register_teacher("bright", brightness.BrightnessTeacher)
+    assert teacher_class("bright") is brightness.BrightnessTeacher
 
 
-def test_maps_of_a_whole_clip_are_its_windows():
-    teacher = BrightnessTeacher(ToyArguments(), torch.device("cpu"))
+def test_maps_of_a_whole_clip_are_its_windows(brightness):
+    teacher = brightness.BrightnessTeacher(brightness.BrightnessArguments(), torch.device("cpu"))
     clip = torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8)
     whole = teacher.maps(clip, ClipKey("a.mp4", (0.0,) * 6), "depth", (0,))
     brightness = clip.float().div(255).unflatten(2, (4, 8)).unflatten(4, (4, 8)).mean((1, 3, 5))
