@@ -72,22 +72,30 @@ def is_file(path: Path) -> bool:
 
 
 @contextmanager
-def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Yields a file that takes the place of `path` when the block ends well, and is gone otherwise."""
+def replacing(path: Path, mode: str = "w", durable: bool = True) -> Iterator[IO[Any]]:
+    """Yields a file that takes the place of `path` when the block ends well, and is gone otherwise.
+
+    Args:
+        path: File to write.
+        mode: "w" or "wb".
+        durable: Wait until the disk has the content, so that a power failure cannot tear it either. This takes
+            milliseconds: too many where thousands of files can be made again.
+    """
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open(mode.replace("w", "x"), encoding=None if "b" in mode else "utf-8") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Writes a file so that it is there either as it was or in full, whenever the process ends."""
-    with replacing(path, "wb") as file:
+def write_whole(path: Path, content: str | bytes, durable: bool = True) -> None:
+    """Writes a file so that it is there either as it was or in full, whenever the process ends; see `replacing`."""
+    with replacing(path, "wb", durable) as file:
         file.write(content if isinstance(content, bytes) else content.encode())
 
 
@@ -98,16 +106,43 @@ def lock(file: IO[Any]) -> bool:
         False if another process, or another open file of this one, holds it. True also where the file system has no
         locks, as some network file systems.
     """
+    if not _lock(file.fileno()):
+        return False
+    # A worker process that outlives this one must not keep the lock.
+    opened = weakref.ref(file)
+    os.register_at_fork(after_in_child=lambda: (found := opened()) and found.close())
+    return True
+
+
+@contextmanager
+def only_writer(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Keeps other processes from writing into a folder, as far as they ask here too.
+
+    Args:
+        folder: Folder that exists.
+        wait: Wait until another one is done.
+
+    Raises:
+        ValueError: Another one is at it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if not _lock(descriptor, wait):
+            raise ValueError(f"{folder}: another process is writing there; wait for it, or choose another folder")
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, wait: bool = False) -> bool:
+    """Takes the only lock of an open file or folder; returns False if it is taken, True where there are no locks."""
     import fcntl
 
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     except OSError as err:
         if err.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
             raise
-    # A worker process that outlives this one must not keep the lock.
-    opened = weakref.ref(file)
-    os.register_at_fork(after_in_child=lambda: (found := opened()) and found.close())
     return True

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading what others wrote within bounds, and writing files whole."""
 
+import threading
+
 import pytest
 from PIL import EpsImagePlugin
 
-from rgpt4d_plugin.files import ImageError, is_file, lock, open_image, parse_json, replacing, write_whole
+from rgpt4d_plugin.files import ImageError, is_file, lock, only_writer, open_image, parse_json, replacing, write_whole
 from tests.benchmark_folders import EPS, bomb, image, put
 
 
@@ -70,3 +72,22 @@ def test_a_lock_is_held_by_one(tmp_path):
         assert lock(first) and not lock(second)
     with (tmp_path / "file").open("w") as third:
         assert lock(third)
+
+
+def test_a_folder_has_one_writer(tmp_path):
+    with only_writer(tmp_path):
+        with pytest.raises(ValueError, match=f"{tmp_path}: another process is writing there; wait for it"):
+            with only_writer(tmp_path):
+                pass
+    entered = []
+
+    def enter():
+        with only_writer(tmp_path, wait=True):
+            entered.append(True)
+
+    with only_writer(tmp_path):
+        waiting = threading.Thread(target=enter)
+        waiting.start()
+        assert not entered
+    waiting.join()
+    assert entered == [True]

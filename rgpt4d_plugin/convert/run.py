@@ -24,7 +24,7 @@ from tqdm import tqdm
 from rgpt4d_plugin._version import __version__
 from rgpt4d_plugin.convert import SOURCES
 from rgpt4d_plugin.convert.records import IMAGE, VIDEO, BadRecord, Dataset, LeftOut, Record, Row
-from rgpt4d_plugin.files import parse_json, replacing
+from rgpt4d_plugin.files import only_writer, parse_json, replacing
 
 
 @dataclass
@@ -92,7 +92,8 @@ def convert(
         tallies.append(tally)
         settings = {"src": str(src), "media_dir": str(media_dir), "skip_bad": skip_bad}
         _write_json(out / f"{dataset.name}.summary.json", _summary(source, dataset, tally, src, settings))
-        _write_json(out / "dataset_info.json", _read_info(out) | {dataset.name: _info_entry(dataset)})
+        with only_writer(out, wait=True):  # other sources may be converted into the same folder at the same time
+            _write_json(out / "dataset_info.json", _read_info(out) | {dataset.name: _info_entry(dataset)})
     return Converted(datasets, tallies, out, media_dir)
 
 

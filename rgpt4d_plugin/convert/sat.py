@@ -135,6 +135,6 @@ def _write_image(image: Any, folder: Path, name: str) -> Path:
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as err:
         raise BadRecord("unreadable image", name, f"{len(data)} bytes that are no image: {err}") from err
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path, "wb") as file:
+    with replacing(path, "wb", durable=False) as file:
         file.write(data)
     return path

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from llamafactory.extras.constants import IGNORE_INDEX
+from PIL.Image import DecompressionBombError
 
 from rgpt4d_plugin.preview import map_figure
 from rgpt4d_plugin.preview.contact_sheet import MapRow, Piece, SheetClip, SheetImage, SheetSample, save_sheet
@@ -98,8 +99,8 @@ def _naming(dataset: str, record: int) -> Iterator[None]:
         yield
     except RegionError:  # does so itself
         raise
-    except (LookupError, OSError, TypeError, ValueError) as err:
-        is_message = isinstance(err, (OSError, ValueError))
+    except (LookupError, OSError, TypeError, ValueError, DecompressionBombError) as err:
+        is_message = isinstance(err, (OSError, ValueError, DecompressionBombError))
         message = str(err) if is_message else f"LLaMA-Factory fails with {type(err).__name__}: {err}"
         raise ValueError(f"{message} (dataset {dataset!r}, record {record})") from err
 
@@ -152,7 +153,7 @@ def describe(
 
     pieces = _pieces(ids, feature["labels"], pipeline.tokenizer, visual)
     if not any(piece.trained for piece in pieces):
-        notes.append("Nothing of this sample is trained on.")
+        notes.append("No token of this sample contributes to the loss: all labels are masked.")
     return SheetSample(
         dataset=dataset,
         record=number,

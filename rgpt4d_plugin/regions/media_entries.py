@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from rgpt4d_plugin.regions.region import Region, RegionError, parse_region
+from rgpt4d_plugin.regions.region import TOO_LATE, Region, RegionError, is_number, parse_region, shown
 from rgpt4d_plugin.video.entries import PREFIX, Clip, ImageEntry, LabelStyle, has_prefix, plain_clip
 
 
@@ -38,17 +38,16 @@ def parse_clip(entry: Any, field: str) -> Clip:
         return Clip(entry)
     expected = 'a path or {"path": ..., "start": seconds, "end": seconds}'
     if not isinstance(entry, Mapping):
-        raise RegionError(f"{field}: expected {expected}, got {entry!r}")
+        raise RegionError(f"{field}: expected {expected}, got {shown(entry)}")
     given = {key: value for key, value in entry.items() if value is not None}
     if unknown := set(given) - {"path", "start", "end"}:
-        raise RegionError(f"{field}.{min(unknown)}: unknown key; expected {expected}")
+        raise RegionError(f"{field}.{min(map(str, unknown))}: unknown key; expected {expected}")
     if not isinstance(given.get("path"), str) or not given["path"]:
-        raise RegionError(f"{field}.path: expected a path, got {given.get('path')!r}")
+        raise RegionError(f"{field}.path: expected a path, got {shown(given.get('path'))}")
     for key in ("start", "end"):
         value = given.get(key, 0.0)
-        # Not `value < 0`: NaN is refused too.
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-            raise RegionError(f"{field}.{key}: expected seconds from 0, got {value!r}")
+        if not is_number(value) or not 0 <= value < TOO_LATE:
+            raise RegionError(f"{field}.{key}: expected seconds from 0, got {shown(value)}")
     clip = Clip(given["path"], *(float(given[key]) if key in given else None for key in ("start", "end")))
     if clip.end is not None and clip.end <= (clip.start or 0.0):
         raise RegionError(f"{field}: end {clip.end:g} s is not after start {clip.start or 0.0:g} s")

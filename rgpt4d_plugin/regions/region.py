@@ -33,7 +33,7 @@ _SHAPES = ("box", "mask", "polygon", "point")
 _REGION_KEYS = ("id", "video", "image", "frame", "time", "normalized", "track", *_SHAPES)
 _ANNOTATION_KEYS = ("frame", "time", "normalized", *_SHAPES)
 # Frame numbers and seconds of no video. Far below what floats and frame rates can still count with.
-_TOO_MANY_FRAMES, _TOO_LATE = 2**31, 1e7
+_TOO_MANY_FRAMES, TOO_LATE = 2**31, 1e7
 _THOUSANDTHS = 'if these are 0-1000 coordinates, divide them by 1000 and set "normalized": true'
 
 
@@ -186,9 +186,11 @@ def parse_region(raw: Any, field: str, videos: int, images: int) -> Region:
         for number, item in enumerate(track):
             here = f"{field}.track[{number}]"
             annotations.append(_annotation(defaults | _known(item, here, _ANNOTATION_KEYS), here, medium))
-        given["track"] = [_known(item, field, _ANNOTATION_KEYS) for item in track]
+        items = [_known(item, field, _ANNOTATION_KEYS) for item in track]
+        given["track"] = [item | {seen.kind: seen.value} for item, seen in zip(items, annotations)]
     else:
         annotations = [_annotation(given, field, medium)]
+        given[annotations[0].kind] = annotations[0].value
     return Region(name, medium, index, tuple(annotations), given)
 
 
@@ -268,10 +270,10 @@ def _moment(given: Mapping[str, Any], field: str, medium: str) -> tuple[int | No
         raise RegionError(f'{field}: expected "frame" or "time" (seconds), got {" and ".join(there) or "neither"}')
     value = given[there[0]]
     is_frame = there == ["frame"]
-    limit = _TOO_MANY_FRAMES if is_frame else _TOO_LATE
-    if not _is_number(value) or not 0 <= value < limit or (is_frame and value != int(value)):
+    limit = _TOO_MANY_FRAMES if is_frame else TOO_LATE
+    if not is_number(value) or not 0 <= value < limit or (is_frame and value != int(value)):
         wanted = "a frame number from 0" if is_frame else "seconds from 0"
-        if _is_number(value) and value >= limit:
+        if is_number(value) and value >= limit:
             wanted += f", below {limit:.0f}"
         raise RegionError(f"{field}.{there[0]}: expected {wanted}, got {shown(value)}")
     return (int(value), None) if is_frame else (None, float(value))
@@ -300,7 +302,7 @@ def _check_corners(kind: str, value: Any, here: str, normalized: bool | None) ->
         flat = [number for point in flat for number in point]
     if not all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in flat):
         raise wrong
-    if not all(map(_is_number, flat)):
+    if not all(map(is_number, flat)):
         raise RegionError(f"{here}: {shown(value)} has a coordinate that is not a number, or too large for one")
     if len(flat) % 2 or (len(flat) < 6 if kind == "polygon" else len(flat) != {"box": 4, "point": 2}[kind]):
         raise wrong
@@ -337,13 +339,15 @@ def _mask_value(value: Any, here: str) -> Any:
         except ValueError as err:
             raise RegionError(f"{here}: begins like JSON but is not: {err}") from err
     if isinstance(value, Mapping):
+        # The COCO API gives compressed run lengths as bytes, which no JSON holds.
+        value = {key: item.decode("latin-1") if isinstance(item, bytes) else item for key, item in value.items()}
         return {key: item for key, item in value.items() if item is not None}
     if not isinstance(value, str) or not value:
         raise RegionError(f"{here}: expected a COCO RLE or the path of a PNG, got {shown(value)}")
     return value
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     """Returns True for a finite number that a float can hold."""
     try:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

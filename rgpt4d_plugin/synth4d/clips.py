@@ -24,7 +24,7 @@ from typing import Any
 import av
 import numpy as np
 
-from rgpt4d_plugin.files import parse_json, write_whole
+from rgpt4d_plugin.files import only_writer, parse_json, write_whole
 from rgpt4d_plugin.synth4d.questions import Question, ask, ask_regions
 from rgpt4d_plugin.synth4d.scene import Clip4D, render, sample_scene
 
@@ -63,12 +63,12 @@ class ClipSettings:
     crf: int = 10
 
     def __post_init__(self) -> None:
-        for name, low, high in (("count", 1, 10**5), ("frames", 2, 10**4), ("seed", 0, 2**63), ("fps", 0.01, 1000)):
+        for name, low, high in (("count", 1, 10**6), ("frames", 2, 10**4), ("seed", 0, 2**63), ("fps", 0.01, 1000)):
             if not low <= getattr(self, name) <= high:  # neither is NaN
                 raise ValueError(f"{name} must be from {low} to {high}, found {getattr(self, name)}.")
         found = f"{self.height} x {self.width}"
-        if any(side % 2 or not 16 <= side <= 4096 for side in (self.height, self.width)):
-            raise ValueError(f"Height and width must be even, for 4:2:0 video, and from 16 to 4096, found {found}.")
+        if any(side % 2 or not 16 <= side <= 2048 for side in (self.height, self.width)):
+            raise ValueError(f"Height and width must be even, for 4:2:0 video, and from 16 to 2048, found {found}.")
         if self.frames * self.height * self.width > 2**27:
             raise ValueError(f"A clip may have {2**27:,} pixels in all, found {self.frames} frames of {found}.")
         if max(self.height, self.width) > 3 * min(self.height, self.width):
@@ -93,21 +93,27 @@ def write_clips(out_dir: str | PathLike, count: int = 48, seed: int = 0, **setti
     """
     out = Path(out_dir)
     chosen = ClipSettings(count=count, seed=seed, **settings)
+    if _settings_of(out / "settings.json") != asdict(chosen):
+        out.mkdir(parents=True, exist_ok=True)
+        with only_writer(out):
+            _write(out, chosen)
+    return out
+
+
+def _write(out: Path, chosen: ClipSettings) -> None:
     done = out / "settings.json"
-    if _settings_of(done) == asdict(chosen):
-        return out
     registered = _registered(out / "dataset_info.json")
     done.unlink(missing_ok=True)
     for folder in ("videos", "ground_truth"):
         (out / folder).mkdir(parents=True, exist_ok=True)
 
     datasets: dict[str, list[dict]] = {DATASET: [], REGIONS: [], HELD_OUT: [], REGIONS_HELD_OUT: []}
-    first_held_out = count - round(count * chosen.held_out)
-    for index in range(count):
-        rng = np.random.default_rng((seed, index))
+    first_held_out = chosen.count - round(chosen.count * chosen.held_out)
+    for index in range(chosen.count):
+        rng = np.random.default_rng((chosen.seed, index))
         clip = make_clip(rng, chosen)
         video = f"videos/clip_{index:05d}.mp4"
-        write_whole(out / video, encode_mp4(clip.frames, chosen.fps, chosen.crf))
+        write_whole(out / video, encode_mp4(clip.frames, chosen.fps, chosen.crf), durable=False)
         save_ground_truth(out / f"ground_truth/clip_{index:05d}.npz", clip)
         questions = ask(clip, rng)
         is_train = index < first_held_out
@@ -124,7 +130,6 @@ def write_clips(out_dir: str | PathLike, count: int = 48, seed: int = 0, **setti
         _write_json(out / f"{name}.json", records)
     _write_json(out / "dataset_info.json", registered | {name: _dataset_entry(name) for name in datasets})
     _write_json(done, asdict(chosen))
-    return out
 
 
 def _settings_of(path: Path) -> Any:

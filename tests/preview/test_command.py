@@ -17,6 +17,7 @@ from rgpt4d_plugin.preview.contact_sheet import MARK
 from rgpt4d_plugin.synth4d.clips import decode_mp4, encode_mp4
 from rgpt4d_plugin.teachers.l4p import load_l4p
 from rgpt4d_plugin.template.clip_recorder import ClipRecorder
+from tests.benchmark_folders import bomb
 from tests.harness import DATA
 from tests.tiny_models import build_tiny_student
 
@@ -203,7 +204,9 @@ def test_region_prompts(assets, rgpt4d, tmp_path, dataset):
     records[0]["regions"] = [{"id": "obj_1", "video": 0, "time": 0.5, "box": [20, 30, 90, 120]}]
     (tmp_path / "mine.json").write_text(json.dumps(records))
     recipe = assets.recipe(tmp_path / "out", **keys, template="rgpt4d_qwen2_vl", video_max_pixels=224 * 224)
-    assert rgpt4d(recipe)[0] == 0
+    code, _, _, err = rgpt4d(recipe)
+    assert code == 1 and "formatting: sharegpt reads none" in err
+    assert rgpt4d({key: value for key, value in recipe.items() if key != "p4d"})[0] == 0
     info = json.loads((tmp_path / "dataset_info.json").read_text())
     info["mine"]["formatting"] = "rgpt4d"
     (tmp_path / "dataset_info.json").write_text(json.dumps(info))
@@ -362,7 +365,6 @@ BAD = {
     "unknown dataset by option": ({}, ["--dataset", "nothing"], "nothing"),
     "no model": ({"model_name_or_path": "nobody/model"}, [], "model_name_or_path: nobody/model: "),
     "other stage": ({"stage": "dpo", "p4d": None}, [], "stage: 'dpo'"),
-    "no samples": ({}, ["--n", "0"], "--n: expected at least 1, got 0"),
     "override": ({}, ["cutoff_len"], "'cutoff_len': expected an override KEY=VALUE"),
     "override that is no YAML": ({}, ["cutoff_len=[1,"], "recipe.yaml with cutoff_len=[1,: while parsing a flow"),
     "teacher without block": ({"p4d": None}, ["--teacher"], "--teacher: the recipe has no `p4d:` block"),
@@ -406,6 +408,14 @@ def test_bad_records_are_named(assets, rgpt4d, tmp_path, dataset):
     assert "number of videos does not match" in err and "(dataset 'mine', record 0)" in err
 
 
-def test_an_unknown_option_is_refused(assets, rgpt4d, tmp_path):
+def test_an_image_that_is_a_decompression_bomb_is_named(assets, rgpt4d, tmp_path, dataset):
+    (tmp_path / "bomb.png").write_bytes(bomb())
+    keys = dataset(("<image>What?", "this", [tmp_path / "bomb.png"], []))
+    code, _, _, err = rgpt4d(assets.recipe(tmp_path / "out", **keys))
+    assert code == 1 and "pixels) exceeds limit" in err and "(dataset 'mine', record 0)" in err
+
+
+@pytest.mark.parametrize("option", [["--tacher"], ["--n", "0"], ["--n", "many"]])
+def test_an_unknown_option_is_refused(assets, rgpt4d, tmp_path, option):
     with pytest.raises(SystemExit):
-        rgpt4d(assets.recipe(tmp_path / "out"), "--tacher")
+        rgpt4d(assets.recipe(tmp_path / "out"), *option)

@@ -4,8 +4,6 @@
 import base64
 import io
 import os
-import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -19,6 +17,7 @@ from rgpt4d_plugin import RegionPrompt
 from rgpt4d_plugin.arguments import P4DConfigError
 from rgpt4d_plugin.files import ImageError
 from rgpt4d_plugin.regions.region import RegionError
+from tests.benchmark_folders import EPS, bomb
 from tests.harness import DATA
 from tests.host_parts import host_parts
 from tests.tiny_models import build_tiny_student
@@ -70,11 +69,7 @@ PROMPTS = {
 @pytest.mark.parametrize("name", ["eps.png", "bomb.png"])
 def test_images_that_are_not_opened(name, style, tmp_path):
     """EPS would start an external program; the other says that it has 3.6 gigapixels."""
-    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
-    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    chunks = [b"IHDR" + header, b"IDAT" + zlib.compress(b"0"), b"IEND"]
-    png = b"".join(struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
-    (tmp_path / name).write_bytes(eps if name == "eps.png" else b"\x89PNG\r\n\x1a\n" + png)
+    (tmp_path / name).write_bytes(EPS if name == "eps.png" else bomb())
     region = {"id": "obj_1", "box": [2, 2, 9, 9]}
     with pytest.raises(ImageError, match=f"{name}: .*(cannot identify|3600000000 pixels)"):
         assert RegionPrompt(str(tmp_path / name), "What is <obj_1>?", [region], style=style).images

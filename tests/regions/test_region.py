@@ -49,6 +49,13 @@ def test_points_polygons_and_masks(tmp_path):
     assert isinstance(mask, Mask) and (mask.bitmap == bitmap).all() and (as_text.bitmap == bitmap).all()
 
 
+def test_run_lengths_as_bytes_ride_in_an_entry():
+    """As the COCO API encodes them; an entry is JSON."""
+    rle = encode_rle(np.eye(9, dtype=bool))
+    (region,) = parse({"id": "obj_1", "frame": 3, "mask": rle | {"counts": rle["counts"].encode()}})
+    assert decode_clip(Clip("a.mp4", regions=(region,)).encode()).regions[0].annotations[0].value == rle
+
+
 def test_a_track_keeps_its_order_and_inherits_normalized():
     track = [{"time": 1.0, "box": [0, 0, 0.5, 0.5]}, {"frame": 3, "box": [0, 0, 1, 1]}]
     (region,) = parse({"id": "obj_1", "video": 0, "normalized": True, "track": track})
@@ -226,6 +233,9 @@ def test_clips_and_stills_survive_as_strings():
         ({"path": "a.mp4", "end": float("nan")}, r"videos\[0\].end: expected seconds from 0, got nan"),
         ({"path": "a.mp4", "start": 2, "end": 2}, r"end 2 s is not after start 2 s"),
         ({"path": "a.mp4", "begin": 2}, r"videos\[0\].begin: unknown key"),
+        ({"path": "a.mp4", "start": 10**400}, r"videos\[0\].start: expected seconds from 0, got 1000"),
+        ({"path": "a.mp4", "end": 1e308}, r"videos\[0\].end: expected seconds from 0, got 1e\+308"),
+        ({"path": "a.mp4", 7: 1, "x": 2}, r"videos\[0\].7: unknown key"),
         ({"start": 2}, r"videos\[0\].path: expected a path, got None"),
         (7, r"videos\[0\]: expected a path or"),
     ],

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
+from rgpt4d_plugin.files import only_writer
 from rgpt4d_plugin.synth4d import (
     COLOURS,
     DATASET,
@@ -227,11 +228,11 @@ def test_dataset_is_written_once_and_the_same_each_time(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"height": 0, "width": 0}, "from 16 to 4096, found 0 x 0"),
-        ({"height": -64}, "from 16 to 4096, found -64 x 64"),
-        ({"height": 100_000, "width": 100_000}, "from 16 to 4096, found 100000 x 100000"),
+        ({"height": 0, "width": 0}, "from 16 to 2048, found 0 x 0"),
+        ({"height": -64}, "from 16 to 2048, found -64 x 64"),
+        ({"height": 100_000, "width": 100_000}, "from 16 to 2048, found 100000 x 100000"),
         ({"height": 64, "width": 256}, "at most 3 times the shorter, found 64 x 256"),
-        ({"height": 4096, "width": 4096, "frames": 10_000}, "134,217,728 pixels in all, found 10000 frames of 4096 x"),
+        ({"height": 2048, "width": 2048, "frames": 10_000}, "134,217,728 pixels in all, found 10000 frames of 2048 x"),
         ({"fps": float("nan")}, "fps must be from 0.01 to 1000, found nan"),
         ({"fps": float("inf")}, "fps must be from 0.01 to 1000, found inf"),
         ({"seed": -1}, "seed must be from 0 to .*, found -1"),
@@ -257,6 +258,12 @@ def test_a_folder_whose_settings_are_torn_is_made_again(torn, tmp_path):
     (tmp_path / "synth4d_regions_heldout.json").unlink(missing_ok=True)
     write_clips(tmp_path, **settings)
     assert (tmp_path / "settings.json").read_text() == whole and not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_folder_that_another_process_writes_is_left_alone(tmp_path):
+    with only_writer(tmp_path), pytest.raises(ValueError, match="another process is writing there"):
+        write_clips(tmp_path, count=1, frames=2, height=16, width=16)
+    assert not list(tmp_path.iterdir())
 
 
 def test_datasets_of_others_stay_registered(tmp_path):
