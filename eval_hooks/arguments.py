@@ -85,7 +85,7 @@ class Evaluation:
 
     @property
     def size(self) -> int:
-        """How many questions there are."""
+        """Number of questions of all benchmarks."""
         return sum(len(questionnaire.items) for questionnaire in self.questionnaires)
 
     @property
@@ -105,7 +105,7 @@ def metric_keys(questionnaire: BenchmarkTask) -> dict[tuple[str, str], str]:
 
 
 def key_prefix(benchmark: Benchmark) -> str:
-    """What the keys of a benchmark begin with: `eval_r4d_` for `r4d_bench`."""
+    """Returns the prefix of the keys of a benchmark: `eval_r4d_` for `r4d_bench`."""
     return f"eval_{benchmark.name.removesuffix('_bench')}_"
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model answered, kept in a file that only grows, so that a run killed at any point goes on where it was."""
+"""Reply files: they only grow, so that a run killed at any point goes on where it was."""
 
 import json
 import logging
@@ -186,7 +186,7 @@ def read_json_lines(path: Path, content: bytes) -> list[tuple[int, dict[str, Any
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """What differs between two nested mappings: `model.name: 'a' before, 'b' now`, for each key in which they do."""
+    """Returns what differs between two nested mappings, one `model.name: 'a' before, 'b' now` per key."""
     found = []
     for key in [*old, *(key for key in new if key not in old)]:
         name = f"{prefix}{key}"

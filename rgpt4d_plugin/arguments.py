@@ -83,13 +83,13 @@ class LossArguments(Checked):
 
 
 class LoggingArguments(Checked):
-    """What the trainer logs beside the host's own keys."""
+    """Settings of what the trainer logs beside the host's own keys."""
 
     weighted: Switch = Field(False, description="Log each term times its weight instead of the term itself.")
 
 
 class RegionArguments(Checked):
-    """How records of `formatting: rgpt4d` show their regions."""
+    """Settings of how records of `formatting: rgpt4d` show their regions."""
 
     style: Literal["som", "som_image", "text", "none"] = Field(
         "som",

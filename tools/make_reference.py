@@ -24,7 +24,8 @@ HEAD = """\
 Written by `tools/make_reference.py` from the models that check the blocks. An unknown key or a value out of range is
 an error that names it.
 
-Numbers may be written as text (`1e-4`), and a bare `off` is the word.
+Override any of them on the command line: `llamafactory-cli train recipe.yaml p4d.loss.depth=0.2`. Numbers may be
+written as text (`1e-4`), and a bare `off` is the word. Mistakes are reported all at once, before anything is loaded.
 """
 
 

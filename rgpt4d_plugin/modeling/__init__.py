@@ -40,7 +40,7 @@ class TimestampEncoding:
 
 
 def is_timestamped(model_type: str) -> bool:
-    """Whether a `model_type` is one of ours."""
+    """Returns whether a `model_type` is one of the `rgpt4d_` types."""
     return model_type.startswith(PREFIX) and base_type(model_type) in BASES
 
 
@@ -50,7 +50,7 @@ def base_type(model_type: str) -> str:
 
 
 def encoding_of(config: Any) -> TimestampEncoding | None:
-    """The encoding of a model by its configuration; None for a base."""
+    """Returns the encoding of a model by its configuration; None for a base."""
     return TimestampEncoding(config.tpe_scale, config.tpe_base) if is_timestamped(config.model_type) else None
 
 
@@ -70,7 +70,7 @@ def processor_class(base: str) -> type:
 
 
 def processor_class_by_name(name: str) -> type | None:
-    """The processor class of that name, or None if it is none of ours."""
+    """The processor class of that name, or None for a class of another package."""
     base = next((base for base, stem in BASES.items() if name == f"RGPT4D{stem}Processor"), None)
     return None if base is None else processor_class(base)
 
@@ -93,12 +93,12 @@ def load(base: str) -> ModuleType:
 
 
 def timestamped_config(config: Any, scale: float, base: float) -> Any:
-    """The configuration of a base model as that of its `rgpt4d_` type; the given object stays as it is.
+    """Returns the configuration of a base model as that of its `rgpt4d_` type; the given object stays as it is.
 
     Args:
-        config: of a base in `BASES`.
-        scale: amplitude of the encoding.
-        base: of its wavelengths.
+        config: Configuration of a base in `BASES`.
+        scale: Amplitude of the encoding.
+        base: Base of its wavelengths.
     """
     values = {key: value for key, value in config.to_dict().items() if key not in ("model_type", "architectures")}
     new = config_class(config.model_type).from_dict({**values, "tpe_scale": scale, "tpe_base": base})
@@ -107,14 +107,14 @@ def timestamped_config(config: Any, scale: float, base: float) -> Any:
 
 
 def base_config(config: Any) -> Any:
-    """The configuration of a timestamped model as that of its base."""
+    """Returns the configuration of a timestamped model as that of its base."""
     base = base_type(config.model_type)
     ours = ("model_type", "architectures", "auto_map", "tpe_scale", "tpe_base")
     return config_class(base).__mro__[1].from_dict({k: v for k, v in config.to_dict().items() if k not in ours})
 
 
 def timestamped_processor(processor: Any, base: str) -> Any:
-    """A base's processor as that of its `rgpt4d_` type; the given object stays as it is."""
+    """Returns a base's processor as that of its `rgpt4d_` type; the given object stays as it is."""
     if isinstance(processor, processor_class(base)):
         return processor
     new = copy.copy(processor)

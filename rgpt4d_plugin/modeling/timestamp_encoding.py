@@ -27,7 +27,7 @@ from transformers.conversion_mapping import get_checkpoint_conversion_mapping, r
 
 
 NO_TIME = -1
-"""Of tokens that are no video tokens."""
+"""Time of a token that is no video token."""
 
 
 def timestamp_encoding(seconds: torch.Tensor, width: int, scale: float, base: float) -> torch.Tensor:
@@ -74,7 +74,7 @@ def token_timestamps(
         shape: (B, L) of its `input_ids`.
         clips: per clip the flat positions (row * L + column) of its tokens, step after step with equally many in each,
             and the time of each step in seconds.
-        device: of the result.
+        device: Device of the result.
     """
     stamps = torch.full((shape[0] * shape[1],), NO_TIME, dtype=torch.int64, device=device)
     for index, times in clips:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What differs between base video MLLMs: where the video tokens stand, and where the last hidden states come out."""
+"""Base class of the student families: positions of the video tokens, and the module of the last hidden states."""
 
 import itertools
 from abc import ABC, abstractmethod
@@ -19,8 +19,8 @@ class RowMedia:
     """The media of one row of a batch.
 
     Attributes:
-        images: how many.
-        frames: of each clip, how many were decoded for it.
+        images: Number of images.
+        frames: Number of decoded frames of each clip.
     """
 
     images: int = 0
@@ -32,22 +32,22 @@ class StudentFamily(ABC):
     """Base class of the families. A family is one small file that says its grid; the rest is shared.
 
     Attributes:
-        name: for messages.
-        model_types: the `model_type`s of the family's configs.
-        templates: the host's templates that fit, for messages.
-        plugins: names of the multimodal plugin classes of the templates that fit; each of the host's such templates
+        name: Name in messages.
+        model_types: The `model_type`s of the family's configs.
+        templates: The host's templates that fit, for messages.
+        plugins: Names of the multimodal plugin classes of the templates that fit; each of the host's such templates
             gets a derived template.
-        reader: 'module:Class' of the template reader, where the family needs more than `template.clip_reader`.
-        counts_each_clip: whether a derived template counts the tokens of every clip on its own, because the host's
+        reader: Name 'module:Class' of the template reader, where the family needs more than `template.clip_reader`.
+        counts_each_clip: A derived template counts the tokens of every clip on its own, because the host's
             plugin takes the length of all clips from the first.
-        composite: the host's model type whose vision tower, projector and language model have the same names, where
+        composite: The host's model type whose vision tower, projector and language model have the same names, where
             the host has no entry for the family.
-        public_models: the public models: the host's names for them, or pairs (name, repository) where it has none.
-        image_token: what stands for one token of an image.
-        clip_token: what stands for one token of a clip; in some families the same.
-        tokens_after_clip: how many more of them follow a clip's grid.
-        single_image_is_tiled: whether an image has other tokens where it is the only one of its record.
-        bidirectional_images: whether the tokens of an image or frame see those of it that come after them.
+        public_models: The public models: the host's names for them, or pairs (name, repository) where it has none.
+        image_token: Placeholder of one token of an image.
+        clip_token: Placeholder of one token of a clip; in some families the same.
+        tokens_after_clip: Number of clip tokens that follow the grid of a clip.
+        single_image_is_tiled: An image has other tokens where it is the only one of its record.
+        bidirectional_images: Image tokens attend to later tokens of the same image or frame (Gemma 3).
     """
 
     name: str
@@ -65,31 +65,31 @@ class StudentFamily(ABC):
     bidirectional_images: bool = False
 
     def decoder(self, model: Any) -> nn.Module:
-        """The text decoder whose output is the last hidden state, after its final norm: (B, L, C)."""
+        """Returns the text decoder whose output is the last hidden state, after its final norm: (B, L, C)."""
         return model.get_decoder()
 
     def hidden_size(self, config: Any) -> int:
-        """C, the width of those hidden states."""
+        """Returns the width C of the last hidden states."""
         return config.get_text_config().hidden_size
 
     def frames_per_step(self, processor: Any) -> int:
-        """Frames that one temporal step of the token grid covers."""
+        """Returns the number of frames that one temporal step of the token grid covers."""
         return 1
 
     def visible_box(self, width: int, height: int, processor: Any) -> tuple[float, float, float, float]:
-        """What of a frame the token grid covers: (left, top, right, bottom) in pixels of the decoded frame."""
+        """Returns the box that the token grid covers: (left, top, right, bottom) in pixels of the decoded frame."""
         return 0, 0, width, height
 
     @abstractmethod
     def video_grids(
         self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]
     ) -> list[tuple[int, int, int]]:
-        """Token grid (t, h, w) of every clip of a batch, in order.
+        """Returns the token grid (t, h, w) of every clip of a batch, in order.
 
         Args:
             inputs: the processor's outputs, a batch that holds them, or what the template's plugin knows of the clips
                 without decoding them.
-            processor: of the student.
+            processor: The student's processor.
             rows: the media of each row.
         """
 
@@ -97,15 +97,15 @@ class StudentFamily(ABC):
     def image_grids(
         self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]
     ) -> list[tuple[int, int, int]]:
-        """The same of every image, with t = 1; (1, 1, n) where an image's n tokens are no grid."""
+        """Returns the token grid of every image, with t = 1; (1, 1, n) where its n tokens are no grid."""
 
     @abstractmethod
     def frames(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> list[np.ndarray]:
-        """The frames that the model gets, read back from its inputs: the inverse of the processor.
+        """Returns the frames that the model gets, read back from its inputs: the inverse of the processor.
 
         Args:
             inputs: the processor's outputs, or a batch that holds them.
-            processor: of the student.
+            processor: The student's processor.
             rows: the media of each row.
 
         Returns:
@@ -115,17 +115,17 @@ class StudentFamily(ABC):
 
     @abstractmethod
     def images(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> list[np.ndarray]:
-        """The same of every image: (H, W, 3) uint8 RGB. Of an image in several tiles, the one that shows all of it."""
+        """Returns every image as `frames` does clips, (H, W, 3); of several tiles, the one that shows all of it."""
 
     def visual_tokens(
         self, input_ids: torch.Tensor, rows: Sequence[RowMedia], tokenizer: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Which tokens are a clip's and which an image's: two (B, L) bool masks.
+        """Returns the masks of clip tokens and of image tokens, each (B, L) bool.
 
         Args:
             input_ids: (B, L).
             rows: the media of each row.
-            tokenizer: of the student.
+            tokenizer: The student's tokenizer.
         """
         clip, image = (tokenizer.convert_tokens_to_ids(token) for token in (self.clip_token, self.image_token))
         return input_ids == clip, input_ids == image
@@ -133,14 +133,14 @@ class StudentFamily(ABC):
     def clip_tokens(
         self, input_ids: torch.Tensor, inputs: Any, rows: Sequence[RowMedia], processor: Any, tokenizer: Any
     ) -> list[ClipTokens | None]:
-        """Where the tokens of every clip of a batch stand; None for a clip that `locate_clips` finds cut.
+        """Returns the positions of the tokens of every clip of a batch; None for a truncated clip.
 
         Args:
             input_ids: (B, L).
             inputs: the processor's outputs, or the batch that holds them.
             rows: the media of each row.
-            processor: of the student.
-            tokenizer: of the student.
+            processor: The student's processor.
+            tokenizer: The student's tokenizer.
         """
         is_clip, _ = self.visual_tokens(input_ids, rows, tokenizer)
         grids = self.video_grids(inputs, processor, rows)
@@ -156,23 +156,23 @@ class StudentFamily(ABC):
         processor: Any,
         tokenizer: Any,
     ) -> torch.Tensor:
-        """`video_timestamps` of questions that are put to a model with timestamp positional encoding, (B, L) int64.
+        """Returns the `video_timestamps` of prompts for a model with timestamp positional encoding, (B, L) int64.
 
         Args:
             input_ids: (B, L).
             inputs: the processor's outputs, or the batch that holds them.
-            images: how many each row has.
-            clips: the same of clips.
+            images: Number of images in each row.
+            clips: Number of clips in each row.
             seconds: per clip, rows in order, the time of each frame.
-            processor: of the student.
-            tokenizer: of the student.
+            processor: The student's processor.
+            tokenizer: The student's tokenizer.
         """
         frames = iter(map(len, seconds))
         rows = [RowMedia(count, tuple(itertools.islice(frames, n))) for count, n in zip(images, clips, strict=True)]
         found = self.clip_tokens(input_ids, inputs, rows, processor, tokenizer)
         tokens = [clip for clip in found if clip is not None]
         if len(tokens) != len(found):
-            raise TokenCountError(f"the tokens of clip {found.index(None)} are cut off; raise cutoff_len")
+            raise TokenCountError(f"the tokens of clip {found.index(None)} are truncated: the row ends before them")
         return timestamps_of(input_ids, tokens, seconds, self.frames_per_step(processor))
 
 
@@ -231,13 +231,13 @@ def timestamps_of(
     seconds: Sequence[Sequence[float]],
     frames_per_step: int,
 ) -> torch.Tensor:
-    """`video_timestamps` of a batch, for a model with timestamp positional encoding.
+    """Returns the `video_timestamps` of a batch for a model with timestamp positional encoding.
 
     Args:
         input_ids: (B, L).
         clips: where each clip's tokens stand in it.
         seconds: per clip the time of each frame.
-        frames_per_step: of the family.
+        frames_per_step: Frames that one temporal step covers.
 
     Returns:
         (B, L) int64, see `modeling.timestamp_encoding`.

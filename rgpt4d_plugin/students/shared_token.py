@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What families share whose clips are rows of images: one token stands for a place of either.
+"""Shared by families whose clips are rows of images: one placeholder token for both.
 
 In such a model the pixels of images and frames follow each other as their tokens do. Which is which is told by the
 text around the runs of tokens: every tile of an image, and every frame, has a run of its own.
@@ -22,7 +22,7 @@ class Medium:
     """An image or a clip of a row.
 
     Attributes:
-        is_clip: which of both.
+        is_clip: True for a clip, False for an image.
         runs: (start, stop) of its tokens, one run per frame, or one for an image.
     """
 
@@ -31,7 +31,7 @@ class Medium:
 
     @property
     def tokens(self) -> int:
-        """How many the row has of it."""
+        """Number of its tokens in the row."""
         return sum(stop - start for start, stop in self.runs)
 
 
@@ -41,12 +41,12 @@ class SharedTokenFamily(SquareFamily):
 
     @abstractmethod
     def begins_clip(self, ids: Sequence[int], runs: Sequence[tuple[int, int]], tokenizer: Any) -> bool:
-        """Whether a clip begins with the first of these runs; asked only where it may be an image as well.
+        """Returns whether a clip begins with the first of these runs; asked only where it may be an image as well.
 
         Args:
             ids: the row.
             runs: what is left of its runs, at least two.
-            tokenizer: of the student.
+            tokenizer: The student's tokenizer.
         """
 
     def side(self, processor: Any) -> int:

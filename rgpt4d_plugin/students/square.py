@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What families share that scale every frame to one square of pixels, and make of it one square of tokens."""
+"""Shared by families that scale every frame to one square of pixels, and make of it one square of tokens."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
