@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import PreTrainedModel
 from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.trainer_utils import get_last_checkpoint
@@ -19,7 +19,7 @@ from transformers.utils import logging
 
 from rgpt4d_plugin.arguments import P4DConfigError
 from rgpt4d_plugin.distill import DistillBatch
-from rgpt4d_plugin.trainers.checkpoint_folder import DECODER_FILE, check_resumable
+from rgpt4d_plugin.trainers.checkpoint_folder import DECODER_FILE, check_resumable, only_run_in, write_decoder
 from rgpt4d_plugin.trainers.decoder_checkpoint import load_whole_state, whole_state
 from rgpt4d_plugin.trainers.finite import FiniteCheck
 from rgpt4d_plugin.trainers.meter import TermMeter
@@ -198,7 +198,9 @@ class P4DTrainerMixin:
         folder = get_last_checkpoint(self.args.output_dir) if newest else resume_from_checkpoint
         if folder:
             check_resumable(folder)
-        return super().train(resume_from_checkpoint, *args, **kwargs)
+        first = self.args.process_index == 0
+        with only_run_in(self.args.output_dir) if first else nullcontext():
+            return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         self._p4d_finite.raise_if_any(wait=True)
@@ -207,10 +209,7 @@ class P4DTrainerMixin:
         if _internal_call and not self.args.save_only_model:  # a checkpoint to resume from, not the final model
             state = whole_state(self._p4d_tap.decoder, self.model)
             if self.args.should_save:
-                os.makedirs(output_dir, exist_ok=True)  # FSDP with sharded checkpoints has not saved a model
-                path = os.path.join(output_dir, DECODER_FILE)
-                save_file(state, f"{path}.tmp")
-                os.replace(f"{path}.tmp", path)
+                write_decoder(output_dir, state)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         # Beside the optimiser's state FSDP writes its own copy of the model, of which `accelerate merge-weights` makes

@@ -193,6 +193,7 @@ def test_runs_with_and_without_the_block(dataset, recipe, assets):
     assert plain[1] != som[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "record, message",
     [

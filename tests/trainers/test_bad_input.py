@@ -138,6 +138,7 @@ def test_a_broken_video_is_named_with_its_record(assets, dataset, kind):
     check_message(str(caught.value), dataset, complaint)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nothing_loaded")
 @pytest.mark.parametrize("kind", ["missing", "cut in the frames"])
 def test_a_broken_video_is_named_by_preprocessing_workers_too(assets, dataset, kind):
@@ -225,6 +226,7 @@ def test_a_broken_frame_of_a_list(dataset, name, complaint):
     assert complaint in str(caught.value) and name in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_video_that_breaks_after_it_was_checked(assets, dataset):
     encode(dataset.folder / "late.mp4", options={"movflags": "faststart"})
     recipe = dataset(["late.mp4"], video_maxlen=8, tokenized_path=str(dataset.folder / "tokenized"))
@@ -234,6 +236,7 @@ def test_a_video_that_breaks_after_it_was_checked(assets, dataset):
         train_here(recipe)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frames", [None, 4], ids=["host's frames", "p4d.frames"])
 def test_a_file_that_does_not_say_its_length_is_fine(assets, dataset, frames):
     """Matroska: fewer frames than the host asks for are no sign of damage, and `p4d.frames` spread over the clip."""

@@ -31,6 +31,9 @@ from tests.tiny_models import FAMILIES, build_tiny_student
 from tests.tiny_models import TEMPLATES as TEMPLATE_OF
 
 
+pytestmark = pytest.mark.slow
+
+
 @dataclass
 class Bench:
     """A student with the tap on it, its teacher, and records of every kind."""

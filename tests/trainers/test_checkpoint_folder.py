@@ -2,12 +2,17 @@
 """What a killed run or a full disk leaves of a checkpoint is found before anything of it is loaded."""
 
 import os
+import resource
+import signal
+import subprocess
+import sys
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
-from rgpt4d_plugin.trainers.checkpoint_folder import DECODER_FILE, check_resumable
+from rgpt4d_plugin.trainers.checkpoint_folder import DECODER_FILE, check_resumable, only_run_in, write_decoder
+from tests.harness import train_here
 
 
 @pytest.fixture
@@ -68,3 +73,41 @@ def test_without_another_one(tmp_path):
         FileNotFoundError, match="there is no folder .*checkpoint-3; no checkpoint beside it is complete"
     ):
         check_resumable(tmp_path / "checkpoint-3")
+
+
+def test_one_training_at_a_time(assets, tmp_path):
+    recipe = assets.recipe(tmp_path / "out", max_steps=1)
+    with (
+        only_run_in(tmp_path / "out"),
+        pytest.raises(RuntimeError, match="out: another training is writing into it"),
+    ):
+        train_here(recipe)
+    assert not list((tmp_path / "out").glob("*.safetensors"))
+    with only_run_in(tmp_path / "out"):
+        pass
+
+
+def test_a_killed_training_frees_its_folder(tmp_path):
+    held = f"""
+import os, signal
+from rgpt4d_plugin.trainers.checkpoint_folder import only_run_in
+with only_run_in({str(tmp_path)!r}):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", held]).returncode == -signal.SIGKILL
+    with only_run_in(tmp_path):
+        pass
+
+
+def test_a_decoder_that_the_disk_has_no_room_for_leaves_the_old_one(tmp_path):
+    old, larger = {"weight": torch.ones(8)}, {"weight": torch.zeros(10_000)}
+    write_decoder(tmp_path / "checkpoint-1", old)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(OSError, match=f"checkpoint-1/{DECODER_FILE} cannot be written: .*File too large"):
+            write_decoder(tmp_path / "checkpoint-1", larger)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    (left,) = (tmp_path / "checkpoint-1").iterdir()
+    assert torch.equal(load_file(left)["weight"], old["weight"])

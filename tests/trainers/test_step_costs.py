@@ -128,6 +128,7 @@ def run(assets, tmp_path, steps):
     return run_recipe
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "way",
     [{}, {"finetuning_type": "lora", "disable_gradient_checkpointing": True}, {"bf16": True, "use_cpu": True}],
@@ -168,6 +169,7 @@ def test_the_counter_sees_each_kind_of_read():
     assert not any(name in vars(torch.Tensor) for name in METHODS)  # put back as they were
 
 
+@pytest.mark.slow
 def test_a_culprit_is_found(run, monkeypatch):
     """Two reads in a step, and one view of the latents that is kept."""
     call = Distiller.__call__
