@@ -103,7 +103,7 @@ def score_file(
     chosen = get(benchmark)
     loaded = chosen.load(data)
     found = read_replies(replies, chosen, loaded, limit, seed or 0)
-    settings = _settings(found, chosen, loaded, style=style, model=model, frames=frames)
+    settings = _settings(replies, found, chosen, loaded, style=style, model=model, frames=frames)
     own_seed, own_limit = settings.get("seed"), settings.get("limit")
     seed = (own_seed or 0) if seed is None else seed
     limit = own_limit if limit is None else limit
@@ -112,15 +112,11 @@ def score_file(
             f"{replies} answers the sample of {own_limit} items with seed {own_seed}, which does not hold that of "
             f"{limit} with seed {seed}. Leave --limit and --seed out."
         )
-    return score_replies(
-        chosen,
-        loaded,
-        found.replies,
-        style=style or settings.get("style"),
-        limit=limit,
-        seed=seed,
-        settings=settings,
-    )
+    style = style or settings.get("style")
+    try:
+        return score_replies(chosen, loaded, found.replies, style=style, limit=limit, seed=seed, settings=settings)
+    except ValueError as err:
+        raise ScoringError(f"{replies}: {err}") from err
 
 
 def summary(result: Result) -> list[str]:
@@ -156,6 +152,7 @@ def _cell(estimate: Estimate) -> str:
 
 
 def _settings(
+    file: str | Path,
     found: Replies,
     benchmark: Benchmark,
     data: BenchmarkData,
@@ -167,18 +164,18 @@ def _settings(
     settings = dict(found.settings)
     told = settings.get("benchmark")
     if told is not None and told != benchmark.name:
-        raise ScoringError(f"The replies are to {told}, not to {benchmark.name}.")
+        raise ScoringError(f"{file}: the replies are to {told!r:.80}, not to {benchmark.name}.")
     if settings.get("revision") not in (None, data.revision):
         raise ScoringError(
-            f"The replies are to another revision of {benchmark.title}: {settings['revision']}. {data.folder} has "
-            f"{data.revision}."
+            f"{file}: the replies are to another revision of {benchmark.title}: {settings['revision']}. {data.folder} "
+            f"has {data.revision}."
         )
     for name, value in (("style", style), ("frames", frames)):
         if value is not None and settings.setdefault(name, value) != value:
-            raise ScoringError(f"The replies were made with {name} {settings[name]!r}, not {value!r}.")
+            raise ScoringError(f"{file}: the replies were made with {name} {settings[name]!r}, not {value!r}.")
     if model is not None:
         engine = dict(settings.get("engine") or {})
         if engine.setdefault("model", model) != model:
-            raise ScoringError(f"The replies are those of {engine['model']!r}, not of {model!r}.")
+            raise ScoringError(f"{file}: the replies are those of {engine['model']!r}, not of {model!r}.")
         settings["engine"] = engine
     return settings

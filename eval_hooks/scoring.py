@@ -197,6 +197,8 @@ class Result:
                 raise _broken(where, f"`{name}` lacks {', '.join(absent)}")
         if result.items < 1:
             raise _broken(where, f"`items` is {result.items}")
+        if wrong := {name: n for name, n in result.counts.items() if not 0 <= n <= result.items}:
+            raise _broken(where, f"`counts` of {result.items:,} items is {wrong!r:.80}")
         columns = {}
         for reading, own in result.columns.items():
             if own.keys() != result.rules.keys():
@@ -226,14 +228,19 @@ def sample(benchmark: Benchmark, items: Sequence[Item], limit: int | None = None
         return list(items)
     if not 1 <= limit <= len(items):
         raise ScoringError(f"limit is {limit}, but {benchmark.title} has {len(items):,} items here.")
-    digests = [hashlib.sha256(f"{seed}:{benchmark.key(item)}".encode()).digest() for item in items]
+    digests = [digest(f"{seed}:{benchmark.key(item)}") for item in items]
     chosen = set(sorted(range(len(items)), key=digests.__getitem__)[:limit])
     return [item for index, item in enumerate(items) if index in chosen]
 
 
 def fingerprint(keys: Iterable[str]) -> str:
     """Sixteen hex digits that are equal for the same set of keys."""
-    return hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()[:16]
+    return digest("\n".join(sorted(keys))).hex()[:16]
+
+
+def digest(text: str) -> bytes:
+    """Returns the SHA-256 of a text; keys may hold halves of surrogate pairs, as JSON may."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).digest()
 
 
 def score_replies(
@@ -391,7 +398,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return any(_fits(value, one) for one in get_args(hint))
     kind, inner = get_origin(hint) or hint, get_args(hint)
     if kind is float:
-        return type(value) in (int, float) and math.isfinite(value)
+        return (type(value) is float and math.isfinite(value)) or (type(value) is int and abs(value) < 1 << 53)
     if kind is tuple:
         return isinstance(value, tuple) and all(_fits(one, inner[0]) for one in value)
     if kind is Mapping:

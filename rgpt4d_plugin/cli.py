@@ -21,6 +21,8 @@ def main(argv: list[str] | None = None) -> int:
         rest = [option for option in rest if option[:1] == "-"]
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if hasattr(sys.stdout, "reconfigure"):  # files may hold halves of surrogate pairs, which no terminal can show
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         arguments.run(arguments)
     except RecursionError as err:

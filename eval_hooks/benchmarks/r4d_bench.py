@@ -10,6 +10,7 @@ import random
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any
 
 from rgpt4d_plugin.eval_hooks.benchmarks.base import (
@@ -139,8 +140,10 @@ class R4DBench(Benchmark):
         """Yields what makes an item unusable."""
         if not 2 <= len(item["options"]) <= len(LETTERS):
             yield "wrong numbers of options", f"{len(item['options'])}"
-        if not (item.get("question") or item.get("question_raw")):
+        if not (question := item.get("question") or item.get("question_raw")):
             yield "empty questions", "neither `question` nor `question_raw`"
+        elif not isinstance(question, str):
+            yield "questions that are no text", shortened(question)
         if item["task"] not in CATEGORIES:
             yield "unknown tasks", f"{item['task']!r} (known: {', '.join(CATEGORIES)})"
 

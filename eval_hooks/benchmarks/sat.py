@@ -100,7 +100,7 @@ class SAT(Benchmark):
         rows = read_parquet(paths, list(self.fields), heavy=("image_bytes",))
         items = []
         for number, row in enumerate(rows):
-            places = range(len(row["answers"] or ()))
+            places = range(len(row["answers"]) if isinstance(row["answers"], list) else 0)
             if "correct_answer_idx" in row or not places:
                 items.append(row.changed(row=number))
                 continue
@@ -181,7 +181,7 @@ class SAT(Benchmark):
 
 
 def _digest(item: Item, *texts: str) -> str:
-    digest = hashlib.sha256("\0".join(texts).encode())
+    digest = hashlib.sha256("\0".join(texts).encode(errors="surrogatepass"))
     for image in item.get("image_bytes") or ():
         digest.update(encoded(image, "SAT"))
     return digest.hexdigest()[:16]

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Example questions of a report: which ones, and what is seen of their videos and images."""
 
-import hashlib
 import io
 import logging
 from collections.abc import Callable, Iterable, Mapping
@@ -11,7 +10,7 @@ from PIL import Image
 from rgpt4d_plugin.eval_hooks.benchmarks import get
 from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark, BenchmarkDataError, Item, Medium
 from rgpt4d_plugin.eval_hooks.report.page import Answer, Example, Picture
-from rgpt4d_plugin.eval_hooks.scoring import Result, Row
+from rgpt4d_plugin.eval_hooks.scoring import Result, Row, digest
 from rgpt4d_plugin.files import ImageError, open_image
 from rgpt4d_plugin.video.clip import VideoError
 from rgpt4d_plugin.video.frames import read_frames, read_info
@@ -71,8 +70,8 @@ class Shots:
         image.thumbnail((_WIDTH, _HEIGHT))
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=82)
-        digest = hashlib.sha256(f"{self._name}:{key}:{number}".encode()).hexdigest()[:12]
-        return Picture(f"example_{digest}.jpg", buffer.getvalue(), f"{what} {key}")
+        name = digest(f"{self._name}:{key}:{number}").hex()[:12]
+        return Picture(f"example_{name}.jpg", buffer.getvalue(), f"{what} {key}")
 
 
 def worst_categories(result: Result, n: int = 3) -> list[tuple[str, float]]:
@@ -86,7 +85,7 @@ def worst_categories(result: Result, n: int = 3) -> list[tuple[str, float]]:
 
 def pick(rows: Iterable[Row], wanted: Callable[[Row], bool], n: int) -> list[Row]:
     """`n` of the wanted rows, always the same: those whose hashed key is smallest, no group twice if that can be."""
-    found = sorted((row for row in rows if wanted(row)), key=lambda row: hashlib.sha256(row.key.encode()).digest())
+    found = sorted((row for row in rows if wanted(row)), key=lambda row: digest(row.key))
     first: dict[str, Row] = {}
     for row in found:
         first.setdefault(row.group, row)

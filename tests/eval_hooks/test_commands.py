@@ -11,8 +11,9 @@ import pytest
 from rgpt4d_plugin.cli import main
 from rgpt4d_plugin.eval_hooks import run as run_module
 from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, get
+from rgpt4d_plugin.eval_hooks.commands import score_file
 from rgpt4d_plugin.eval_hooks.replies import Reply, ReplyFile
-from rgpt4d_plugin.eval_hooks.scoring import Result, sample
+from rgpt4d_plugin.eval_hooks.scoring import Result, ScoringError, sample
 from tests.benchmark_folders import write_folder
 
 
@@ -122,7 +123,7 @@ def test_a_file_of_ours_knows_its_sample(r4d, capsys):
         (("--frames", "16"), {}, "made with frames 8, not 16"),
         (("--style", "cot"), {}, "made with style 'direct', not 'cot'"),
         (("--model", "large"), {}, "those of 'tiny', not of 'large'"),
-        ((), {"benchmark": "vlm4d"}, "The replies are to vlm4d, not to r4d_bench"),
+        ((), {"benchmark": "vlm4d"}, "own.jsonl: the replies are to 'vlm4d', not to r4d_bench"),
         ((), {"revision": "old"}, "another revision of R4D-Bench: old"),
     ],
 )
@@ -268,9 +269,9 @@ def test_a_recipe_without_the_block_is_an_error(r4d, capsys):
     assert "has no `p4d_eval:` block" in capsys.readouterr().err
 
 
-def test_frames_that_no_video_has_are_refused(r4d, capsys):
-    assert score(r4d, "--frames", "-1") == 1
-    assert "--frames: expected at least 1, got -1" in capsys.readouterr().err
+def test_frames_that_no_video_has_are_refused(r4d):
+    with pytest.raises(ScoringError, match="--frames: expected at least 1, got -1"):
+        score_file("r4d_bench", r4d / "R4D", r4d / "replies.jsonl", frames=-1)
 
 
 def test_an_interrupted_command_says_so_and_exits_as_the_shell_expects(r4d, monkeypatch, capsys):

@@ -147,6 +147,8 @@ def test_broken_results_are_errors(result, tmp_path, broken):
         ("counts", {"missing": 1}, "`counts` lacks error, truncated"),
         ("counts", dict.fromkeys(COUNTS, "0"), "`counts` is"),
         ("counts", 3, "`counts` is 3"),
+        ("counts", dict.fromkeys(COUNTS, 0) | {"missing": 10**400}, "`counts` of 12 items is {'missing': 1000"),
+        ("counts", dict.fromkeys(COUNTS, 0) | {"error": -1}, "`counts` of 12 items is {'error': -1}"),
         ("settings", 3, "`settings` is 3"),
         ("settings", None, "`settings` is None"),
         ("columns", {"official": {}}, "`columns` lacks strict"),
@@ -171,6 +173,7 @@ def test_results_with_fields_of_other_types_name_the_file_and_the_field(result, 
     ("field", "value"),
     [
         ("official", float("nan")),
+        ("official", 10**400),
         ("strict", float("inf")),
         ("columns", {"lenient": "1"}),
         ("options", {"A": 3}),
@@ -207,6 +210,16 @@ def test_results_are_in_place_whole_or_not_at_all(result, tmp_path, monkeypatch)
     with pytest.raises(OSError, match="No space left"):
         result.write(tmp_path / "run")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_keys_may_hold_halves_of_surrogate_pairs(tmp_path):
+    class Odd(Toy):
+        def key(self, item):
+            return f"\ud800{item['id']}"
+
+    data = write_toy(tmp_path / "toy", toy_items(12))
+    result = score_replies(Odd(), data, {"\ud8000": Reply("\ud8000", "A")}, limit=12, replicates=50)
+    assert Result.read(result.write(tmp_path / "run")).rows == result.rows
 
 
 def test_replies_to_other_items_are_an_error(data):

@@ -328,6 +328,21 @@ def test_files_nested_without_end_are_errors_that_name_them(tmp_path):
         get("mmsi_bench").media({"index": 5, "image": DEEP}, tmp_path)
 
 
+@pytest.mark.parametrize("question", [3, True, ["A"], {"A": 1}])
+def test_questions_that_are_no_text(tmp_path, question):
+    entries = write_folder("r4d_bench", tmp_path, items=1)
+    put(tmp_path / "test.json", [entries[0] | {"question": question}])
+    assert "questions that are no text (1): " in refused("r4d_bench", tmp_path)
+
+
+@pytest.mark.parametrize("answers", [3, True, {"A": 1}])
+def test_options_that_are_no_list(tmp_path, answers):
+    write_folder("sat", tmp_path, items=1)
+    table = pq.read_table(tmp_path / "SAT_test.parquet").to_pylist()
+    pq.write_table(pa.Table.from_pylist([row | {"answers": answers} for row in table]), tmp_path / "SAT_test.parquet")
+    assert "item 0: `answers` is " in refused("sat", tmp_path)
+
+
 @pytest.mark.parametrize("name", ["r4d_bench", "vlm4d", "vsti_bench"])
 def test_names_that_no_file_system_takes_are_missing_files(tmp_path, name):
     entries = write_folder(name, tmp_path, items=1)

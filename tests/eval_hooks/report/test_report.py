@@ -138,7 +138,7 @@ def test_examples_show_the_middle_frame_or_say_why_not(data, tmp_path):
 
     for path in (tmp_path / "toy").glob("*.mp4"):
         path.write_bytes(b"no video")
-    assert "No picture: not a readable video" in report(result, tmp_path)[1]
+    assert "clip3.mp4 is not a readable video" in report(result, tmp_path)[1]
     (tmp_path / "toy" / "items.json").unlink()
     assert "data cannot be read on this machine" in report(result, tmp_path)[1]
 
