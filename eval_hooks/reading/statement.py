@@ -82,8 +82,8 @@ def whole(text: str, options: Options) -> Reading | None:
 
 def _same(text: str, options: Options) -> list[Option]:
     """The options that a text is, in other words or not."""
-    form, values = normal(text), values_of(text)
-    return [option for option in options.distinct if form and option.normal == form] or [
+    form, values = normal(text), values_of(text, words=True)
+    return [option for option in options.distinct if form and option.normal == form and not option.values] or [
         option for option in options.distinct if len(option.values) == len(values) and gives(values, option.values)
     ]
 
