@@ -56,6 +56,7 @@ lint: install
 
 # The site of docs/, in site/; a link to a page, heading or file that does not exist is an error.
 docs: install
+	$(BIN)/python tools/make_reference.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:

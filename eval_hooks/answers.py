@@ -26,51 +26,11 @@ from typing import Any
 from rgpt4d_plugin.eval_hooks.reading.letters import is_listed, joined, leading_mark, line_letters, marks, spell_out
 from rgpt4d_plugin.eval_hooks.reading.numbers import Quantity, gives, in_ranges, quantities, results, values_of
 from rgpt4d_plugin.eval_hooks.reading.options import Options, prepare
-from rgpt4d_plugin.eval_hooks.reading.outcome import (
-    AMBIGUOUS,
-    EMPTY,
-    FINAL,
-    LETTER,
-    NOT_READ,
-    OPTION,
-    READ,
-    REFUSED,
-    UNREAD,
-    VALUE,
-    How,
-    NumberReading,
-    Reading,
-)
+from rgpt4d_plugin.eval_hooks.reading.outcome import How, NumberReading, Reading
 from rgpt4d_plugin.eval_hooks.reading.phrases import announced, announcements, concludes, statement_at
 from rgpt4d_plugin.eval_hooks.reading.statement import by_words, choice, refuses, whole, with_text
-from rgpt4d_plugin.eval_hooks.reading.text import (
-    LONGEST,
-    REVISION,
-    is_blank,
-    is_cut,
-    plain,
-    sentences,
-)
+from rgpt4d_plugin.eval_hooks.reading.text import LONGEST, REVISION, is_blank, is_cut, plain, sentences
 
-
-__all__ = [
-    "AMBIGUOUS",
-    "EMPTY",
-    "FINAL",
-    "LETTER",
-    "NOT_READ",
-    "OPTION",
-    "READ",
-    "REFUSED",
-    "UNREAD",
-    "VALUE",
-    "How",
-    "NumberReading",
-    "Reading",
-    "match_value",
-    "read_choice",
-    "read_number",
-]
 
 _TOLERANCE = 1e-3
 _RECENT = 6
@@ -105,19 +65,19 @@ def read_choice(reply: str, options: Mapping[str, Any]) -> Reading:
 
 def _nothing(reply: str) -> How:
     """Why nothing is read where no answer is: there is no text, or only a thought that is never finished."""
-    return EMPTY if is_blank(reply) else UNREAD
+    return "empty" if is_blank(reply) else "unread"
 
 
 def _decide(text: str, options: Options) -> Reading:
     if is_blank(text):
-        return Reading(None, UNREAD)
+        return Reading(None, "unread")
     if read := whole(text, options):
         return read
     if read := _ends(text, options):
         return read
     if read := announced(text, options):
-        return Reading(read.letter, FINAL) if read.letter else read
-    return _begins(text, options) or _concludes(text, options) or Reading(None, UNREAD)
+        return Reading(read.letter, "final") if read.letter else read
+    return _begins(text, options) or _concludes(text, options) or Reading(None, "unread")
 
 
 def _ends(text: str, options: Options) -> Reading | None:
@@ -129,8 +89,8 @@ def _ends(text: str, options: Options) -> Reading | None:
     if is_listed(listed, list(options.first)) or all(map(line_letters, (*before, last))):
         return None
     read, above = whole(last, options), whole(before[-1], options)
-    is_list = read and above and read.how in (OPTION, VALUE) and above.how == read.how and read != above
-    return Reading(None, AMBIGUOUS) if is_list else read
+    is_list = read and above and read.how in ("option", "value") and above.how == read.how and read != above
+    return Reading(None, "ambiguous") if is_list else read
 
 
 def _begins(text: str, options: Options) -> Reading | None:
@@ -145,7 +105,7 @@ def _begins(text: str, options: Options) -> Reading | None:
         return None
     only_list = len(set(listed)) > 1 and all(line_letters(line.strip()) for line in text.splitlines() if line.strip())
     if only_list or len({mark.letter for mark in joined(text, marks(text)) if not mark.denied}) > 1:
-        return Reading(None, AMBIGUOUS)
+        return Reading(None, "ambiguous")
     return with_text(lead.letter, text[lead.end :], options)
 
 
@@ -155,12 +115,12 @@ def _concludes(text: str, options: Options) -> Reading | None:
     if len({*line_letters(text)}) > 1:
         pieces = [piece for piece in pieces if not line_letters(f"{piece} ")]
     if not pieces:
-        return Reading(None, AMBIGUOUS)
+        return Reading(None, "ambiguous")
     *earlier, last = pieces
     if is_cut(text) and not concludes(last):
         return None
     if read := choice(last, options):
-        if read.how == REFUSED:  # "There are no dogs. Therefore, the question is not applicable."
+        if read.how == "refused":  # "There are no dogs. Therefore, the question is not applicable."
             for piece in reversed(earlier[-_RECENT:]):
                 named = by_words(piece, options)
                 if named and named.letter in options.absent:
@@ -190,12 +150,12 @@ def read_number(reply: str) -> NumberReading:
     for start in sorted((end for _, end in announcements(text, ())), reverse=True)[:_RECENT]:
         said = statement_at(text, start)
         if given := quantities(said):
-            return _result(said, given, FINAL)
+            return _result(said, given, "final")
     first, *others = sentences(text)
     for piece in [first] if len(values_of(first)) == 1 else [first, *others][: -_RECENT - 1 : -1]:
         if given := quantities(piece):
-            return _result(piece, given, VALUE)
-    return NumberReading(None, REFUSED if refuses(text[-LONGEST:]) else UNREAD)
+            return _result(piece, given, "value")
+    return NumberReading(None, "refused" if refuses(text[-LONGEST:]) else "unread")
 
 
 def _result(said: str, given: list[Quantity], how: How) -> NumberReading:
@@ -207,7 +167,7 @@ def _result(said: str, given: list[Quantity], how: How) -> NumberReading:
     for each in (given,) if in_ranges(said, given) else (given, outside, with_unit):
         if len({number.value for number in each}) == 1:
             return NumberReading(each[0].value, how)
-    return NumberReading(None, AMBIGUOUS)
+    return NumberReading(None, "ambiguous")
 
 
 def match_value(reply: str, options: Mapping[str, Any]) -> str | None:

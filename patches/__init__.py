@@ -86,7 +86,7 @@ def block_module(key: str) -> ModuleType:
 
 
 def command_line_uses_p4d() -> bool:
-    """Whether this process was started with a recipe, or an override, that has a block of the plugin's."""
+    """Tells whether this process was started with a recipe, or an override, that has a block of the plugin's."""
     import yaml
 
     overrides = tuple(f"{block}{mark}" for block in BLOCKS for mark in ".=")

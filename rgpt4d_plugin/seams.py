@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every seam shares: the supported hosts, the check that a name is there, and replacing it reversibly."""
+"""The base of every seam: the supported hosts, the check that a name is there, and its reversible replacement."""
 
 import os
 import sys

@@ -90,7 +90,10 @@ def test_every_problem_is_reported_at_once(tmp_path):
         ([], "p4d: expected a mapping, got []"),
         ({}, "p4d.teacher.checkpoint: missing"),
         (None, "p4d.teacher.checkpoint: missing"),
-        ({"teacher": {"checkpoint": "/no/such.ckpt"}}, "p4d.teacher.checkpoint: no such file: /no/such.ckpt"),
+        (
+            {"teacher": {"checkpoint": "/no/such.ckpt"}},
+            "p4d.teacher.checkpoint: no such file: /no/such.ckpt; the L4P weights are at NVlabs/L4P",
+        ),
         ({"preset": "paper"}, "p4d.preset: expected one of 'release', 'reproduction', 'none', got 'paper'"),
         ({"teacher": "l4p.ckpt"}, "p4d.teacher: expected a mapping, got 'l4p.ckpt'"),
         ({"teacher": {"type": "vggt"}}, "p4d.teacher.type: unknown teacher 'vggt'; known: l4p"),

@@ -172,8 +172,8 @@ class STIBench(Benchmark):
         letter, value = read_official(reply), answers.match_value(reply, options)
         reading = answers.read_choice(reply, options)
         strict, how = reading.letter, reading.how
-        if how == answers.UNREAD and value:
-            strict, how = value, answers.VALUE
+        if how == "unread" and value:
+            strict, how = value, "value"
         return Score(
             official=float(letter == gold),
             strict=float(strict == gold),

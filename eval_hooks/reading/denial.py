@@ -7,8 +7,8 @@ from rgpt4d_plugin.eval_hooks.reading.text import one_of
 
 
 LESSENED = re.compile(
-    r"\b(?:less(?! (?:likely|plausible|accurate|probable)\b)|fewer|slower|smaller|shorter|lower|not|no)\b.*\bthan\b"
-    r"|n't\b.*\bthan\b|\b(?:as|so) (?!well\b|soon\b|long\b)\w+ (?:.* )?as\b",
+    r"\b(?:less(?! (?:likely|plausible|accurate|probable)\b)|fewer|slow(?:er|ly)|smaller|shorter|lower|not|no)\b"
+    r".*\bthan\b|n't\b.*\bthan\b|\b(?:as|so) (?!well\b|soon\b|long\b)\w+ (?:.* )?as\b",
     re.IGNORECASE | re.DOTALL,
 )
 """Stands between two things where it depends on the question which of them is the answer."""
@@ -27,7 +27,7 @@ _SETS_ASIDE = one_of("exclud, eliminat, reject, disregard, dismiss, discard, dis
 _AUXILIARY = "(?:[应應该該会會是係太再选選择擇有能的项項为為了仅僅]|可能|可以|认为|認為|正确|正確|符合|答案)"
 _DENIED_BEFORE = re.compile(
     rf"\b(?:{_DENIES}|{_SETS_ASIDE})\b|n't\b"
-    rf"|(?:[非没沒未唔除比]|不(?![仅僅])|排除|错误?|錯誤?){_AUXILIARY}{{0,6}}\s?\Z",
+    rf"|(?:[非没沒未唔除比]|[无無]法|不(?![仅僅])|排除|错误?|錯誤?){_AUXILIARY}{{0,6}}\s?\Z",
     re.IGNORECASE,
 )
 _WRONG = one_of(
@@ -48,9 +48,9 @@ _REASON = re.compile(r"\b(?:because|since|as|where|which|that|while|and|but|so)\
 # A line of a list that judges its option: "A: left - this does not match."
 _JUDGED = one_of("correct, right, best, accurate, supported, valid, possible, consistent, plausible, likely, true")
 _DENIED_LINE = re.compile(
-    rf"[^\n]{{0,300}}?(?:\b(?:incorrect|wrong|ruled out|eliminated|unlikely|not applicable|not (?:the )?{_JUDGED}"
-    r"|(?:does|do|did)(?:n't| not) (?:match|apply|fit|align|correspond))\b"
-    r"|[❌✗✘✖]|不(?:正[确確]|[对對]|符合|成立)|[错錯][误誤])",
+    r"[^\n,]{0,40}?(?:[❌✗✘✖]|不(?:正[确確]|[对對]|符合|成立)|[错錯][误誤])"
+    rf"|[^\n]{{0,300}}?\b(?:incorrect|wrong|ruled out|eliminated|unlikely|not applicable|not (?:the )?{_JUDGED}"
+    r"|(?:does|do|did)(?:n't| not) (?:match|apply|fit|align|correspond))\b",
     re.IGNORECASE,
 )
 _NUMBER_DENIED = re.compile(

@@ -63,12 +63,13 @@ _AND_A_HALF = re.compile(r" and (?:a|one) half\b", re.IGNORECASE)
 # "the one", "one another", "no one": a pronoun, no number.
 _PRONOUN = re.compile(r"\b(?:the(?:\s+[\w-]+)?|this|that|which|each|every|any|no|another|other|last|some)\s+\Z", re.I)
 _ONE_ANOTHER = re.compile(r"\s+(?:another|who|that|which|by one)\b", re.IGNORECASE)
-# Numbers that count or measure nothing: "frame 3", "2nd", "3D", "2 pi".
+# Numbers that count or measure nothing: "frame 3", "2nd", "3D", "2 pi", "0:15".
 _NAME = re.compile(
-    r"(?:\b(?:frame|step|image|figure|option|video|object|region|scene)s? ?|frames [\d, -]*(?:and )?|#|\bsqrt ?\(?)\Z",
+    r"(?:\b(?:frame|step|image|figure|option|video|object|region|scene)s? ?|frames [\d, -]*(?:and )?"
+    r"|#|\d:|\bsqrt ?\(?)\Z",
     re.IGNORECASE,
 )
-_NO_NUMBER = re.compile(r"\^?(?:st|nd|rd|th|[dkpx])\b| ?(?:pi\b|π|\^ ?[-\d])", re.IGNORECASE)
+_NO_NUMBER = re.compile(r"\^?(?:st|nd|rd|th|[dkpx])\b|:\d| ?(?:pi\b|π|\^ ?[-\d])", re.IGNORECASE)
 _TOLERANCE = re.compile(r"(?:±|\+/-|\bpm\b|\bplus or minus\b) ?\Z", re.IGNORECASE)
 _RESULT = re.compile(r"=|\b(?:so|thus|therefore|hence|say)\b", re.IGNORECASE)
 _RANGE = re.compile(r"\s*(?:[-~/]|to|or|and|through|)\s*(?:(?:about|around|maybe|even|up to)\s)?", re.IGNORECASE)
@@ -117,8 +118,8 @@ def quantities(text: str, words: bool = True) -> list[Quantity]:
         if half := _AND_A_HALF.match(text, end):
             value, end = value + math.copysign(0.5, value), half.end()
         unit, end = _unit_at(text, end)
-        if found and _TOLERANCE.search(before):
-            found[-1] = replace(found[-1], unit=found[-1].unit or unit, end=end)
+        if _TOLERANCE.search(before):
+            found[-1:] = [replace(number, unit=number.unit or unit, end=end) for number in found[-1:]]
         elif math.isfinite(value):
             found.append(Quantity(value, unit, start, end, is_number_denied(text, start, end)))
     return found
@@ -131,26 +132,30 @@ def with_plain_numbers(text: str) -> str:
     )
 
 
-def values_of(option: str) -> tuple[Quantity, ...]:
-    """The numbers that an option is, one or a row of them, with or without units; none if it is anything else."""
-    found = quantities(option, words=False)
+def values_of(text: str, words: bool = False) -> tuple[Quantity, ...]:
+    """The numbers that a text is, one or a row of them, with or without units; none if it is anything else."""
+    found = quantities(text, words)
     ends = [0, *(number.end for number in found)]
-    starts = [*(number.start for number in found), len(option)]
-    between = " ".join(option[end:start] for end, start in zip(ends, starts))
+    starts = [*(number.start for number in found), len(text)]
+    between = " ".join(text[end:start] for end, start in zip(ends, starts))
     if not found or not _BETWEEN.fullmatch(between):
         return ()
     return tuple(replace(number, unit=number.unit or found[-1].unit) for number in found)
 
 
 def gives(given: Sequence[Quantity], wanted: Sequence[Quantity], tolerance: float = 0) -> bool:
-    """Whether the wanted numbers stand in a row among the given ones. Units that both have must agree."""
-    return any(
-        all(
+    """Whether the wanted numbers stand in a row among the given ones, several as a whole row. Units that both have
+    must agree."""
+    goes_on = [right.start - left.end <= 3 for left, right in pairwise(given)]  # "1, 2"
+    for start in range(len(given) - len(wanted) + 1) if wanted else ():
+        end = start + len(wanted)
+        is_part = len(wanted) > 1 and (any(goes_on[max(0, start - 1) : start]) or any(goes_on[end - 1 : end]))
+        if not is_part and all(
             math.isclose(number.value, goal.value, rel_tol=tolerance) and number.unit in ("", goal.unit)
-            for number, goal in zip(given[start:], wanted)
-        )
-        for start in (range(len(given) - len(wanted) + 1) if wanted else ())
-    )
+            for number, goal in zip(given[start:end], wanted)
+        ):
+            return True
+    return False
 
 
 def results(text: str, found: Sequence[Quantity]) -> list[Quantity]:

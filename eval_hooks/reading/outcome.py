@@ -5,10 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 
-LETTER, FINAL, OPTION, VALUE = "letter", "final", "option", "value"
-EMPTY, UNREAD, AMBIGUOUS, REFUSED = "empty", "unread", "ambiguous", "refused"
-
-READ = (LETTER, FINAL, OPTION, VALUE)
+READ = ("letter", "final", "option", "value")
 """How an answer was read.
 
 letter: the reply is a letter, begins with one, or ends on one, such as `\\boxed{B}`.
@@ -16,7 +13,7 @@ final: a phrase announces the answer ("the final answer is ...", "option B is co
 option: the reply, or its conclusion, names one option in words.
 value: it gives the number that one option is.
 """
-NOT_READ = (EMPTY, UNREAD, AMBIGUOUS, REFUSED)
+NOT_READ = ("empty", "unread", "ambiguous", "refused")
 """Why nothing was read.
 
 empty: there is no text.

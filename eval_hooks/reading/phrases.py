@@ -8,7 +8,7 @@ from functools import partial
 from rgpt4d_plugin.eval_hooks.reading.denial import is_announcement_denied
 from rgpt4d_plugin.eval_hooks.reading.letters import Mark, marks
 from rgpt4d_plugin.eval_hooks.reading.options import Options
-from rgpt4d_plugin.eval_hooks.reading.outcome import LETTER, Reading
+from rgpt4d_plugin.eval_hooks.reading.outcome import Reading
 from rgpt4d_plugin.eval_hooks.reading.statement import by_letter, choice, letter
 from rgpt4d_plugin.eval_hooks.reading.text import LONGEST, end_of_sentence, one_of, sentences
 
@@ -166,4 +166,4 @@ def _confirmed(text: str, every: Sequence[Mark], i: int, options: Options) -> Re
     stop = every[i + 1].start if i + 1 < len(every) else len(text)
     if mark.denied or mark.letter not in options.first or not _CONFIRMED.match(text, mark.end, stop):
         return None
-    return letter(mark.letter, options, LETTER)
+    return letter(mark.letter, options)

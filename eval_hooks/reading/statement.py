@@ -8,18 +8,9 @@ from dataclasses import replace
 from rgpt4d_plugin.eval_hooks.reading.letters import marks
 from rgpt4d_plugin.eval_hooks.reading.numbers import gives, in_ranges, quantities, results, values_of
 from rgpt4d_plugin.eval_hooks.reading.options import Option, Options, normal
-from rgpt4d_plugin.eval_hooks.reading.outcome import AMBIGUOUS, LETTER, OPTION, REFUSED, UNREAD, VALUE, How, Reading
+from rgpt4d_plugin.eval_hooks.reading.outcome import Reading
 from rgpt4d_plugin.eval_hooks.reading.text import LONGEST, one_of
-from rgpt4d_plugin.eval_hooks.reading.words import (
-    NEGATORS,
-    Mention,
-    Word,
-    are_joined,
-    is_denied,
-    mentions,
-    stem,
-    words_of,
-)
+from rgpt4d_plugin.eval_hooks.reading.words import NEGATORS, Mention, Word, are_joined, is_denied, mentions, words_of
 
 
 # "B: right", "B right"; "A right" may begin with an article.
@@ -60,12 +51,11 @@ _ABOUT_THE_QUESTION = re.compile(
     r"|\b(?:unclear|possibl[ey]|might|may|could)\b|[:?]",
     re.IGNORECASE,
 )
-# Directions and motions.
-_WAYS_NAMED = (
+# Stems of directions and motions.
+_WAYS = frozenset(
     "left right up down top bottom forward backward back front straight ahead toward away in out upward downward "
-    "inward outward clockwise counterclockwise direction unmoving turn spin forth side still same stay"
+    "inward outward clockwis counterclockwis unmov turn spin forth stil sam stay".split()
 )
-_WAYS = frozenset(map(stem, _WAYS_NAMED.split()))
 _ALL_WAYS = frozenset("or nor any either".split())
 # Subordinate clauses tell when or why, not what.
 _SUBORDINATE = re.compile(
@@ -83,7 +73,7 @@ def whole(text: str, options: Options) -> Reading | None:
         return None
     found = marks(text)
     if len(found) == 1 and not found[0].denied and not words_of(text[: found[0].start] + text[found[0].end :]):
-        return letter(found[0].letter, options, LETTER)
+        return letter(found[0].letter, options)
     both = _LETTER_AND_TEXT.match(text)
     if both and both["letter"].upper() in options.first and _same(text[both.end() :], options):
         return with_text(both["letter"].upper(), text[both.end() :], options)
@@ -92,8 +82,8 @@ def whole(text: str, options: Options) -> Reading | None:
 
 def _same(text: str, options: Options) -> list[Option]:
     """The options that a text is, in other words or not."""
-    form, values = normal(text), values_of(text)
-    return [option for option in options.distinct if form and option.normal == form] or [
+    form, values = normal(text), values_of(text, words=True)
+    return [option for option in options.distinct if form and option.normal == form and not option.values] or [
         option for option in options.distinct if len(option.values) == len(values) and gives(values, option.values)
     ]
 
@@ -114,18 +104,18 @@ def choice(text: str, options: Options) -> Reading | None:
     )
 
 
-def letter(name: str, options: Options, how: How) -> Reading:
+def letter(name: str, options: Options) -> Reading:
     """The reading of a letter; unread if no option has it."""
     first = options.first.get(name)
-    return Reading(first, how) if first else Reading(None, UNREAD)
+    return Reading(first, "letter") if first else Reading(None, "unread")
 
 
 def with_text(name: str, text: str, options: Options) -> Reading:
     """The reading of a letter and the text after it. "B: left" where B is "right" contradicts itself."""
     named = {option.letter for option in _same(_FIRST_PART.match(text)[1], options)}
     if named and options.first.get(name) not in named:
-        return Reading(None, AMBIGUOUS)
-    return letter(name, options, LETTER)
+        return Reading(None, "ambiguous")
+    return letter(name, options)
 
 
 def by_letter(text: str, options: Options) -> Reading | None:
@@ -138,9 +128,9 @@ def by_letter(text: str, options: Options) -> Reading | None:
         return with_text(first.letter, text[first.end :], options)
     if known:  # all of them: "one of A, B, C or D" is the question, not an answer
         everything = len(known) == len(options.distinct) > 2
-        return None if everything else Reading(None, AMBIGUOUS)
+        return None if everything else Reading(None, "ambiguous")
     begins = found and not found[0].denied and not text[: found[0].start].strip()
-    return Reading(None, UNREAD) if begins else None
+    return Reading(None, "unread") if begins else None
 
 
 def by_number(text: str, options: Options) -> Reading | None:
@@ -157,7 +147,7 @@ def by_number(text: str, options: Options) -> Reading | None:
         found = [option for option in numeric if [number.value for number in option.values] == [0]]
     longest = max((len(option.values) for option in found), default=0)
     if longest == 1 and given and all(number in in_ranges(text, given) for number in given):
-        return Reading(None, AMBIGUOUS)
+        return Reading(None, "ambiguous")
     return _one_of(option for option in found if len(option.values) == longest)
 
 
@@ -184,7 +174,7 @@ def _by_none(text: str, options: Options) -> Reading | None:
     """None of the options: the option that says so itself, or refused."""
     if not _NONE_OF.search(text):
         return None
-    return Reading(options.none[0], OPTION) if len(options.none) == 1 else Reading(None, REFUSED)
+    return Reading(options.none[0], "option") if len(options.none) == 1 else Reading(None, "refused")
 
 
 def _by_refusal(text: str, options: Options) -> Reading | None:
@@ -192,7 +182,7 @@ def _by_refusal(text: str, options: Options) -> Reading | None:
     if not refuses(text):
         return None
     said = options.undetermined
-    return Reading(said[0], OPTION) if len(said) == 1 else Reading(None, REFUSED)
+    return Reading(said[0], "option") if len(said) == 1 else Reading(None, "refused")
 
 
 def _by_polarity(text: str, options: Options) -> Reading | None:
@@ -218,8 +208,8 @@ def _one_of(found: Iterable[Option]) -> Reading | None:
     if not found:
         return None
     if len(found) > 1:
-        return Reading(None, AMBIGUOUS)
-    return Reading(found[0].letter, VALUE if found[0].values else OPTION)
+        return Reading(None, "ambiguous")
+    return Reading(found[0].letter, "value" if found[0].values else "option")
 
 
 def _answer_word(text: str, options: Options) -> Reading | None:
@@ -269,8 +259,8 @@ def _last(words: Sequence[Word], found: list[Mention], options: Options) -> Read
         if other.option == last.option or is_source:
             continue
         if not are_ways or are_joined(words, end, min(last.words)):
-            return Reading(None, AMBIGUOUS)
-    return Reading(options.distinct[last.option].letter, OPTION)
+            return Reading(None, "ambiguous")
+    return Reading(options.distinct[last.option].letter, "option")
 
 
 def _named_in_part(text: str, options: Options) -> Reading | None:

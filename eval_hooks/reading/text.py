@@ -43,6 +43,7 @@ _LATEX_COMMAND = re.compile(
 )
 _TEMPLATE = re.compile(r"\$\{?LETTER\}?\$?(?:\s*[=:])?|\bLETTER\s*[=:]")
 _LINE_PREFIX = re.compile(r"^[ \t]*(?:[#>•·▪●◦+-]+[ \t]+)*(?:[(#]?\d{1,2}[.)][ \t]+(?=\S))?", re.MULTILINE)
+_ANGLED = re.compile(r"<(\s?[-+.\d][^<>A-Za-z\n]{0,200})>")  # a vector
 _STRUCK = re.compile(r"~~[^~\n]{1,200}~~")
 _EMPHASIS = re.compile(r"(?<![A-Za-z0-9])_{1,3}(?=\S)|(?<=\S)_{1,3}(?![A-Za-z0-9])")
 _DROPPED = str.maketrans({"*": "", "`": "", "$": "", "\\": " ", "{": " ", "}": " "})
@@ -108,7 +109,7 @@ def plain(reply: str) -> str:
     tagged = _ANSWER_TAG.findall(text)
     if tagged and tagged[-1].strip():
         text = tagged[-1]
-    text = _STRUCK.sub(" ", _TAG.sub(" ", text))
+    text = _ANGLED.sub(r"(\1)", _STRUCK.sub(" ", _TAG.sub(" ", text)))
     text = _BOXED.sub("\nAnswer: ", text)
     text = _POWER.sub(r"^\1", _DEGREES.sub("\u00b0", _FRACTION.sub(r" \1\3/\2\4 ", text)))
     text = _LATEX_COMMAND.sub(" ", text)

@@ -39,7 +39,7 @@ class SeenClip:
 
 
 def is_address(path: str) -> bool:
-    """Whether a video is read over the network, as the host lets FFmpeg do."""
+    """Tells whether a video is read over the network, as the host lets FFmpeg do."""
     return path.startswith(("http://", "https://"))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How optical flow is shown in pictures: hue is the direction, saturation the length, white is still."""
+"""The colors of optical flow in pictures: hue is the direction, saturation the length, white is still."""
 
 import numpy as np
 from matplotlib.colors import hsv_to_rgb

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What rides in a sample's `videos` and `images` lists: a path, or a path with what is to be done with it.
+"""The entries of a sample's `videos` and `images` lists: a path, or a path with what is to be done with it.
 
 Datasets keep both columns as lists of strings, and LLaMA-Factory hands them on from the converter to the collator
 untouched while it drops every other column. So an entry with regions is itself a string: `PREFIX` and JSON. An entry
@@ -39,7 +39,7 @@ class Clip:
 
     @property
     def is_part(self) -> bool:
-        """Whether only a part of the file is shown."""
+        """True if only a part of the file is shown."""
         return self.start is not None or self.end is not None
 
     def encode(self) -> str:
@@ -56,7 +56,7 @@ class ImageEntry:
     """An image file, or the frame of a video at which its regions are first seen; the regions are marked on it.
 
     Attributes:
-        path: of the image, or of the video.
+        path: The image or the video.
         of_video: whether it is a frame of a video; its regions are then all seen at that frame.
         regions: to be marked.
         labels: what the labels show.

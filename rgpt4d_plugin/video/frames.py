@@ -62,7 +62,7 @@ class VideoInfo:
 
     @property
     def is_as_the_host_reads_it(self) -> bool:
-        """Whether LLaMA-Factory gets upright frames, as many as the header says."""
+        """Tells whether LLaMA-Factory gets upright frames, as many as the header says."""
         return self.rotation == 0 and self.promised in (None, self.frames)
 
     @property

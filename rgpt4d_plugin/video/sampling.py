@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which frames of a clip are shown: one rule for training, previews, `RegionPrompt`, TRL, chat and evaluation."""
+"""The frames of a clip that are shown: one rule for training, previews, `RegionPrompt`, TRL, chat and evaluation."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from rgpt4d_plugin.video.frames import VideoInfo
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which frames of a video are shown, and how large. The defaults are the host's.
+    """The number and size of the frames that are shown of a video. The defaults are the host's.
 
     Attributes:
         fps: Frames per second; the host's `video_fps`.

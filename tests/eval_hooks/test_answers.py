@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rgpt4d_plugin.eval_hooks import answers
-from rgpt4d_plugin.eval_hooks.answers import NOT_READ, READ, match_value, read_choice, read_number
+from rgpt4d_plugin.eval_hooks.answers import match_value, read_choice, read_number
+from rgpt4d_plugin.eval_hooks.reading.outcome import NOT_READ, READ
 from rgpt4d_plugin.eval_hooks.reading.text import HEAD, TAIL, plain
 
 

@@ -66,7 +66,7 @@ class L4PTeacher(Teacher):
         if options.checkpoint is None:
             return [_MISSING]
         if not os.path.isfile(options.checkpoint):
-            return [f"p4d.teacher.checkpoint: no such file: {options.checkpoint}"]
+            return [f"p4d.teacher.checkpoint: no such file: {options.checkpoint}; the L4P weights are at NVlabs/L4P"]
         return []
 
     @classmethod

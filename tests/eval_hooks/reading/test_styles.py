@@ -18,19 +18,37 @@ ORDINALS = {"A": "first", "B": "second", "C": "third"}
 ORDERS = {"A": "chair, table, lamp", "B": "table, chair, lamp", "C": "lamp, chair, table"}
 SHARES = {"A": "25%", "B": "50%", "C": "75%"}
 MOTIONS = {"A": "Displacement of 1.5 m, speed 0.5 m/s", "B": "Displacement of 1.5 m, speed -0.5 m/s"}
+SIGNED = {"A": "-45", "B": "45", "C": "-4.5", "D": "4.5"}
+SPEEDS = {"A": "-0.3 m/s", "B": "0.3 m/s", "C": "3 m/s", "D": "-3 m/s"}
+PLANE = {"A": "[1, 2]", "B": "[-1, 2]", "C": "[1, -2]", "D": "[-1, -2]"}
+METRIC = {"A": "(0.1, 0.2, 0.3) m", "B": "(0.1, -0.2, 0.3) m", "C": "(-0.1, 0.2, 0.3) m"}
+TIMES = {"A": "1.5 s", "B": "15 s", "C": "0.15 s"}
+AXES = {"A": "x: 0.5, y: -0.2", "B": "x: 0.5, y: 0.2", "C": "x: -0.5, y: 0.2"}
+SHIFTS = {"A": "moved 0.5 m to the left", "B": "moved -0.5 m to the left", "C": "moved 0.5 m to the right"}
+COMMAS = {"A": "1,5 m", "B": "15 m", "C": "0,15 m"}
+SIGNS = {"A": "+10", "B": "-10", "C": "0"}
+INTERVALS = {"A": "between -1 and 1", "B": "between 1 and 3", "C": "between 3 and 5"}
+NEGATIVE = {"A": "-1", "B": "-2", "C": "1", "D": "2"}
+PEOPLE = {"A": "the man in red", "B": "the woman in blue", "C": "the dog"}
+CHINESE = {"A": "椅子", "B": "桌子", "C": "灯"}
+TURNS = {"A": "left", "B": "right", "C": "up"}
+CARS = {"A": "The red car", "B": "The blue car", "C": "They have the same speed"}
+BOXES = {"A": "[0.1, 0.2, 0.5, 0.6]", "B": "[0.1, 0.2, 0.5, 0.7]"}
 
 CHOICES = [
     (MOVES, "B", [
         "**Answer: B**", "### Answer\n\n**(B) right**",
         "| Option | Verdict |\n|---|---|\n| A | no |\n| B | yes |\n\n**Final answer:** B",
-        "A ❌\nB ✅\nC ❌\nD ❌", "- A: left ❌\n- B: right ✅\n- C: towards the camera ❌\n- D: not moving ❌", "☑ B",
+        "A ❌\nB ✅\nC ❌\nD ❌", "- A: left ❌\n- B: right ✅\n- C: towards the camera ❌\n- D: not moving ❌",
+        "☑ B",
         "✅ B. right", "Answer: ~~A~~ B", "<answer>option B</answer>", "$$\\boxed{\\textbf{(B)}\\ \\text{right}}$$",
         "\\boxed{A} \\text{ is wrong; } \\boxed{B}", "My final choice: B (confidence: 90%)", "B (90%)",
         "B - 90% confident", "The answer is B (not A).", "The answer is (B), since A, C, and D are not supported.",
         "It's not A. It's not C. It's not D. Hence B.",
         "The object is moving to the right (option B), not left (option A).",
         "Initially left, finally right. So the answer: right", "Could be A, but I'd go with B.", "A? No. B? Yes.",
-        "B > A", "答案：B. right", "**答案**：B", "选项 B 是正确的", "B。理由：A不符合", "Answer = {B}", "answer: [B]",
+        "B > A", "答案：B. right", "**答案**：B", "选项 B 是正确的", "B。理由：A不符合", "Answer = {B}",
+        "answer: [B]",
         "{\"answer\":\"B\",\"reason\":\"not A\"}", "```\nB\n```", "The correct answer is **B**: *right*.",
         "Correct answer: B\nIncorrect answers: A, C, D", "Yes, B", "No, it's B", "I'd say it's moving rightwards.",
         "The car isn't going left; it is heading right.", "Not left. Right.", "B\nB\nB", "Final answer: (b)",
@@ -159,6 +177,207 @@ CHOICES = [
     ]),
     (MOTIONS, "A", [
         "A", "1.5 m and 0.5 m/s",
+    ]),
+    (SIGNED, "A", [
+        "−45", "-45.0", "The angle is approximately −45 degrees.",
+        "about negative forty-five degrees", "θ = −45°", "$\\theta=-45^{\\circ}$", "\\(-45\\)",
+        "`-45`", "**-45**", "\"-45\"", "<answer>-45</answer>", "{\"answer\": -45}", "Answer:-45",
+        "answer=-45", "答案是-45", "答案：−45度", "Option A: -45", "A: −45", "[A] -45", "-45 (A)",
+        "0 - 45 = -45", "\\boxed{-45}", "Therefore, the final answer is: -45",
+        "Therefore, the final answer is: $-45$.",
+    ]),
+    (SIGNED, "B", [
+        "45°", "B) 45", "45 -> B", "The value is 45, not -45.", "It's not -45 but 45",
+    ]),
+    (SIGNED, "C", [
+        "(-4.5)", "−4,5", "negative 4.5", "{\"answer\": \"-4.5\"}", "C.-4.5", "C: -4.5°",
+        "(C)-4.5", "\\boxed{-4.5}", "I would say −4.5.",
+    ]),
+    (SIGNED, None, [
+        "minus four point five", "B) -45",
+    ]),
+    (SIGNED, "D", [
+        "4,5", "D.4.5",
+    ]),
+    (SPEEDS, "A", [
+        "-.3 m/s", "−0.30 m/s", "-0.3", "-0,3 m/s",
+    ]),
+    (SPEEDS, "B", [
+        ".3 m/s", "0.3 meters per second", "speed of 0.3 m/s in the negative direction",
+    ]),
+    (SPEEDS, "D", [
+        "-3 m/s",
+    ]),
+    (SPEEDS, "C", [
+        "3.0 m/s",
+    ]),
+    (SPEEDS, None, [
+        "0.3 m/s²", "0.3 m",
+    ]),
+    (PLANE, "A", [
+        "[1,2]", "{1, 2}", "[1.0, 2.0]", "x=1, y=2", "(1;2)", "[1 2]",
+    ]),
+    (PLANE, "B", [
+        "(−1, 2)", "[ -1 , 2 ]",
+    ]),
+    (PLANE, "C", [
+        "1, -2", "<1, -2>", "The vector [1, −2]^T",
+    ]),
+    (PLANE, "D", [
+        "[-1,-2]",
+    ]),
+    (PLANE, None, [
+        "[2, 1]", "[1, 2, 3]",
+    ]),
+    (METRIC, "A", [
+        "(0.1, 0.2, 0.3)", "0.1 m, 0.2 m, and 0.3 m",
+    ]),
+    (METRIC, "B", [
+        "(0.1, -0.2, 0.3) meters",
+    ]),
+    (METRIC, "C", [
+        "(-0.1 m, 0.2 m, 0.3 m)", "[-.1, .2, .3]",
+    ]),
+    (TIMES, "A", [
+        "1.5 seconds", "1,5 s", "1.5",
+    ]),
+    (TIMES, "C", [
+        ".15s",
+    ]),
+    (TIMES, "B", [
+        "15s", "15 sec.",
+    ]),
+    (TIMES, None, [
+        "00:15",
+    ]),
+    (AXES, "A", [
+        "x: 0.5, y: -0.2", "x=.5, y=-.2",
+    ]),
+    (AXES, "C", [
+        "x = -0.5 and y = 0.2",
+    ]),
+    (AXES, "B", [
+        "(0.5, 0.2)",
+    ]),
+    (SHIFTS, "A", [
+        "It moved 0.5 m to the left.",
+    ]),
+    (SHIFTS, "B", [
+        "moved -0.5 m to the left", "moved −0.5 m to the left",
+    ]),
+    (SHIFTS, "C", [
+        "It moved .5 m to the right",
+    ]),
+    (COMMAS, "A", [
+        "1.5 m", "1,5 m",
+    ]),
+    (COMMAS, "B", [
+        "15 m",
+    ]),
+    (COMMAS, "C", [
+        ".15 m",
+    ]),
+    (SIGNS, "A", [
+        "+10", "10",
+    ]),
+    (SIGNS, "B", [
+        "-10", "−10",
+    ]),
+    (SIGNS, "C", [
+        "0",
+    ]),
+    (SIGNS, None, [
+        "±10",
+    ]),
+    (INTERVALS, "B", [
+        "between 1 and 3",
+    ]),
+    (INTERVALS, "A", [
+        "between -1 and 1", "between −1 and 1",
+    ]),
+    (INTERVALS, None, [
+        "2",
+    ]),
+    (NEGATIVE, "A", [
+        "-1", "negative one",
+    ]),
+    (NEGATIVE, "B", [
+        "-2", "minus two",
+    ]),
+    (NEGATIVE, "C", [
+        "1",
+    ]),
+    (NEGATIVE, "D", [
+        "two",
+    ]),
+    (NEGATIVE, None, [
+        "1-2", "1 or 2", "-1 or -2", "-1 to 1",
+    ]),
+    (PEOPLE, "A", [
+        "The man in red is taller than the woman in blue.",
+        "Than the dog, the man in red is taller.",
+        "The man in red is more to the left than the dog.",
+        "The man in red is further away from the camera than the dog is.",
+        "Unlike the dog, the man in red moves.",
+    ]),
+    (PEOPLE, "B", [
+        "The woman in blue walks faster than the man in red does.",
+    ]),
+    (PEOPLE, "C", [
+        "The dog runs faster than both people.", "The dog moves, unlike the man in red.",
+        "The dog moves instead of the man in red", "The dog, not the man in red",
+    ]),
+    (PEOPLE, None, [
+        "the dog moves less than the man in red", "The dog is not the one; it's the man in red.",
+        "the dog exceeds the man in red in speed", "The dog is ahead of the man in red.",
+        "the dog overtakes the man in red",
+    ]),
+    (CARS, "A", [
+        "The red car is faster.", "The red car is faster than the blue car.",
+        "The red car is faster than the blue one.",
+        "The speed of the red car is higher than that of the blue car.",
+        "The red car has a greater speed compared with the blue car.",
+        "In comparison with the blue car, the red car is faster.",
+    ]),
+    (CARS, None, [
+        "The blue car moves slower than the red car.",
+        "The speed of the red car is lower than that of the blue car.",
+        "The red car outpaces the blue car.", "The red car's speed exceeds the blue car's.",
+        "The red car is just as fast as the blue car.",
+        "The red car is twice as fast as the blue car.",
+        "The red car is moving more slowly than the blue car",
+    ]),
+    (CARS, "C", [
+        "They have the same speed",
+    ]),
+    (CHINESE, None, [
+        "椅子比桌子更近", "不是椅子", "答案不是椅子",
+    ]),
+    (CHINESE, "A", [
+        "椅子",
+    ]),
+    (CHINESE, "B", [
+        "答案是桌子",
+    ]),
+    (TURNS, "A", [
+        "答案不是B，而是A", "B选项不对，应选A", "B可排除，C可排除，选A", "选A，不选B", "A对，B错", "A √, B ×",
+        "A是对的，其他都不对",
+        "只有A正确", "而非B，应为A", "是A，不是B", "A而不是B", "A而非B", "选择A而不是B。", "B與事實不符，故選A",
+        "答案：A（不是B）",
+        "答案：A。B不对。", "正确答案不是B，是A。", "B、C均不正确，因此选择A", "答案為A", "選A", "選項A正確",
+    ]),
+    (TURNS, None, [
+        "B不是正确答案", "我不认为B是正确的", "不能选B", "不会是B", "不太可能是B", "可以排除B", "B可以排除",
+        "只有A不正确", "除了B，都对",
+        "正确选项并不是B", "答案肯定不是B", "答案绝对不会是B", "B这个答案是错的", "B 不正确", "选项 B 是不正确的",
+        "B 选项不正确", "这不是B",
+        "我不选B", "非B", "未选B", "无法选择B", "答案不可能為B",
+    ]),
+    (BOXES, "B", [
+        "[0.1, 0.2, 0.5, 0.7]",
+    ]),
+    (BOXES, "A", [
+        "[0.1,0.2,0.5,0.6]", "0.1, 0.2, 0.5, 0.6",
     ]),
 ]  # fmt: skip
 NUMBERS = [

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes docs/reference.md, all keys of the configuration blocks, from the models that check them.
 
-python docs/make_reference.py
+python tools/make_reference.py
 """
 
 import types
@@ -10,35 +10,35 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from rgpt4d_plugin.arguments import PRESETS, TERMS, P4DArguments
+from rgpt4d_plugin.arguments import PRESETS, TERMS, parse_p4d
 from rgpt4d_plugin.eval_hooks.arguments import BenchmarkArguments, EvalOptions
 
 
-PAGE = Path(__file__).with_name("reference.md")
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference.md"
 NAMES = {int: "integer", float: "number", str: "text", bool: "true, false"}
 BOUNDS = {"ge": ">=", "gt": ">", "le": "<="}
 
 HEAD = """\
 # All keys
 
-Written by `docs/make_reference.py` from the models that check the blocks. An unknown key or a value out of range is an
-error that names it.
+Written by `tools/make_reference.py` from the models that check the blocks. An unknown key or a value out of range is
+an error that names it.
 
 Override any of them on the command line: `llamafactory-cli train recipe.yaml p4d.loss.depth=0.2`. Numbers may be
 written as text (`1e-4`), and a bare `off` is the word. Mistakes are reported all at once, before anything is loaded.
 """
 
 
-def rows(model: type[BaseModel], prefix: str) -> list[str]:
+def rows(model: type[BaseModel], prefix: str, defaults: BaseModel | None = None) -> list[str]:
     """Returns one table row per key, those of nested blocks under their full name."""
     found = []
     for name, field in model.model_fields.items():
         kind, path = field.annotation, f"{prefix}.{name}"
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            # The default: of the teachers each has its own options.
-            found += rows(type(field.get_default(call_default_factory=True)), path)
+        value = getattr(defaults, name) if defaults else field.default
+        if isinstance(value, BaseModel):  # its own type: each teacher has options of its own
+            found += rows(type(value), path, value)
             continue
-        default = "required" if field.is_required() else f"`{_yaml(field.default)}`"
+        default = "required" if field.is_required() else f"`{_yaml(value)}`"
         said = (field.description or "").replace("<", "&lt;")
         found.append(f"| `{path}` | {default} | {values_of(kind, field.metadata)} | {said} |")
     return found
@@ -77,6 +77,7 @@ def _yaml(value: Any) -> str:
 
 def page() -> str:
     """Returns the text of the page."""
+    block = parse_p4d(None, training=False)
     table = ["| key | default | values | what it says |", "|---|---|---|---|"]
     presets = ["| key | " + " | ".join(PRESETS) + " |", "|---|" + "---|" * len(PRESETS)]
     keys = [("loss", "type"), *(("loss", term) for term in TERMS), ("decoder", "layers")]
@@ -86,9 +87,10 @@ def page() -> str:
     ]
     parts = [
         "## `p4d:`",
-        "Distillation, timestamps and regions. `p4d.preset` sets the defaults of some keys; a key in the recipe wins.",
-        "\n".join([*table, *rows(P4DArguments, "p4d")]),
+        "Distillation, timestamps and regions. The defaults are those of `preset: release`.",
+        "\n".join([*table, *rows(type(block), "p4d", block)]),
         "### Presets",
+        "A preset only supplies defaults: a key in the recipe wins. With `none` every weight is 0 unless given.",
         "\n".join(presets),
         "## `p4d_eval:`",
         "Benchmarks while training, or of a finished model.",
