@@ -60,7 +60,7 @@ class TimestampEncoding:
 class TeacherArguments:
     """The frozen 4D expert."""
 
-    type: Literal["l4p"] = option("Architecture of the expert.", default="l4p")
+    type: Literal["l4p", "depth_anything_3"] = option("Architecture of the expert.", default="l4p")
     checkpoint: str | None = option(
         "Path of the expert's weights (.ckpt or .safetensors), e.g. from NVlabs/L4P.", default=None
     )
