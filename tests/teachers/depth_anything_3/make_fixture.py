@@ -4,8 +4,8 @@
     pip download --no-deps depth-anything-3==0.1.1 einops && unzip both wheels into PACKAGES
     PYTHONPATH=PACKAGES:. python tests/teachers/depth_anything_3/make_fixture.py
 
-The package's encoder and head are built in the sizes of `seeded.CASES` and given the weights of `seeded.weight`. Two of
-its imports are not needed for that and stand for something else here: addict.Dict for dict, and its logger.
+The package's encoder and head are built in the sizes of `seeded.CASES` and given the weights of `seeded.weight`. The
+package also wants omegaconf; dict stands in for addict.Dict.
 """
 
 import sys

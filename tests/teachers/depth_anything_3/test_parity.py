@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Our Depth Anything 3 returns what the published package returns, on seeded weights.
 
-make_fixture.py ran depth-anything-3 0.1.1 (float32 on a CPU, eval mode, no autocast, PyTorch 2.11.0) and stored numbers
-alone.
+make_fixture.py ran depth-anything-3 0.1.1 (float32 on a CPU, eval mode, no autocast, PyTorch 2.11.0) and stored its
+numbers alone.
 """
 
 from dataclasses import replace
