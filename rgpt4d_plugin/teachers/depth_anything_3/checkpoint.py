@@ -152,7 +152,9 @@ def _config_of(path: Path, file: safe_open) -> DepthAnything3Config:
             **told,
         )
     except (ValueError, TypeError, AttributeError, IndexError) as error:
-        raise DepthAnything3CheckpointError(f"{path}: {error}. {_ORIGIN}") from error
+        raise DepthAnything3CheckpointError(
+            f"{path}: {error} (sizes are those of the tensors, and of the metadata {METADATA_KEY!r}). {_ORIGIN}"
+        ) from error
 
 
 _BLOCK = re.escape(f"{_BACKBONE}blocks.") + r"(\d+)\."

@@ -17,7 +17,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from rgpt4d_plugin.teachers.base import MapSpec, Teacher, TeacherSpec, TeacherWindows
+from rgpt4d_plugin.teachers.base import ClipKey, MapSpec, Teacher, TeacherSpec, TeacherWindows, cut_windows
 from rgpt4d_plugin.teachers.depth_anything_3.checkpoint import load_depth_anything_3, read_depth_anything_3_config
 from rgpt4d_plugin.teachers.depth_anything_3.config import DepthAnything3Config
 from rgpt4d_plugin.teachers.depth_anything_3.model import DepthAnything3
@@ -62,6 +62,21 @@ class DepthAnything3Teacher(Teacher):
             return (geometry.log_depth - mean)[:, None]
         direction, origin = geometry.rays.movedim(2, 1).split(3, dim=1)  # each (W, 3, T, 8h, 8w)
         return torch.cat([direction, origin * (-mean)[:, None].exp()], dim=1)
+
+    @torch.no_grad()
+    def maps(self, clip: Tensor, key: ClipKey, term: str, hooks: tuple[int, ...]) -> Tensor:
+        if term != "depth":
+            return super().maps(clip, key, term, hooks)
+        # Each window has another scale: bring it to that of the frames before it, over those that both have.
+        whole = torch.empty(1, 0, self.spec.input_size[0], self.spec.input_size[1])
+        for start in self.spec.window_starts(len(clip))[1]:
+            windows = TeacherWindows(((key, start),), cut_windows(clip, self.spec, (start,)))
+            depth = self.targets(windows, self.features(windows, hooks), term)[0].cpu()
+            shared = whole[:, start:]
+            if shared.shape[1]:
+                depth = depth + (shared - depth[:, : shared.shape[1]]).mean()
+            whole = torch.cat([whole[:, :start], depth], dim=1)
+        return whole[:, : len(clip)]
 
 
 def depth_anything_3_spec(config: DepthAnything3Config, name: str) -> TeacherSpec:
