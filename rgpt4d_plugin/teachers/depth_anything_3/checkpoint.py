@@ -111,12 +111,12 @@ def _config_of(path: Path, file: safe_open) -> DepthAnything3Config:
     normed = [int(match[1]) for name in names if (match := re.match(_BLOCK + r"attn\.q_norm\.weight$", name))]
     blocks = 1 + max((int(match[1]) for name in names if (match := re.match(_BLOCK, name))), default=-1)
     start = min(normed, default=0)
-    mlp, layer = ("swiglu", "w3") if f"{_BACKBONE}blocks.0.mlp.w3.weight" in names else ("gelu", "fc2")
+    gated = f"{_BACKBONE}blocks.0.mlp.w3.weight" in names
     needed = {
         "tokens": f"{_BACKBONE}patch_embed.proj.weight",
         "positions": f"{_BACKBONE}pos_embed",
         "head": f"{_BACKBONE}blocks.{start}.attn.q_norm.weight",
-        "mlp": f"{_BACKBONE}blocks.0.mlp.{layer}.weight",
+        "mlp": f"{_BACKBONE}blocks.0.mlp.{'w3' if gated else 'fc2'}.weight",
         **{f"layer{level}": f"{_HEAD}scratch.layer{level}_rn.weight" for level in (1, 2, 3, 4)},
         "rays": f"{_HEAD}scratch.refinenet4_aux.out_conv.weight",
     }
@@ -142,7 +142,7 @@ def _config_of(path: Path, file: safe_open) -> DepthAnything3Config:
             dim=shapes["tokens"][0],
             blocks=blocks,
             heads=shapes["tokens"][0] // shapes["head"][0],
-            mlp=mlp,
+            mlp="swiglu" if gated else "gelu",
             mlp_hidden=shapes["mlp"][1],
             position_side=round((shapes["positions"][1] - 1) ** 0.5),
             alternate_from=start,

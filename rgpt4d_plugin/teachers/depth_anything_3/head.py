@@ -18,6 +18,8 @@ _LEVELS = 4
 _LAST_DIM = 32
 _RAY_CHANNELS = 7
 """Three of the direction, three of the origin, one of the confidence."""
+_RAY_MODULES = ("output_conv1_aux.3", "output_conv2_aux.3.0", "output_conv2_aux.3.2", "output_conv2_aux.3.5")
+"""What gives the rays; the checkpoints have the same for every level of the pyramid, but the last one alone counts."""
 
 
 def _conv3(channels_in: int, channels_out: int, bias: bool = True, stride: int = 1) -> nn.Conv2d:
@@ -82,23 +84,15 @@ class DualDPTHead(nn.Module):
         self.scratch["output_conv2"] = nn.Sequential(
             _conv3(half, _LAST_DIM), nn.ReLU(), nn.Conv2d(_LAST_DIM, 2, kernel_size=1)
         )
-        # The checkpoints have one such pair for every level of the pyramid; the last one alone gives the rays.
         widths = (width, half, width, half, width, half)
-        last = str(_LEVELS - 1)
-        self.scratch["output_conv1_aux"] = nn.ModuleDict(
-            {last: nn.Sequential(*(_conv3(before, after) for before, after in zip(widths[:-1], widths[1:])))}
-        )
-        self.scratch["output_conv2_aux"] = nn.ModuleDict(
-            {
-                last: nn.ModuleDict(
-                    {
-                        "0": _conv3(half, _LAST_DIM),
-                        "2": nn.LayerNorm(_LAST_DIM),
-                        "5": nn.Conv2d(_LAST_DIM, _RAY_CHANNELS, kernel_size=1),
-                    }
-                )
-            }
-        )
+        neck = nn.Sequential(*(_conv3(before, after) for before, after in zip(widths[:-1], widths[1:])))
+        output = {
+            "0": _conv3(half, _LAST_DIM),
+            "2": nn.LayerNorm(_LAST_DIM),
+            "5": nn.Conv2d(_LAST_DIM, _RAY_CHANNELS, kernel_size=1),
+        }
+        self.scratch["output_conv1_aux"] = nn.ModuleDict({"3": neck})
+        self.scratch["output_conv2_aux"] = nn.ModuleDict({"3": nn.ModuleDict(output)})
 
     def forward(self, features: Sequence[Tensor], grid: tuple[int, int], rays: bool) -> tuple[Tensor, Tensor | None]:
         """What the last convolutions give, in float32.
@@ -123,20 +117,18 @@ class DualDPTHead(nn.Module):
         if not rays:
             return depth, None
 
-        last = str(_LEVELS - 1)
-        x = self.scratch["output_conv1_aux"][last](self._fuse(levels, "_aux"))
-        output = self.scratch["output_conv2_aux"][last]
-        x = output["0"](with_positions(x, grid))
-        x = F.relu(output["2"](x.movedim(1, -1)).movedim(-1, 1))
-        return depth, output["5"](x).float()
+        neck, first, norm, last = (self.scratch.get_submodule(name) for name in _RAY_MODULES)
+        x = first(with_positions(neck(self._fuse(levels, "_aux")), grid))
+        x = F.relu(norm(x.movedim(1, -1)).movedim(-1, 1))
+        return depth, last(x).float()
 
     def _fuse(self, levels: Sequence[Tensor], chain: str) -> Tensor:
         """The pyramid from the deepest level up, (B, width, 8h, 8w)."""
-        x = None
-        for level in range(_LEVELS, 0, -1):
-            height, width = levels[max(level - 2, 0)].shape[2:]
-            size = (height, width) if level > 1 else (2 * height, 2 * width)
-            x = self.scratch[f"refinenet{level}{chain}"](levels[level - 1], x, size)
+        height, width = levels[0].shape[2:]
+        sizes = [(2 * height, 2 * width), *(tuple(level.shape[2:]) for level in levels[:-1])]
+        x = self.scratch[f"refinenet{_LEVELS}{chain}"](levels[-1], None, sizes[-1])
+        for level in range(_LEVELS - 1, 0, -1):
+            x = self.scratch[f"refinenet{level}{chain}"](levels[level - 1], x, sizes[level - 1])
         return x
 
 

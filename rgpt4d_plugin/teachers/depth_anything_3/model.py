@@ -16,9 +16,9 @@ from rgpt4d_plugin.teachers.depth_anything_3.head import DualDPTHead
 @lru_cache(maxsize=8)
 def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
     """ImageNet mean and standard deviation of RGB in [0, 1], each (3, 1, 1); made once, so that no step waits."""
-    values = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     with torch.inference_mode(False):
-        return tuple(torch.tensor(three, device=device).view(3, 1, 1) for three in values)
+        mean, deviation = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], device=device)[..., None, None]
+    return mean, deviation
 
 
 @dataclass(frozen=True)

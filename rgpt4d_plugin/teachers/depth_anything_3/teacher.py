@@ -47,6 +47,7 @@ class DepthAnything3Teacher(Teacher):
         return cls(model, str(options.checkpoint))
 
     def features(self, windows: TeacherWindows, hooks: tuple[int, ...]) -> dict[int, Tensor]:
+        assert windows.frames is not None, "this teacher needs frames"
         return self.model.encode(self.model.normalise(windows.frames), hooks)
 
     def targets(self, windows: TeacherWindows, features: Mapping[int, Tensor], term: str) -> Tensor:
@@ -58,7 +59,7 @@ class DepthAnything3Teacher(Teacher):
     def _map(self, features: Mapping[int, Tensor], term: str) -> Tensor:
         geometry = self.model.decode(features, self.model.config.grid, rays=term == "camray")
         mean = geometry.log_depth.mean(dim=(1, 2, 3), keepdim=True)  # (W, 1, 1, 1)
-        if term == "depth":
+        if geometry.rays is None:
             return (geometry.log_depth - mean)[:, None]
         direction, origin = geometry.rays.movedim(2, 1).split(3, dim=1)  # each (W, 3, T, 8h, 8w)
         return torch.cat([direction, origin * (-mean)[:, None].exp()], dim=1)
