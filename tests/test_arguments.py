@@ -93,7 +93,7 @@ def test_every_problem_is_reported_at_once(tmp_path):
         ({"teacher": {"checkpoint": "/no/such.ckpt"}}, "p4d.teacher.checkpoint: no such file: /no/such.ckpt"),
         ({"preset": "paper"}, "p4d.preset: unknown preset 'paper' (known: release, reproduction, none)"),
         ({"teacher": "l4p.ckpt"}, "p4d.teacher: expected a mapping, got 'l4p.ckpt'"),
-        ({"teacher": {"type": "vggt"}}, "p4d.teacher.type: expected one of 'l4p', got 'vggt'"),
+        ({"teacher": {"type": "vggt"}}, "p4d.teacher.type: expected one of 'l4p', 'depth_anything_3', got 'vggt'"),
         ({"teacher": {"device": "gpu0"}}, "p4d.teacher.device: expected 'auto', 'cpu', 'cuda' or 'cuda:N'"),
         ({"hooks": [14, 14]}, "names a hook twice"),
         ({"frames": 0}, "p4d.frames: expected a value >= 1, got 0"),
