@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Threads of the tiny networks on a CPU would only wait for each other.
 TEST_ENV := OMP_NUM_THREADS=1
 
-.PHONY: install demo test test-lmms lint clean
+.PHONY: install demo docs test test-fast test-lmms lint clean
 
 install: $(VENV)/.installed
 
@@ -19,8 +19,17 @@ $(VENV)/.installed: setup.cfg setup.py pyproject.toml constraints.txt rgpt4d_plu
 demo: install
 	$(BIN)/rgpt4d demo recipes/demo_cpu.yaml
 
+# Everything, in two processes: about ten minutes on two cores. A file stays in one process, for the sake of its
+# fixtures; tests/conftest.py puts the files that take longest first.
+PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 test: install lint
-	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST)
+
+# While developing: under a minute on two cores. Left out is what trains for seconds (`slow`) or starts processes of
+# its own (`distributed`).
+test-fast: install
+	$(PYTEST) -m 'not slow and not distributed'
 
 # lmms-eval puts av below 16 and some 60 packages in, so it has an environment of its own: what it imports to load and
 # score tasks, on top of the packages in .venv, which its site-packages point to.
@@ -42,6 +51,12 @@ test-lmms: $(LMMS)/.installed
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python tools/lint_imports.py
+	$(BIN)/mypy
+
+# The site of docs/, in site/; a link to a page, heading or file that does not exist is an error.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:
-	rm -rf demo build dist *.egg-info
+	rm -rf demo site build dist *.egg-info

@@ -5,6 +5,8 @@ from setuptools import Distribution, setup
 
 
 class DistributionWithData(Distribution):
+    """A distribution that says it has data files."""
+
     def has_data(self) -> bool:
         # setuptools' editable_wheel command asks for this name, and without it skips data_files without a word:
         # the editable install would lack rgpt4d_plugin.pth and never activate.

@@ -4,7 +4,7 @@
 python benchmarks/region_records.py [--records 10000] [--videos 500] [--rounds 3]
 
 Three arms, in turns, on the same records about the same video files, each a call of LLaMA-Factory's own `get_dataset`
-with cold caches: `sharegpt` (the host's converter and template, records without regions), `twin` (the same records,
+with cold caches: `sharegpt` (the host's converter and template, records without regions), `derived` (the same records,
 `formatting: rgpt4d` and the `rgpt4d_<name>` template) and `regions` (each record with three boxes). The numbers are
 records per second over converting and tokenising together; the ratio is to the first arm of the same round.
 """
@@ -27,7 +27,7 @@ from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
 
 ARMS = {
     "sharegpt": ("plain", "qwen2_vl"),
-    "twin": ("twin", "rgpt4d_qwen2_vl"),
+    "derived": ("derived", "rgpt4d_qwen2_vl"),
     "regions": ("regions", "rgpt4d_qwen2_vl"),
 }
 
@@ -53,7 +53,7 @@ def write_data(folder: Path, records: int, videos: int) -> None:
     unmarked = [json.loads(json.dumps(record).replace("<obj_", "<ball_")) for record in questions]
     datasets = {
         "plain": ("sharegpt", unmarked),
-        "twin": ("rgpt4d", unmarked),
+        "derived": ("rgpt4d", unmarked),
         "regions": ("rgpt4d", [{**record, "regions": regions} for record in questions]),
     }
     tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}

@@ -19,13 +19,12 @@ What a candidate says is a matter of letters, numbers and words (`reading.statem
 answer: the first of them is read, which is the one that the benchmarks count as right.
 """
 
-import math
-import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from rgpt4d_plugin.eval_hooks.reading.letters import is_listed, joined, leading_mark, line_letters, marks, spell_out
-from rgpt4d_plugin.eval_hooks.reading.numbers import Quantity, quantities
+from rgpt4d_plugin.eval_hooks.reading.numbers import Quantity, gives, in_ranges, quantities, results, values_of
 from rgpt4d_plugin.eval_hooks.reading.options import Options, prepare
 from rgpt4d_plugin.eval_hooks.reading.outcome import (
     AMBIGUOUS,
@@ -49,7 +48,6 @@ from rgpt4d_plugin.eval_hooks.reading.text import (
     REVISION,
     is_blank,
     is_cut,
-    is_thought_only,
     plain,
     sentences,
 )
@@ -75,7 +73,6 @@ __all__ = [
 ]
 
 _TOLERANCE = 1e-3
-_RANGE = re.compile(r"\s*(?:[a-z]{1,12}\s)?(?:[-~/]|to|or|and)\s*(?:about\s|maybe\s)?", re.IGNORECASE)
 _RECENT = 6
 """Sentences from the end that may hold the conclusion where the last one does not."""
 
@@ -96,18 +93,19 @@ def read_choice(reply: str, options: Mapping[str, Any]) -> Reading:
     prepared = prepare(options)
     text = plain(reply)
     if is_blank(text):
-        return Reading(None, EMPTY)
+        return Reading(None, _nothing(reply))
     text = spell_out(text, list(options), ordinals_only=prepared.numeric)
-    if is_thought_only(reply):
-        # An unfinished thought has settled on something only if its last sentence announces it.
-        read = announced(sentences(text)[-1], prepared)
-        return Reading(read.letter, FINAL) if read and read.letter else Reading(None, UNREAD)
     changes = list(REVISION.finditer(text))
     if changes:
         after = _decide(text[changes[-1].end() :].strip(), prepared)
         if after.letter:
             return after
     return _decide(text, prepared)
+
+
+def _nothing(reply: str) -> How:
+    """Why nothing is read where no answer is: there is no text, or only a thought that is never finished."""
+    return EMPTY if is_blank(reply) else UNREAD
 
 
 def _decide(text: str, options: Options) -> Reading:
@@ -130,7 +128,9 @@ def _ends(text: str, options: Options) -> Reading | None:
     listed = line_letters("\n".join(before))[-1:] + line_letters(last)[:1]
     if is_listed(listed, list(options.first)) or all(map(line_letters, (*before, last))):
         return None
-    return whole(last, options)
+    read, above = whole(last, options), whole(before[-1], options)
+    is_list = read and above and read.how in (OPTION, VALUE) and above.how == read.how and read != above
+    return Reading(None, AMBIGUOUS) if is_list else read
 
 
 def _begins(text: str, options: Options) -> Reading | None:
@@ -140,7 +140,8 @@ def _begins(text: str, options: Options) -> Reading | None:
     listed = line_letters(text)
     if lead is None:
         return whole(sentences(text)[0], options)
-    if lead.denied or is_listed(listed[:2], list(options.first)):
+    is_asked = text[lead.end :].startswith("?") and not is_blank(text[lead.end :])
+    if lead.denied or is_asked or is_listed(listed[:2], list(options.first)):
         return None
     only_list = len(set(listed)) > 1 and all(line_letters(line.strip()) for line in text.splitlines() if line.strip())
     if only_list or len({mark.letter for mark in joined(text, marks(text)) if not mark.denied}) > 1:
@@ -185,35 +186,26 @@ def read_number(reply: str) -> NumberReading:
     """
     text = plain(reply)
     if is_blank(text):
-        return NumberReading(None, EMPTY)
+        return NumberReading(None, _nothing(reply))
     for start in sorted((end for _, end in announcements(text, ())), reverse=True)[:_RECENT]:
         said = statement_at(text, start)
         if given := quantities(said):
             return _result(said, given, FINAL)
-    for piece in reversed(sentences(text)[-_RECENT:]):
+    first, *others = sentences(text)
+    for piece in [first] if len(values_of(first)) == 1 else [first, *others][: -_RECENT - 1 : -1]:
         if given := quantities(piece):
             return _result(piece, given, VALUE)
     return NumberReading(None, REFUSED if refuses(text[-LONGEST:]) else UNREAD)
 
 
 def _result(said: str, given: list[Quantity], how: How) -> NumberReading:
-    """The one number that a statement comes to: the only one, that after the last "=", the only one outside
-    parentheses, or the only one with a unit. A range comes to none."""
-    after = said.rfind("=")
-    joints = [said[left.end : right.start] for left, right in zip(given, given[1:])]
-    is_range = after < 0 and any(map(_RANGE.fullmatch, joints))
-    candidates = [
-        given,
-        [quantity for quantity in given if 0 <= after < quantity.start],
-        []
-        if is_range
-        else [
-            quantity for quantity in given if said.count("(", 0, quantity.start) == said.count(")", 0, quantity.start)
-        ],
-        [] if is_range else [quantity for quantity in given if quantity.unit and quantity.unit != "frame"],
-    ]
-    for each in candidates:
-        if len({quantity.value for quantity in each}) == 1:
+    """The one number that a statement comes to: the only one, the only one outside parentheses, or the only one with
+    a unit. A range comes to none."""
+    given = results(said, given)
+    outside = [n for n in given if said.count("(", 0, n.start) == said.count(")", 0, n.start)]
+    with_unit = [n for n in given if n.unit not in ("", "frame")]
+    for each in (given,) if in_ranges(said, given) else (given, outside, with_unit):
+        if len({number.value for number in each}) == 1:
             return NumberReading(each[0].value, how)
     return NumberReading(None, AMBIGUOUS)
 
@@ -231,19 +223,11 @@ def match_value(reply: str, options: Mapping[str, Any]) -> str | None:
     Returns:
         Its letter; None if no option matches, or several.
     """
-    given = [quantity.value for quantity in quantities(plain(reply), words=False)]
-    matching = [
-        letter
+    given = [replace(n, unit="") for n in quantities(plain(reply), words=False) if not n.denied]
+    wanted = {
+        letter: [replace(number, unit="") for number in quantities(plain(str(value)), words=False)]
         for letter, value in options.items()
-        if value is not None and _occurs([q.value for q in quantities(plain(str(value)), words=False)], given)
-    ]
+        if value is not None
+    }
+    matching = [letter for letter, numbers in wanted.items() if gives(given, numbers, _TOLERANCE)]
     return matching[0] if len(matching) == 1 else None
-
-
-def _occurs(wanted: list[float], given: list[float]) -> bool:
-    """Whether the wanted numbers stand in a row among the given ones."""
-    starts = range(len(given) - len(wanted) + 1) if wanted else ()
-    return any(
-        all(math.isclose(given[start + i], number, rel_tol=_TOLERANCE) for i, number in enumerate(wanted))
-        for start in starts
-    )

@@ -10,11 +10,15 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
-from rgpt4d_plugin.arguments import P4DConfigError, build, option
+from pydantic import Field
+
+from rgpt4d_plugin.arguments import P4DConfigError
 from rgpt4d_plugin.eval_hooks.benchmark_task import BenchmarkTask
-from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, Benchmark
+from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, get
+from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark
+from rgpt4d_plugin.validation import Checked, Integer, Text, check
 
 
 class EvalConfigError(P4DConfigError):
@@ -23,38 +27,45 @@ class EvalConfigError(P4DConfigError):
     block = "p4d_eval"
 
 
-@dataclass(frozen=True, kw_only=True)
-class BenchmarkArguments:
+Frames = Annotated[Integer, Field(ge=1, le=10000)]
+ReplyLength = Annotated[Integer, Field(ge=1, le=10**6)]
+SampleSize = Annotated[Integer, Field(ge=1, le=10**9)]
+
+
+class BenchmarkArguments(Checked):
     """One benchmark of `p4d_eval.benchmarks`. What is not said here is taken from the block, or the benchmark."""
 
-    data: str = option("Folder of the benchmark, as published.")
-    style: str | None = option("Prompt style; null: the benchmark's default.", default=None)
-    frames: int | None = option("Frames of each video.", minimum=1, default=None)
-    limit: int | None = option("Ask the fixed sample of this size.", minimum=1, default=None)
-    max_new_tokens: int | None = option("Limit of a reply.", minimum=1, default=None)
+    data: Text = Field(description="Folder of the benchmark, as published.")
+    style: Text | None = Field(None, description="Prompt style; null: the benchmark's default.")
+    frames: Frames | None = Field(None, description="Frames of each video.")
+    limit: SampleSize | None = Field(None, description="Ask the fixed sample of this size.")
+    max_new_tokens: ReplyLength | None = Field(None, description="Limit of a reply.")
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvalOptions:
+class EvalOptions(Checked):
     """The block without its benchmarks."""
 
-    every: int | None = option(
-        "Training steps between two evaluations; null: one, when training has ended.", minimum=1, default=None
+    every: Integer | None = Field(
+        None,
+        ge=1,
+        le=10**9,
+        description="Training steps between two evaluations; null: one, when training has ended.",
     )
-    limit: int | None = option(
-        "Ask a fixed sample of each benchmark, of this size, the same everywhere; null: all questions.",
-        minimum=1,
-        default=None,
+    limit: SampleSize | None = Field(
+        None,
+        description="Ask a fixed sample of each benchmark, of this size, the same everywhere; null: all questions.",
     )
-    seed: int = option("Seed of the sample.", minimum=0, default=0)
-    batch_size: int = option("Questions that a process answers at once.", minimum=1, default=1)
-    workers: int = option("Processes that decode videos while the model answers, per rank.", minimum=0, default=2)
-    frames: int | None = option(
-        "Frames of each video, spread over the whole; null: the benchmark's convention, 16.", minimum=1, default=None
+    seed: Integer = Field(0, ge=0, le=2**32 - 1, description="Seed of the sample.")
+    batch_size: Integer = Field(1, ge=1, le=4096, description="Questions that a process answers at once.")
+    workers: Integer = Field(
+        2, ge=0, le=256, description="Processes that decode videos while the model answers, per rank."
     )
-    max_new_tokens: int | None = option("Limit of a reply; null: the benchmark's.", minimum=1, default=None)
-    out: str | None = option(
-        "Folder for replies, scores and reports; null: `p4d_eval` in the recipe's output_dir.", default=None
+    frames: Frames | None = Field(
+        None, description="Frames of each video, spread over the whole; null: the benchmark's convention, 16."
+    )
+    max_new_tokens: ReplyLength | None = Field(None, description="Limit of a reply; null: the benchmark's.")
+    out: Text | None = Field(
+        None, description="Folder for replies, scores and reports; null: `p4d_eval` in the recipe's output_dir."
     )
 
 
@@ -113,15 +124,15 @@ def parse_p4d_eval(block: Any, recipe: Mapping[str, Any]) -> Evaluation:
         raise EvalConfigError.from_problems([f"p4d_eval: expected a mapping, got {block!r}"])
     problems: list[str] = []
     rest = {key: value for key, value in block.items() if key != "benchmarks"}
-    options = build(EvalOptions, rest, {}, "p4d_eval", problems)
+    options = check(EvalOptions, rest, "p4d_eval", problems)
     questionnaires = []
     for here, name, entry in _entries(block.get("benchmarks"), problems):
-        arguments = build(BenchmarkArguments, entry, {}, here, problems)
+        arguments = check(BenchmarkArguments, entry, here, problems)
         if name not in BENCHMARKS:
             problems.append(f"{here}: unknown benchmark{_nearest(name, BENCHMARKS)}")
         elif arguments is not None and options is not None:
             try:
-                questionnaires.append(_prepare(BENCHMARKS[name], arguments, options))
+                questionnaires.append(_prepare(get(name), arguments, options))
             except (ValueError, OSError) as err:
                 problems.append(f"{here}: {err}")
     if problems:

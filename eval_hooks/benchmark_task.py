@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an engine is asked: the questions of a benchmark, or of a fixed sample of it."""
+"""The questions that an engine is asked: those of a benchmark, or of a fixed sample of it."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -17,10 +17,10 @@ class Question:
 
     Attributes:
         key: `Benchmark.key` of its item; the reply is kept under it.
-        prompt: the literal text, after the media.
-        media: images and videos, in the order in which the model gets them.
-        frames: of each video, spread over the shown part; a shorter one gives all it has.
-        max_new_tokens: the reply's limit.
+        prompt: The literal text, after the media.
+        media: Images and videos, in the order in which the model gets them.
+        frames: Frames of each video, spread over the shown part; a shorter one gives all it has.
+        max_new_tokens: The reply's limit.
     """
 
     key: str
@@ -53,14 +53,14 @@ class BenchmarkTask:
     """A benchmark as it is asked in one run.
 
     Attributes:
-        benchmark: reads and scores.
-        data: its checked folder.
-        style: prompt style.
-        frames: of each video.
-        max_new_tokens: of each reply.
-        limit: size of the fixed sample; None: all items.
-        seed: of the sample.
-        items: the denominator, in the published order.
+        benchmark: Reads and scores.
+        data: Its checked folder.
+        style: Prompt style.
+        frames: Frames of each video.
+        max_new_tokens: Token limit of each reply.
+        limit: Size of the fixed sample; None: all items.
+        seed: Seed of the sample.
+        items: The denominator, in the published order.
     """
 
     benchmark: Benchmark
@@ -87,18 +87,18 @@ class BenchmarkTask:
         """Reads and checks a benchmark's folder; no model is needed for it.
 
         Args:
-            benchmark: from `benchmarks.get`.
-            folder: as published.
-            style: prompt style; None: the benchmark's first.
-            frames: of each video; None: the benchmark's.
-            max_new_tokens: of each reply; None: the benchmark's.
-            limit: ask the fixed sample of this size (see `scoring.sample`); None: all items.
-            seed: of the sample.
+            benchmark: From `benchmarks.get`.
+            folder: The folder as published.
+            style: Prompt style; None: the benchmark's first.
+            frames: Frames of each video; None: the benchmark's.
+            max_new_tokens: Token limit of each reply; None: the benchmark's.
+            limit: Ask the fixed sample of this size (see `scoring.sample`); None: all items.
+            seed: Seed of the sample.
 
         Raises:
-            BenchmarkDataError: the folder cannot be used; media that are missing are named.
+            BenchmarkDataError: The folder cannot be used; media that are missing are named.
             ScoringError: `limit` is larger than the benchmark.
-            ValueError: the benchmark has no such style.
+            ValueError: The benchmark has no such style.
         """
         style = benchmark.style(style)
         frames = benchmark.frames if frames is None else frames
@@ -129,7 +129,7 @@ class BenchmarkTask:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the replies depend on besides the engine, and what scoring them needs."""
+        """The settings that the replies depend on besides the engine, and that scoring them needs."""
         return {
             "benchmark": self.benchmark.name,
             "data": str(Path(self.data.folder).absolute()),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `rgpt4d eval run`, `score` and `report` do."""
+"""The commands `rgpt4d eval run`, `score` and `report`."""
 
 from argparse import Namespace
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from rgpt4d_plugin.eval_hooks.reply_formats import Replies, read_replies
 from rgpt4d_plugin.eval_hooks.scoring import COUNTS, Estimate, Result, ScoringError, score_replies
 
 
-def run_benchmarks(arguments: Namespace) -> None:
+def cli_run(arguments: Namespace) -> None:
     """Asks the model of a recipe, or a server, and writes replies, scores and a page."""
     from rgpt4d_plugin.eval_hooks.report import write_report
     from rgpt4d_plugin.eval_hooks.run import run_with_engine, run_with_host
@@ -38,6 +38,9 @@ def run_benchmarks(arguments: Namespace) -> None:
         print("\n".join([*summary(result), ""]))
     for path in write_report([out], out):
         print(path)
+    if results and all(result.counts["error"] == result.items for result in results):
+        failed = sum(result.items for result in results)
+        raise RuntimeError(f"no question was answered: {failed:,} failed, the first with: {results[0].rows[0].error}")
 
 
 def run_score(arguments: Namespace) -> None:
@@ -77,24 +80,26 @@ def score_file(
     model: str | None = None,
     frames: int | None = None,
 ) -> Result:
-    """Scores a file of replies, in any format of `foreign.FORMATS`.
+    """Scores a file of replies, in any format of `reply_formats.FORMATS`.
 
     A file that `rgpt4d eval run` wrote knows its sample, style, model and frames; what is given besides must agree,
     but a smaller sample of the same seed may be asked for.
 
     Args:
-        benchmark: name of the benchmark.
-        data: its folder, as published.
-        replies: the file.
-        style: prompt style that was asked with; None: the file's, or the benchmark's default.
-        limit: score the fixed sample of this size; None: the file's, or all items.
-        seed: of the sample; None: the file's, or 0.
-        model: what answered, for the report, where the file does not say.
-        frames: of each video, for the report, where the file does not say.
+        benchmark: Name of the benchmark.
+        data: Its folder, as published.
+        replies: The file.
+        style: Prompt style that was asked with; None: the file's, or the benchmark's default.
+        limit: Score the fixed sample of this size; None: the file's, or all items.
+        seed: Seed of the sample; None: the file's, or 0.
+        model: What answered, for the report, where the file does not say.
+        frames: Frames of each video, for the report, where the file does not say.
 
     Raises:
-        ScoringError, ReplyFileError, BenchmarkDataError: what does not fit together.
+        ScoringError, ReplyFileError, BenchmarkDataError: What does not fit together.
     """
+    if frames is not None and frames < 1:
+        raise ScoringError(f"--frames: expected at least 1, got {frames}")
     chosen = get(benchmark)
     loaded = chosen.load(data)
     found = read_replies(replies, chosen, loaded, limit, seed or 0)

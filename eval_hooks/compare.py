@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two runs on the same items: the difference of every column with its interval, and who has which items right."""
+"""Paired comparison of two runs: difference of each column with its confidence interval, and McNemar counts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ class Comparison:
     """Run B against run A, for every reading that both have.
 
     Attributes:
-        differences: reading -> column -> B - A, for columns to which both give a number.
-        agreements: reading -> McNemar's counts over all items.
+        differences: Reading -> column -> B - A, for columns to which both give a number.
+        agreements: Reading -> McNemar's counts over all items.
     """
 
     differences: Mapping[str, Mapping[str, Difference]]
@@ -28,7 +28,7 @@ class Comparison:
 
 
 def incomparable(a: Result, b: Result) -> list[str]:
-    """Why two results are not of the same items; empty if they are."""
+    """Returns the reasons why two results are not of the same items; empty if they are."""
     if a.benchmark != b.benchmark:
         return [f"they are of {a.title} and of {b.title}"]
     reasons = []
@@ -51,13 +51,13 @@ def compare(a: Result, b: Result, replicates: int = REPLICATES, seed: int = 0) -
     """Compares run B with run A on the items that they share.
 
     Args:
-        a: the baseline.
-        b: what is compared with it.
-        replicates: of the bootstrap.
-        seed: of the bootstrap.
+        a: The baseline.
+        b: What is compared with it.
+        replicates: Replicates of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Raises:
-        NotComparable: they are not of the same items, with all reasons.
+        NotComparable: They are not of the same items, with all reasons.
     """
     if reasons := incomparable(a, b):
         raise NotComparable("The two runs cannot be compared: " + "; ".join(reasons) + ".")

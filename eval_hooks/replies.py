@@ -7,7 +7,12 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from pydantic import ConfigDict, InstanceOf, StrictBool
+
+from rgpt4d_plugin.files import lock, parse_json
+from rgpt4d_plugin.validation import check
 
 
 logger = logging.getLogger(__name__)
@@ -28,17 +33,21 @@ class Reply:
         error: the engine's failure after its retries; such a reply counts as wrong, and is counted.
     """
 
-    key: str
-    text: str
-    truncated: bool = False
-    error: str | None = None
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    # Not plain `str`, which pydantic refuses for half of a surrogate pair.
+    key: InstanceOf[str]
+    text: InstanceOf[str]
+    truncated: StrictBool = False
+    error: InstanceOf[str] | None = None
 
 
 class ReplyFile:
     """Replies and the settings they were made with, as JSON lines.
 
-    The first line is `{"settings": {...}}`, every further one a reply. A line is written whole, by one call, and is on
-    the disk when `append` returns. Bytes after the last line break are a line that a killed run did not finish.
+    The first line is `{"settings": {...}}`, every further one a reply. A line is written whole or not at all, and is
+    on the disk when `append` returns. Bytes after the last line break are a line that a killed run did not finish.
+    Only one run at a time can have the file open for writing.
 
     Attributes:
         path: the file.
@@ -49,6 +58,7 @@ class ReplyFile:
 
     def __init__(self, path: Path, settings: Mapping[str, Any], replies: Iterable[Reply]) -> None:
         self.path = path
+        self._file: IO[bytes] | None = None
         self.settings = dict(settings)
         self.replies: dict[str, Reply] = {}
         self.done: dict[str, Reply] = {}
@@ -56,19 +66,36 @@ class ReplyFile:
             self._keep(reply)
 
     @classmethod
-    def open(cls, path: str | Path, settings: Mapping[str, Any]) -> "ReplyFile":
+    def open(cls, path: str | Path, settings: Mapping[str, Any], fresh: bool = False) -> "ReplyFile":
         """Creates the file, or resumes it; an unfinished last line is cut off, with a word in the log.
 
         Args:
             path: the file; its folder is made.
             settings: whatever the replies depend on, JSON values only.
+            fresh: begin anew, whatever the file holds.
 
         Raises:
-            ReplyFileError: the file is no file of replies, or was made with other settings.
+            ReplyFileError: the file is no file of replies, was made with other settings, or another run writes to it.
         """
         path, settings = Path(path), json.loads(json.dumps(dict(settings)))
         path.parent.mkdir(parents=True, exist_ok=True)
-        whole, torn = _split(path.read_bytes()) if path.exists() else (b"", b"")
+        file = path.open("ab", buffering=0)
+        if not lock(file):
+            file.close()
+            raise ReplyFileError(
+                f"{path}: another run is writing to it. Wait until it has ended, or choose another folder."
+            )
+        try:
+            if fresh:
+                file.truncate(0)
+            return cls._resumed(path, file, settings)
+        except BaseException:
+            file.close()
+            raise
+
+    @classmethod
+    def _resumed(cls, path: Path, file: IO[bytes], settings: dict[str, Any]) -> "ReplyFile":
+        whole, torn = _split(path.read_bytes())
         opening = b'{"settings": '
         if whole or torn[: len(opening)] != opening[: len(torn)]:  # else: nothing yet, or the start of our first line
             resumed = cls._parse(path, whole)
@@ -79,12 +106,12 @@ class ReplyFile:
                 )
         if torn:
             logger.warning("%s: the last line was not finished (%d bytes) and is dropped.", path, len(torn))
-            os.truncate(path, len(whole))
-        if whole:
-            return resumed
-        with path.open("wb") as file:
+            file.truncate(len(whole))
+        if not whole:
             _write(file, {"settings": settings})
-        return cls(path, settings, ())
+            resumed = cls(path, settings, ())
+        resumed._file = file
+        return resumed
 
     @classmethod
     def read(cls, path: str | Path) -> "ReplyFile":
@@ -103,10 +130,23 @@ class ReplyFile:
 
     def append(self, *replies: Reply) -> None:
         """Adds replies; they are on the disk when this returns."""
-        with self.path.open("ab", buffering=0) as file:
-            _write(file, *map(_record, replies))
+        if self._file is None:
+            raise ValueError(f"{self.path} was opened for reading only, or is closed")
+        _write(self._file, *map(_record, replies))
         for reply in replies:
             self._keep(reply)
+
+    def close(self) -> None:
+        """Lets other runs write to the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> "ReplyFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _keep(self, reply: Reply) -> None:
         self.replies[reply.key] = reply
@@ -136,7 +176,7 @@ def read_json_lines(path: Path, content: bytes) -> list[tuple[int, dict[str, Any
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = parse_json(line)
         except ValueError as err:
             raise ReplyFileError(f"{path}, line {number}: not JSON ({err}): {line[:80]!r}") from err
         if not isinstance(record, dict):
@@ -166,11 +206,17 @@ def _split(content: bytes) -> tuple[bytes, bytes]:
     return content[:end], content[end:]
 
 
-def _write(file: Any, *records: Mapping[str, Any]) -> None:
+def _write(file: IO[bytes], *records: Mapping[str, Any]) -> None:
     # ASCII, since a reply may hold half of a surrogate pair, which UTF-8 cannot say.
-    file.write(b"".join(json.dumps(record).encode() + b"\n" for record in records))
-    file.flush()
-    os.fsync(file.fileno())
+    rest = memoryview(b"".join(json.dumps(record).encode() + b"\n" for record in records))
+    before = os.fstat(file.fileno()).st_size
+    try:
+        while rest:  # a disk that is nearly full takes a part
+            rest = rest[file.write(rest) :]
+        os.fsync(file.fileno())
+    except OSError:
+        file.truncate(before)  # no half line for the next one to be joined to
+        raise
 
 
 def _record(reply: Reply) -> dict[str, Any]:
@@ -183,12 +229,8 @@ def _record(reply: Reply) -> dict[str, Any]:
 
 
 def _reply(path: Path, number: int, record: Mapping[str, Any]) -> Reply:
-    known = {"key": str, "text": str, "truncated": bool, "error": str | None}
-    problems = [f"{name} is unknown" for name in record if name not in known]
-    problems += [f"{name} is missing" for name in ("key", "text") if name not in record]
-    problems += [
-        f"{n} is {record[n]!r}" for n, kind in known.items() if n in record and not isinstance(record[n], kind)
-    ]
-    if problems:
-        raise ReplyFileError(f"{path}, line {number}: {', '.join(problems)}")
-    return Reply(**record)
+    problems: list[str] = []
+    reply = check(Reply, record, "", problems)
+    if reply is None:
+        raise ReplyFileError(f"{path}, line {number}: {'; '.join(problems)}")
+    return reply

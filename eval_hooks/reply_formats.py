@@ -31,9 +31,9 @@ class Replies:
     """Replies of a file.
 
     Attributes:
-        format: one of those that `FORMATS` describes.
-        settings: what the file says they were made with; at least its name and hash.
-        replies: key -> reply.
+        format: One of those that `FORMATS` describes.
+        settings: What the file says they were made with; at least its name and hash.
+        replies: Key -> reply.
     """
 
     format: str
@@ -47,14 +47,14 @@ def read_replies(
     """Reads replies to a benchmark's items; the format is seen from the fields of the first line.
 
     Args:
-        path: the file.
+        path: The file.
         benchmark: gives keys and right answers.
-        data: the items.
-        limit: the host's predictions may be those of this sample.
-        seed: of the sample.
+        data: The items.
+        limit: The host's predictions may be those of this sample.
+        seed: Seed of the sample.
 
     Raises:
-        ReplyFileError: no known format, or lines that do not belong to the items: all problems of the file at once.
+        ReplyFileError: No known format, or lines that do not belong to the items: all problems of the file at once.
     """
     path = Path(path)
     if not path.is_file():
@@ -63,6 +63,7 @@ def read_replies(
     first = content.split(b"\n", 1)[0]
     if b'"settings"' in first and "settings" in read_json_lines(path, first)[0][1]:
         file = ReplyFile.read(path)
+        _check_settings(path, file.settings)
         return Replies("rgpt4d", file.settings, file.replies)
     records = read_json_lines(path, content)
     if not records:
@@ -73,6 +74,26 @@ def read_replies(
     reader.finish()
     digest = hashlib.sha256(content).hexdigest()
     return Replies(name, {"replies": {"file": path.name, "format": name, "sha256": digest}}, replies)
+
+
+_SETTINGS: Mapping[str, Callable[[Any], bool]] = {
+    "benchmark, data, revision, style": lambda value: isinstance(value, str),
+    "limit, frames, max_new_tokens": lambda value: type(value) is int and value > 0,
+    "seed": lambda value: type(value) is int,
+    "engine": lambda value: isinstance(value, Mapping),
+}
+
+
+def _check_settings(path: Path, settings: Record) -> None:
+    """Refuses settings of which a value cannot be what `rgpt4d eval run` has written."""
+    wrong = [
+        f"{name} is {settings[name]!r:.80}"
+        for names, fits in _SETTINGS.items()
+        for name in names.split(", ")
+        if settings.get(name) is not None and not fits(settings[name])
+    ]
+    if wrong:
+        raise ReplyFileError(f"{path}, line 1: settings that no run has: {'; '.join(wrong)}. Mend or remove them.")
 
 
 def _detect(path: Path, record: Record) -> tuple[str, Callable[["_Reader", Sequence[tuple[int, Record]]], dict]]:
@@ -205,9 +226,10 @@ def _openai(reader: _Reader, records: Sequence[tuple[int, Record]]) -> dict[str,
         if error or not isinstance(response, Mapping):
             reader.add(line, Reply(key, "", error=_message(error or "no response")))
             continue
-        body = response.get("body") or {}
+        body = response.get("body")
         if response.get("status_code", 200) != 200:
-            error = _message(body.get("error") or f"status {response['status_code']}")
+            told = body.get("error") if isinstance(body, Mapping) else body
+            error = _message(told or f"status {response['status_code']}")
             reader.add(line, Reply(key, "", error=error))
             continue
         try:

@@ -26,7 +26,7 @@ REPLIES = "replies.jsonl"
 
 
 def run_benchmarks(
-    questionnaires: Sequence[BenchmarkTask],
+    tasks: Sequence[BenchmarkTask],
     engine: Engine,
     out: str | Path,
     *,
@@ -37,27 +37,25 @@ def run_benchmarks(
     """Asks, scores and writes benchmark after benchmark. All processes of a distributed run call it.
 
     Args:
-        questionnaires: what is asked.
-        engine: answers.
-        out: a folder for each benchmark is made in it.
-        ranks: processes that ask; the first one writes.
-        fresh: remove replies that are there, because they are another model's, instead of going on with them.
-        progress: show a bar with the time that is left.
+        tasks: What is asked.
+        engine: Answers.
+        out: A folder for each benchmark is made in it.
+        ranks: Processes that ask; the first one writes.
+        fresh: Remove replies that are there, because they are another model's, instead of going on with them.
+        progress: Show a bar with the time that is left.
 
     Returns:
-        The results, in the order of the questionnaires; none on processes that do not write.
+        The results, in the order of the tasks; none on processes that do not write.
 
     Raises:
-        ReplyFileError: replies that are there were made with other settings.
+        ReplyFileError: Replies that are there were made with other settings.
     """
     results = []
-    for questionnaire in questionnaires:
-        folder = Path(out) / questionnaire.benchmark.name
-        if fresh and ranks.first:
-            (folder / REPLIES).unlink(missing_ok=True)
-        replies = ask(questionnaire, engine, folder, ranks=ranks, progress=progress)
+    for task in tasks:
+        folder = Path(out) / task.benchmark.name
+        replies = ask(task, engine, folder, ranks=ranks, fresh=fresh, progress=progress)
         if ranks.first:
-            result = score(questionnaire, replies, settings_of(questionnaire, engine))
+            result = score(task, replies, settings_of(task, engine))
             result.write(folder)
             logger.info("%s: %s", result.title, result.answered)
             results.append(result)
@@ -65,54 +63,62 @@ def run_benchmarks(
 
 
 def ask(
-    questionnaire: BenchmarkTask, engine: Engine, folder: Path, *, ranks: Ranks = ALONE, progress: bool = True
+    task: BenchmarkTask,
+    engine: Engine,
+    folder: Path,
+    *,
+    ranks: Ranks = ALONE,
+    fresh: bool = False,
+    progress: bool = True,
 ) -> Mapping[str, Reply]:
     """Asks what `folder` has no reply to yet, and keeps each reply as it comes; returns all replies so far.
 
     On processes that do not write, the result is empty.
     """
-    file = ReplyFile.open(folder / REPLIES, settings_of(questionnaire, engine)) if ranks.first else None
-    done = ranks.shared(set(file.done) if file else None)
-    questions = [question for question in questionnaire.questions if question.key not in done]
-    bar = tqdm(
-        desc=questionnaire.benchmark.title,
-        total=len(questionnaire.questions),
-        initial=len(questionnaire.questions) - len(questions),
-        unit="question",
-        disable=not (progress and ranks.first),
-    )
-    with bar, contextlib.closing(engine.ask(questions)) as replies:
-        for _, reply in replies:
-            if file is not None:
-                file.append(reply)
-            bar.update()
-    return {} if file is None else file.replies
+    settings = settings_of(task, engine)
+    writing = ReplyFile.open(folder / REPLIES, settings, fresh) if ranks.first else contextlib.nullcontext()
+    with writing as file:
+        done = ranks.shared(set(file.done) if file else None)
+        questions = [question for question in task.questions if question.key not in done]
+        bar = tqdm(
+            desc=task.benchmark.title,
+            total=len(task.questions),
+            initial=len(task.questions) - len(questions),
+            unit="question",
+            disable=not (progress and ranks.first),
+        )
+        with bar, contextlib.closing(engine.ask(questions)) as replies:
+            for _, reply in replies:
+                if file is not None:
+                    file.append(reply)
+                bar.update()
+        return {} if file is None else file.replies
 
 
-def score(questionnaire: BenchmarkTask, replies: Mapping[str, Reply], settings: Mapping[str, Any]) -> Result:
-    """Both readings of all questions."""
+def score(task: BenchmarkTask, replies: Mapping[str, Reply], settings: Mapping[str, Any]) -> Result:
+    """Returns both readings of all questions."""
     return score_replies(
-        questionnaire.benchmark,
-        questionnaire.data,
+        task.benchmark,
+        task.data,
         replies,
-        style=questionnaire.style,
-        limit=questionnaire.limit,
-        seed=questionnaire.seed,
+        style=task.style,
+        limit=task.limit,
+        seed=task.seed,
         settings=settings,
     )
 
 
-def settings_of(questionnaire: BenchmarkTask, engine: Engine) -> dict[str, Any]:
-    """What replies depend on: the first line of their file."""
-    return {**questionnaire.settings, "engine": dict(engine.description)}
+def settings_of(task: BenchmarkTask, engine: Engine) -> dict[str, Any]:
+    """Returns what the replies depend on: the first line of their file."""
+    return {**task.settings, "engine": dict(engine.description)}
 
 
-def metrics_of(questionnaires: Sequence[BenchmarkTask], results: Sequence[Result]) -> dict[str, float]:
+def metrics_of(tasks: Sequence[BenchmarkTask], results: Sequence[Result]) -> dict[str, float]:
     """The columns of results under the keys that the host logs; those that no question counts for are left out."""
     return {
         key: result.columns[reading][column].value
-        for questionnaire, result in zip(questionnaires, results, strict=True)
-        for (reading, column), key in metric_keys(questionnaire).items()
+        for task, result in zip(tasks, results, strict=True)
+        for (reading, column), key in metric_keys(task).items()
     }
 
 
@@ -120,13 +126,13 @@ def run_with_host(recipe: Mapping[str, Any], out: str | Path | None = None, prog
     """Evaluates the model of a recipe in this process; several share the work with `llamafactory-cli train` instead.
 
     Args:
-        recipe: with a `p4d_eval:` block, and the keys that the host loads a model by. Keys of training are not used.
-        out: folder; None: the block's `out`.
-        progress: show a bar.
+        recipe: With a `p4d_eval:` block, and the keys that the host loads a model by. Keys of training are not used.
+        out: Folder; None: the block's `out`.
+        progress: Show a bar.
 
     Raises:
-        EvalConfigError: everything that is wrong with the block, before a model is loaded.
-        ReplyFileError: replies that are there were made with other settings.
+        EvalConfigError: Everything that is wrong with the block, before a model is loaded.
+        ReplyFileError: Replies that are there were made with other settings.
     """
     evaluation = parse_p4d_eval(recipe.get("p4d_eval"), recipe)
     folder = _out(evaluation, out)
@@ -134,20 +140,23 @@ def run_with_host(recipe: Mapping[str, Any], out: str | Path | None = None, prog
         load_host_engine,  # the host is imported only now that the data is known to be fine
     )
 
-    engine = load_host_engine(recipe, evaluation.options.batch_size, evaluation.options.workers)
+    try:
+        engine = load_host_engine(recipe, evaluation.options.batch_size, evaluation.options.workers)
+    except OSError as err:  # of which the host tells only what could not be loaded
+        raise OSError(f"model_name_or_path: {recipe.get('model_name_or_path')}: {err} ({err.__cause__})") from err
     return run_benchmarks(evaluation.questionnaires, engine, folder, progress=progress)
 
 
 def run_with_engine(
     block: Mapping[str, Any], engine: Engine, out: str | Path | None = None, progress: bool = True
 ) -> list[Result]:
-    """The same with an engine that is there already, such as a server's.
+    """Evaluates with an engine that is there already, such as a server's.
 
     Args:
-        block: as under `p4d_eval:`; `batch_size` and `workers` are the engine's own business here.
-        engine: answers.
-        out: folder; None: the block's `out`.
-        progress: show a bar.
+        block: The block as under `p4d_eval:`; `batch_size` and `workers` are the engine's own business here.
+        engine: Answers.
+        out: Folder; None: the block's `out`.
+        progress: Show a bar.
     """
     evaluation = parse_p4d_eval(block, {})
     return run_benchmarks(evaluation.questionnaires, engine, _out(evaluation, out), progress=progress)

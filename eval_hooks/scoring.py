@@ -1,22 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From replies to results: both readings of every item, official columns with intervals, and what was counted."""
+"""Scores replies: both readings of every item, official columns with intervals, and counts."""
 
+import functools
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from rgpt4d_plugin._version import __version__
 from rgpt4d_plugin.eval_hooks.benchmarks.base import READINGS, Benchmark, BenchmarkData, Item, Score
 from rgpt4d_plugin.eval_hooks.replies import Reply
-from rgpt4d_plugin.eval_hooks.stats import REPLICATES, Bootstrap, Column, Interval, interval, learn_columns
+from rgpt4d_plugin.eval_hooks.stats import REPLICATES, Bootstrap, Column, Interval, columns_of, interval
+from rgpt4d_plugin.files import parse_json, write_whole
 
+
+T = TypeVar("T")
 
 SCORES = "scores.jsonl"
 RESULT = "result.json"
@@ -39,20 +43,20 @@ class Row:
         key: `Benchmark.key`.
         category: `Benchmark.category`.
         group: `Benchmark.group`.
-        counts_for: official columns in whose denominator it is.
-        question: the prompt, as asked.
-        options: letter -> text; None for a numeric question.
-        gold: the right letter or number; None if the item has none.
-        reply: as the model wrote it; None if there is none.
-        official: in [0, 1].
-        strict: in [0, 1].
-        parsed: what the strict reader read.
-        how: how, or why nothing: `answers.Reading.how`, or "missing", or "error".
-        official_parsed: what the published scorer read.
-        fallback: the published scorer drew a random letter, or took a default.
-        columns: scores of further readings of the benchmark's own.
-        truncated: the reply was ended by the token limit.
-        error: why the engine failed.
+        counts_for: Official columns in whose denominator it is.
+        question: The prompt, as asked.
+        options: Letter -> text; None for a numeric question.
+        gold: The right letter or number; None if the item has none.
+        reply: The reply as the model wrote it; None if there is none.
+        official: Score in [0, 1].
+        strict: Score in [0, 1].
+        parsed: What the strict reader read.
+        how: How, or why nothing: `answers.Reading.how`, or "missing", or "error".
+        official_parsed: What the published scorer read.
+        fallback: The published scorer drew a random letter, or took a default.
+        columns: Scores of further readings of the benchmark's own.
+        truncated: The reply was ended by the token limit.
+        error: Why the engine failed.
     """
 
     key: str
@@ -86,9 +90,9 @@ class Estimate:
 
     Attributes:
         value: None where the official scorer gives no number.
-        low: end of the 95 % interval; None where there is none: the items are of one group, or all score the same.
-        high: the other end.
-        items: how many items count for it.
+        low: End of the 95 % interval; None where there is none: the items are of one group, or all score the same.
+        high: The other end.
+        items: How many items count for it.
     """
 
     value: float | None
@@ -99,26 +103,26 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Result:
-    """All that is known of one run on one benchmark: `result.json`, and `scores.jsonl` for the rows.
+    """The result of one run on one benchmark: `result.json`, and `scores.jsonl` for the rows.
 
     Attributes:
-        benchmark: its name.
-        title: its name in papers.
-        revision: of the data.
-        folder: where the data was.
-        notes: of the loader, for a reader of the report.
-        style: prompt style.
-        available: items in the folder.
-        limit: size of the sample; None: all items.
-        seed: of the sample.
-        items: the denominator.
-        fingerprint: of the denominator's keys; equal exactly for the same items.
-        counts: see `COUNTS`.
-        rules: how each column follows from its items: see `stats.Rule`.
-        columns: reading -> column -> estimate; readings are official, strict, and further ones of the benchmark.
-        settings: what the replies were made with.
-        scored_with: version of this package.
-        rows: one an item, in the published order.
+        benchmark: Its name.
+        title: Its name in papers.
+        revision: Revision of the data.
+        folder: Where the data was.
+        notes: Notes of the loader, for a reader of the report.
+        style: Prompt style.
+        available: Items in the folder.
+        limit: Size of the sample; None: all items.
+        seed: Seed of the sample.
+        items: The denominator.
+        fingerprint: Fingerprint of the denominator's keys; equal exactly for the same items.
+        counts: See `COUNTS`.
+        rules: How each column follows from its items: see `benchmarks.base.Rule`.
+        columns: Reading -> column -> estimate; readings are official, strict, and further ones of the benchmark.
+        settings: What the replies were made with.
+        scored_with: Version of this package.
+        rows: One an item, in the published order.
     """
 
     benchmark: str
@@ -137,7 +141,7 @@ class Result:
     columns: Mapping[str, Mapping[str, Estimate]]
     settings: Mapping[str, Any]
     scored_with: str
-    rows: Sequence[Row] = field(repr=False)
+    rows: Sequence[Row] = field(default=(), repr=False)
 
     @property
     def answered(self) -> str:
@@ -150,7 +154,7 @@ class Result:
         return f"{sentence}; {' and '.join(wrong)} count{'s' if missing + failed == 1 else ''} as wrong"
 
     def scores(self, reading: str) -> list[float]:
-        """Of all rows, in [0, 1]."""
+        """Returns the scores of all rows, in [0, 1]."""
         return [row.score(reading) for row in self.rows]
 
     def bootstrap(self) -> Bootstrap:
@@ -166,10 +170,10 @@ class Result:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         # A row is flat, so that `vars` does what `dataclasses.asdict` does in ten times the time.
-        _replace(folder / SCORES, "".join(json.dumps(vars(row)) + "\n" for row in self.rows))
+        write_whole(folder / SCORES, "".join(json.dumps(vars(row)) + "\n" for row in self.rows))
         head = {name: value for name, value in vars(self).items() if name not in ("rows", "columns")}
         head["columns"] = {r: {c: asdict(e) for c, e in columns.items()} for r, columns in self.columns.items()}
-        _replace(folder / RESULT, json.dumps(head, indent=1) + "\n")
+        write_whole(folder / RESULT, json.dumps(head, indent=1) + "\n")
         return folder
 
     @classmethod
@@ -177,41 +181,46 @@ class Result:
         """Reads what `write` wrote.
 
         Raises:
-            ScoringError: a file is missing or is not what `write` writes.
+            ScoringError: A file is missing or is not what `write` writes.
         """
         folder = Path(folder)
         try:
-            head = json.loads((folder / RESULT).read_bytes())
-            rows = [_row(line) for line in (folder / SCORES).read_bytes().splitlines()]
-            head["columns"] = {
-                reading: {name: Estimate(**estimate) for name, estimate in columns.items()}
-                for reading, columns in head["columns"].items()
-            }
-            head["notes"] = tuple(head["notes"])
-            result = cls(**head, rows=rows)
+            head, lines = (folder / RESULT).read_bytes(), (folder / SCORES).read_bytes().splitlines()
         except FileNotFoundError as err:
             raise ScoringError(f"{err.filename} is missing. Write it with `rgpt4d eval score`.") from err
-        except (ValueError, KeyError, TypeError, AttributeError) as err:
-            raise ScoringError(f"{folder}: {RESULT} or {SCORES} is broken ({err}). Score again.") from err
+        where = str(folder / RESULT)
+        result = _record(cls, _parsed(head, where), where)
+        lines = [(f"{folder / SCORES}, line {number}", line) for number, line in enumerate(lines, 1)]
+        rows = [_record(Row, _parsed(line, place), place) for place, line in lines]
+        for name, wanted in (("counts", COUNTS), ("columns", READINGS)):
+            if absent := [key for key in wanted if key not in getattr(result, name)]:
+                raise _broken(where, f"`{name}` lacks {', '.join(absent)}")
+        if result.items < 1:
+            raise _broken(where, f"`items` is {result.items}")
+        columns = {}
+        for reading, own in result.columns.items():
+            if own.keys() != result.rules.keys():
+                raise _broken(where, f"`columns.{reading}` has other columns than `rules`")
+            columns[reading] = {name: _record(Estimate, value, where) for name, value in own.items()}
         if len(rows) != result.items:
             raise ScoringError(f"{folder}: {len(rows)} rows in {SCORES}, but {result.items} items in {RESULT}.")
-        return result
+        return replace(result, columns=columns, rows=rows)
 
 
 def sample(benchmark: Benchmark, items: Sequence[Item], limit: int | None = None, seed: int = 0) -> list[Item]:
-    """The same `limit` items everywhere: those whose SHA-256 of "seed:key" is smallest, in the published order.
+    """Returns the same `limit` items everywhere: those with the smallest SHA-256 of "seed:key", in published order.
 
     The choice depends on nothing but seed and keys: not on the order of the items, and a sample of 100 lies within
     that of 200.
 
     Args:
-        benchmark: gives the keys.
-        items: all items.
-        limit: how many; None: all of them.
-        seed: another seed, another sample.
+        benchmark: Gives the keys.
+        items: All items.
+        limit: How many; None: all of them.
+        seed: Another seed, another sample.
 
     Raises:
-        ScoringError: there are not as many items.
+        ScoringError: There are not as many items.
     """
     if limit is None:
         return list(items)
@@ -241,18 +250,18 @@ def score_replies(
     """Scores what was answered; what was not counts as wrong.
 
     Args:
-        benchmark: reads and aggregates.
-        data: its checked folder.
-        replies: key -> reply; those to items outside the sample are left out.
-        style: prompt style; None: the benchmark's default.
-        limit: score the fixed sample of this size; None: all items.
-        seed: of the sample.
-        settings: what the replies were made with, for the report.
-        replicates: of the bootstrap.
+        benchmark: Reads and aggregates.
+        data: Its checked folder.
+        replies: Key -> reply; those to items outside the sample are left out.
+        style: Prompt style; None: the benchmark's default.
+        limit: Score the fixed sample of this size; None: all items.
+        seed: Seed of the sample.
+        settings: What the replies were made with, for the report.
+        replicates: Replicates of the bootstrap.
 
     Raises:
-        ScoringError: replies to items which the benchmark does not have, or a limit beyond its items.
-        ValueError: unknown style.
+        ScoringError: Replies to items which the benchmark does not have, or a limit beyond its items.
+        ValueError: Unknown style.
     """
     style = benchmark.style(style)
     known = {benchmark.key(item) for item in data.items}
@@ -262,7 +271,7 @@ def score_replies(
             f"not have, e.g. {some(foreign)}. Its keys look like {some(known)}."
         )
     items = sample(benchmark, data.items, limit, seed)
-    columns = learn_columns(benchmark, items)
+    columns = columns_of(benchmark, items)
     rows = [
         _score(benchmark, item, replies.get(benchmark.key(item)), style, [c.name for c in columns if c.members[index]])
         for index, item in enumerate(items)
@@ -353,13 +362,49 @@ def _estimate(value: float, drawn: np.ndarray, items: int) -> Estimate:
     return Estimate(None if math.isnan(value) else value, ends.low, ends.high, items)
 
 
-def _row(line: bytes) -> Row:
-    record = json.loads(line)
-    record["counts_for"] = tuple(record["counts_for"])
-    return Row(**record)
+_hints = functools.cache(get_type_hints)
 
 
-def _replace(path: Path, text: str) -> None:
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
+def _record(kind: type[T], fields: Any, where: str) -> T:
+    """Returns a record of the fields that a file holds; each must be there, known and of its type."""
+    if not isinstance(fields, dict):
+        raise _broken(where, f"expected an object, found {fields!r:.80}")
+    hints = _hints(kind)
+    fields = {name: _as_tuple(value, hints.get(name)) for name, value in fields.items()}
+    if wrong := [f"`{name}` is {value!r:.80}" for name, value in fields.items() if not _fits(value, hints.get(name))]:
+        raise _broken(where, "; ".join(wrong))
+    try:
+        return kind(**fields)
+    except TypeError as err:
+        raise _broken(where, str(err)) from err
+
+
+def _as_tuple(value: Any, hint: Any) -> Any:
+    return tuple(value) if isinstance(value, list) and get_origin(hint) is tuple else value
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Returns True if a value that JSON gave is of the type that a field is declared with."""
+    if hint is Any:
+        return True
+    if isinstance(hint, UnionType):
+        return any(_fits(value, one) for one in get_args(hint))
+    kind, inner = get_origin(hint) or hint, get_args(hint)
+    if kind is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    if kind is tuple:
+        return isinstance(value, tuple) and all(_fits(one, inner[0]) for one in value)
+    if kind is Mapping:
+        return isinstance(value, dict) and all(_fits(one, inner[1]) for one in value.values())
+    return type(value) is (dict if is_dataclass(kind) else kind)
+
+
+def _parsed(content: bytes, where: str) -> Any:
+    try:
+        return parse_json(content)
+    except ValueError as err:
+        raise _broken(where, str(err)) from err
+
+
+def _broken(where: str, what: str) -> ScoringError:
+    return ScoringError(f"{where} is broken ({what}). Score again.")

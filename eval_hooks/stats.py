@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How sure a number is: bootstrap intervals, and paired comparison of two runs on the same items.
+"""Statistics of scores: bootstrap intervals, and paired comparison of two runs on the same items.
 
 Questions about one video are not independent, so what is drawn anew is whole groups (`Benchmark.group`), with
 replacement and as many as there are. Every replicate computes all columns, of both readings and of all runs, from the
@@ -8,29 +8,24 @@ same draw; a difference is taken within a replicate. Intervals are percentile in
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark, Item
+from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark, Item, Rule
 
 
 REPLICATES = 10_000
 LEVEL = 0.95
 
-Rule = Literal["items", "categories"]
-"""How a column follows from the scores of its items: their mean, or the mean of the means of their categories."""
-
 _CHUNK = 2_000  # replicates at a time, which bounds memory
-_ROUNDING = 0.006  # percent: some official scorers round to two decimals, or divide by N + 1e-6
 
 
 @dataclass(frozen=True)
 class Column:
-    """What a column is the mean of.
+    """A column, and the items that it is the mean of.
 
     Attributes:
-        name: as in `Benchmark.columns`.
+        name: The name as in `Benchmark.columns`.
         members: (N,) bool, the items that count.
         rule: None if the column follows neither rule; it then has no interval.
     """
@@ -54,8 +49,8 @@ class Difference:
 
     Attributes:
         value: B - A, percentage points, on the items themselves.
-        interval: of B - A.
-        p: two-sided: twice the share of replicates on the smaller side of zero, zero counted on both sides and one
+        interval: Interval of B - A.
+        p: Two-sided: twice the share of replicates on the smaller side of zero, zero counted on both sides and one
             replicate added to each, so never 0. None without an interval.
     """
 
@@ -74,52 +69,22 @@ class Agreement:
     neither: int
 
 
-def learn_columns(benchmark: Benchmark, items: Sequence[Item]) -> list[Column]:
-    """What the columns of `benchmark.aggregate` are means of.
-
-    The bootstrap needs the columns of ten thousand resamples. Instead of calling the official function as often, this
-    finds the rule of every column, on resamples with random scores.
-
-    Args:
-        benchmark: says which columns an item counts in.
-        items: not empty.
-
-    Returns:
-        Every column that `aggregate` gives for these items, in its order.
-    """
+def columns_of(benchmark: Benchmark, items: Sequence[Item]) -> list[Column]:
+    """Returns every column that `benchmark.aggregate` gives for these items, in its order, with its declared rule."""
     counts_for = [benchmark.columns_of(item) for item in items]
-    categories = np.unique([benchmark.category(item) for item in items], return_inverse=True)[1]
-    names = list(benchmark.aggregate(items, [0.0] * len(items)))
-    members = {name: np.array([name in own for own in counts_for], dtype=bool) for name in names}
-    fits: dict[str, list[Rule]] = {name: ["items", "categories"] for name in names}
-
-    generator = np.random.default_rng(0)
-    for trial in range(4):
-        drawn = np.arange(len(items)) if trial == 0 else generator.integers(0, len(items), len(items))
-        scores = generator.integers(0, 2, len(items)).astype(float)
-        official = benchmark.aggregate([items[i] for i in drawn], scores.tolist())
-        for name in names:
-            mask = members[name][drawn]
-            if mask.any():
-                means = {
-                    "items": scores[mask].mean(),
-                    "categories": _mean_of_means(scores[mask], categories[drawn][mask]),
-                }
-                fits[name] = [rule for rule in fits[name] if abs(100 * means[rule] - official[name]) < _ROUNDING]
-    return [Column(name, members[name], next(iter(fits[name]), None)) for name in names]
-
-
-def _mean_of_means(scores: np.ndarray, categories: np.ndarray) -> float:
-    return float(np.mean([scores[categories == category].mean() for category in np.unique(categories)]))
+    return [
+        Column(name, np.array([name in own for own in counts_for], dtype=bool), benchmark.rules.get(name, "items"))
+        for name in benchmark.aggregate(items, [0.0] * len(items))
+    ]
 
 
 class Bootstrap:
     """Replicates of the columns of one list of items.
 
     Args:
-        columns: of these items.
-        categories: of each item.
-        groups: of each item, what is resampled.
+        columns: Columns of these items.
+        categories: Categories of each item.
+        groups: Groups of each item, what is resampled.
     """
 
     def __init__(self, columns: Sequence[Column], categories: Sequence[str], groups: Sequence[str]) -> None:
@@ -148,8 +113,8 @@ class Bootstrap:
 
         Args:
             scores: (N items, R readings), in [0, 1]; all readings see the same resamples.
-            n: number of replicates.
-            seed: same seed, same replicates.
+            n: Number of replicates.
+            seed: Same seed, same replicates.
 
         Returns:
             (n, R, columns).
@@ -193,8 +158,8 @@ def difference(value: float, a: np.ndarray, b: np.ndarray) -> Difference:
 
     Args:
         value: B - A on the items themselves.
-        a: replicates of run A.
-        b: replicates of run B, from the same draws.
+        a: Replicates of run A.
+        b: Replicates of run B, from the same draws.
     """
     # Sums of the same scores in another order differ in the last bits, which must not count as a difference.
     differences = np.round(b - a, 9)

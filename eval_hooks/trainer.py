@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.distributed.fsdp import FullyShardedDataParallel
 from transformers.integrations import is_deepspeed_zero3_enabled
 
-from rgpt4d_plugin.eval_hooks.arguments import Evaluation
-from rgpt4d_plugin.eval_hooks.engines.host import HostEngine
+from rgpt4d_plugin.eval_hooks.arguments import EvalConfigError, Evaluation
+from rgpt4d_plugin.eval_hooks.engines.host import HostEngine, keep_unpacked
 from rgpt4d_plugin.eval_hooks.engines.process_group import Ranks
 from rgpt4d_plugin.eval_hooks.report import write_report
 from rgpt4d_plugin.eval_hooks.run import metrics_of, run_benchmarks
@@ -28,12 +29,12 @@ from rgpt4d_plugin.trainers.mixin import P4DTrainerMixin, reload_weights
 
 @dataclass(frozen=True)
 class BenchmarkRun:
-    """What a trainer evaluates.
+    """The benchmarks that a trainer evaluates, and where it writes.
 
     Attributes:
-        evaluation: the checked block.
-        out: folder for replies, scores and reports.
-        description: of the model that is loaded.
+        evaluation: The checked block.
+        out: Folder for replies, scores and reports.
+        description: Description of the model that is loaded.
     """
 
     evaluation: Evaluation
@@ -45,7 +46,7 @@ class BenchmarkTrainerMixin:
     """Put in front of a Trainer class of the host.
 
     Args:
-        p4d_eval: what is evaluated. Trainer arguments must be given by keyword.
+        p4d_eval: What is evaluated. Trainer arguments must be given by keyword.
     """
 
     def __init__(self, *args: Any, p4d_eval: BenchmarkRun, **kwargs: Any) -> None:
@@ -63,7 +64,15 @@ class BenchmarkTrainerMixin:
             # Nothing to compute a loss on. The host's evaluation then is the benchmarks alone: its loop ends at once,
             # but has put the model into place and mode.
             kwargs["eval_dataset"] = []
+        keep_unpacked(kwargs["model"])  # the host's own evaluation would repack them too
         super().__init__(*args, **kwargs)
+        if self.is_fsdp_enabled and self.accelerator.is_fsdp2 and not self.args.do_train:
+            raise EvalConfigError.from_problems(
+                [
+                    "fsdp: version 2 shards a model together with its optimizer, and a run that only evaluates has "
+                    "none; use version 1, DeepSpeed ZeRO-3 (recipes/deepspeed), or no `fsdp:`"
+                ]
+            )
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         # With records of its own the host's evaluation draws what it draws without the plugin.
@@ -115,26 +124,37 @@ class BenchmarkTrainerMixin:
         """Asks all questions; the columns are the same on every process."""
         evaluation = self._p4d_eval.evaluation
         trained = {"trained_steps": self._p4d_step_of_weights()} if self.args.do_train else {}
+        model = self.model.module if isinstance(self.model, FullyShardedDataParallel) else self.model
         engine = HostEngine(
-            self.model,
+            model,
             **self._p4d_eval_parts,
             description={**self._p4d_eval.description, **trained},
             batch_size=evaluation.options.batch_size,
             workers=evaluation.options.workers,
             device=self.args.device,
             ranks=ranks,
-            synced=is_deepspeed_zero3_enabled(),
+            synced=is_deepspeed_zero3_enabled() or self.is_fsdp_enabled,
             autocast=self.accelerator.autocast,
         )
-        results = run_benchmarks(
-            evaluation.questionnaires,
-            engine,
-            folder,
-            ranks=ranks,
-            fresh=self.args.do_train,  # replies in the folder are those of a run before
-            progress=not self.args.disable_tqdm,
-        )
+        with self._p4d_root_gathered():
+            results = run_benchmarks(
+                evaluation.questionnaires,
+                engine,
+                folder,
+                ranks=ranks,
+                fresh=self.args.do_train,  # replies in the folder are those of a run before
+                progress=not self.args.disable_tqdm,
+            )
         return ranks.shared(metrics_of(evaluation.questionnaires, results) if ranks.first else {})
+
+    def _p4d_root_gathered(self) -> contextlib.AbstractContextManager[None]:
+        """Gathers the weights that FSDP 1 shards with the root: `generate` calls the model inside it, not its wrapper.
+
+        Its other units, and all of FSDP 2's, gather their own in every forward.
+        """
+        if isinstance(self.model, FullyShardedDataParallel):
+            return FullyShardedDataParallel.summon_full_params(self.model, recurse=False, writeback=False)
+        return contextlib.nullcontext()
 
     def _p4d_step_of_weights(self) -> int:
         """The training step whose weights the model has: after training, the best one's, if they were put back."""

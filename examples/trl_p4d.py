@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Perceptual 4D Distillation with TRL: LoRA on a public 3B video MLLM, on one GPU, without LLaMA-Factory.
 
-python examples/trl_p4d.py --data clips/train.json --expert checkpoints/l4p.ckpt
+python examples/trl_p4d.py --data clips/train.json --teacher checkpoints/l4p.ckpt
 
 The data are records like this one, with paths relative to their file:
 {"messages": [{"role": "user", "content": "<video>Which way does the car turn?"},
@@ -23,7 +23,7 @@ from rgpt4d_plugin.trainers.trl import P4DSFTTrainer
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--data", type=Path, required=True, help="JSON or JSONL records")
-parser.add_argument("--expert", required=True, help="checkpoint of the 4D expert (NVlabs/L4P)")
+parser.add_argument("--teacher", "--expert", required=True, help="checkpoint of the 4D teacher, L4P (NVlabs/L4P)")
 parser.add_argument("--model", default="Qwen/Qwen2.5-VL-3B-Instruct")
 parser.add_argument("--output", default="saves/trl_p4d")
 parser.add_argument("--frames", type=int, default=16, help="frames per clip (default %(default)s)")
@@ -54,7 +54,7 @@ trainer = P4DSFTTrainer(
     ),
     train_dataset=records.map(ask, remove_columns="messages"),
     peft_config=LoraConfig(r=16, lora_alpha=32, target_modules=r".*language_model.*_proj"),
-    p4d={"teacher": {"checkpoint": options.expert}, "frames": options.frames},
+    p4d={"teacher": {"checkpoint": options.teacher}, "frames": options.frames},
 )
 trainer.train()
 trainer.save_model()

@@ -11,13 +11,12 @@
 | `template`                      | `data.template`: templates are added        | at the host's import  |
 | `loader`                        | `model.loader`: a run with `p4d.tpe: add`   | at the host's import  |
 | `auto_classes`                  | transformers' `AutoConfig`, `AutoProcessor` | at their import       |
-| `evaluation`                    | around `parser` and inside `workflow`       | at the host's import; |
-|                                 |                                             | globals only in a run |
 | `model_groups`                  | `extras.constants`: models for the web UI   | at the host's import  |
 | `composite`                     | `model.model_utils.visual`: LLaVA-OneVision | at the host's import  |
 | `v1`                            | `v1.config.arg_parser.get_args`             | at the host's import  |
-| `mm_plugin`                     | the template's multimodal plugin (a copy)   | in a run with `p4d:`  |
 | `log_callback`                  | one `LogCallback` object                    | in a run with a block |
+
+The clip recorder of `template.clip_recorder` is a seam too: a run's copy of the template's multimodal plugin.
 
 `apply` is called by `_rgpt4d_boot` right after a target module's body has run. A seam that does not fit is kept and
 raised by the first run that uses `p4d:` or `p4d_eval:`; every other run of the host goes on as if the plugin were
@@ -32,24 +31,26 @@ from types import ModuleType
 from rgpt4d_plugin.seams import HostSeamError
 
 
-BLOCKS = ("p4d", "p4d_eval")
-"""The blocks of a recipe that are the plugin's."""
+BLOCKS = {"p4d": "p4d_block", "p4d_eval": "eval_block"}
+"""The blocks of a recipe that are the plugin's, and the module that handles each: `parser` and `workflow` ask it.
 
-# Seams of one module are applied in order, each around those before it.
+Such a module has `KEY`; `Error`, raised for what is wrong with the block; for the parser `parse`, `attach`, `finish`,
+`parse_for_inference` and `attach_for_inference`; for the workflow `GLOBALS` and `enter`."""
+
 _SEAMS = {
-    "llamafactory.chat.hf_engine": ("chat",),
-    "llamafactory.data.converter": ("converter",),
-    "llamafactory.data.template": ("template",),
-    "llamafactory.extras.constants": ("model_groups",),
-    "llamafactory.hparams.parser": ("parser", "evaluation"),
-    "llamafactory.model.loader": ("loader",),
-    "llamafactory.model.model_utils.visual": ("composite",),
-    "llamafactory.train.sft.workflow": ("evaluation", "workflow"),
-    "llamafactory.v1.config.arg_parser": ("v1",),
-    "transformers.models.auto.configuration_auto": ("auto_classes",),
-    "transformers.models.auto.processing_auto": ("auto_classes",),
+    "llamafactory.chat.hf_engine": "chat",
+    "llamafactory.data.converter": "converter",
+    "llamafactory.data.template": "template",
+    "llamafactory.extras.constants": "model_groups",
+    "llamafactory.hparams.parser": "parser",
+    "llamafactory.model.loader": "loader",
+    "llamafactory.model.model_utils.visual": "composite",
+    "llamafactory.train.sft.workflow": "workflow",
+    "llamafactory.v1.config.arg_parser": "v1",
+    "transformers.models.auto.configuration_auto": "auto_classes",
+    "transformers.models.auto.processing_auto": "auto_classes",
 }
-_undo: dict[str, list[Callable[[], None]]] = {}
+_undo: dict[str, Callable[[], None]] = {}
 _failures: list[HostSeamError] = []
 
 
@@ -58,27 +59,30 @@ def apply(module: ModuleType) -> None:
     name = module.__name__
     if name in _undo:
         return
-    _undo[name] = []
-    for seam in _SEAMS[name]:
-        try:
-            _undo[name].append(importlib.import_module(f"{__name__}.{seam}").patch(module))
-        except HostSeamError as err:
-            if command_line_uses_p4d():
-                raise
-            _failures.append(err)
+    _undo[name] = lambda: None
+    try:
+        _undo[name] = importlib.import_module(f"{__name__}.{_SEAMS[name]}").patch(module)
+    except HostSeamError as err:
+        if command_line_uses_p4d():
+            raise
+        _failures.append(err)
 
 
 def undo_all() -> None:
     """Puts every replaced name of the host back."""
     while _undo:
-        for undo in reversed(_undo.popitem()[1]):
-            undo()
+        _undo.popitem()[1]()
 
 
 def raise_failures() -> None:
     """Raises the first seam failure, if any: called by runs that use a block of the plugin's."""
     if _failures:
         raise _failures[0]
+
+
+def block_module(key: str) -> ModuleType:
+    """Imports the module that handles a block."""
+    return importlib.import_module(f"{__name__}.{BLOCKS[key]}")
 
 
 def command_line_uses_p4d() -> bool:

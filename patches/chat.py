@@ -9,14 +9,11 @@ and video tokens from `mm_token_type_ids`, which the host's collator makes and i
 be removed when the engine passes them itself.
 """
 
-import copy
 import functools
 import inspect
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
-
-import torch
 
 from rgpt4d_plugin.seams import replace, require
 
@@ -33,6 +30,7 @@ def patch(module: ModuleType) -> Callable[[], None]:
     from rgpt4d_plugin.modeling import is_timestamped
     from rgpt4d_plugin.students import get_family
     from rgpt4d_plugin.template.clip_reader import ClipReader
+    from rgpt4d_plugin.template.plugin_classes import template_of_run, token_types
 
     make_template = module.get_template_and_fix_tokenizer
 
@@ -66,25 +64,3 @@ def patch(module: ModuleType) -> Callable[[], None]:
         engine._process_args = original
 
     return undo
-
-
-def template_of_run(template: Any, data_args: Any) -> Any:
-    """The template that shows and says what the `p4d:` block of a parsed recipe wants; without one, the given one."""
-    from rgpt4d_plugin.template.plugin_classes import with_reader
-
-    p4d = getattr(data_args, "p4d", None)
-    if p4d is None:
-        return template
-    template = copy.copy(template)
-    template.mm_plugin = with_reader(template.mm_plugin, frames=p4d.frames, sentences=p4d.tpe == "text")
-    return template
-
-
-def token_types(input_ids: torch.Tensor, config: Any) -> torch.Tensor:
-    """0 text, 1 image, 2 video, as the host's collator numbers them."""
-    types = torch.zeros_like(input_ids)
-    for number, name in ((1, "image_token_id"), (2, "video_token_id")):
-        token = getattr(config, name, None)
-        if token is not None:
-            types[input_ids == token] = number
-    return types

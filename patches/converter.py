@@ -7,21 +7,34 @@ Host names: `register_dataset_converter`, `DATASET_CONVERTERS` and the converter
 
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 from rgpt4d_plugin.seams import require
+
+
+FORMATS = {"rgpt4d": "RegionShareGPTConverter", "rgpt4d_openai": "RegionOpenAIConverter"}
 
 
 def patch(module: ModuleType) -> Callable[[], None]:
     """Registers the formats; returns the undo function."""
     require(module, "register_dataset_converter", "DATASET_CONVERTERS")
     require(module, "DatasetConverter", "SharegptDatasetConverter", "OpenAIDatasetConverter")
-    from rgpt4d_plugin.template.converter import CONVERTERS
-
-    for name, converter in CONVERTERS.items():
-        module.register_dataset_converter(name, converter)
+    for name, class_name in FORMATS.items():
+        module.register_dataset_converter(name, _maker(class_name))
 
     def undo() -> None:
-        for name in CONVERTERS:
+        for name in FORMATS:
             del module.DATASET_CONVERTERS[name]
 
     return undo
+
+
+def _maker(class_name: str) -> Callable[..., Any]:
+    """Returns what makes a converter; a run without such a dataset does not import its module."""
+
+    def make(*args: Any) -> Any:
+        from rgpt4d_plugin.template import converter
+
+        return getattr(converter, class_name)(*args)
+
+    return make

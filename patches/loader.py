@@ -72,10 +72,11 @@ def patch(module: ModuleType) -> Callable[[], None]:
 
 
 def _encoding(model_args: Any) -> TimestampEncoding | None:
-    """The TPE that a run asks for: by its recipe, or by the adapter that it loads; None if there is none."""
+    """Returns the TPE that a run asks for, by its recipe or by the adapter that it loads; None if there is none."""
     from rgpt4d_plugin.modeling.marker import read_marker
 
-    asked = getattr(model_args, "p4d_encoding", None)
+    p4d = getattr(model_args, "p4d", None)
+    asked = p4d.encoding if p4d is not None else None
     for adapter in model_args.adapter_name_or_path or []:
         trained = read_marker(adapter, cache_dir=model_args.cache_dir, token=model_args.hf_hub_token)
         if asked is not None and trained != asked:

@@ -2,9 +2,9 @@
 """Seam: the `rgpt4d_<name>` templates, in the host's registry of templates.
 
 Host names: `TEMPLATES`, `register_template`, `get_mm_plugin` and `StringFormatter` of `llamafactory.data.template`,
-`PLUGINS` and `register_mm_plugin` of `llamafactory.data.mm_plugin`, and the names of the plugin classes that the twins
-override (0.9.5 and main of August 2026). The host's own templates are not touched. The template for LLaVA-OneVision is
-to be removed when the host has one.
+`PLUGINS` and `register_mm_plugin` of `llamafactory.data.mm_plugin`, and the names of the plugin classes that the
+derived templates override (0.9.5 and main of August 2026). The host's own templates are not touched. The template for
+LLaVA-OneVision is to be removed when the host has one.
 """
 
 from collections.abc import Callable
@@ -14,17 +14,17 @@ from rgpt4d_plugin.seams import require
 
 
 def patch(module: ModuleType) -> Callable[[], None]:
-    """Registers the twins; returns the undo function."""
+    """Registers the derived templates; returns the undo function."""
     from llamafactory.data import mm_plugin
 
     require(module, "TEMPLATES", "register_template", "get_mm_plugin", "StringFormatter")
     require(mm_plugin, "PLUGINS", "register_mm_plugin", "BasePlugin")
     from rgpt4d_plugin.template import llava_onevision
     from rgpt4d_plugin.template.clip_reader import HOST_NAMES
-    from rgpt4d_plugin.template.derived_templates import register_twins
+    from rgpt4d_plugin.template.derived_templates import register_derived_templates
 
     require(type(module.TEMPLATES["qwen2_vl"].mm_plugin), *HOST_NAMES)
-    added = [*register_twins(module), *llava_onevision.register(module, mm_plugin)]
+    added = [*register_derived_templates(module), *llava_onevision.register(module, mm_plugin)]
 
     def undo() -> None:
         for name in added:

@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The `p4d:` block of a recipe: one dataclass per part, parsed and validated once, all errors reported together."""
+"""The `p4d:` block of a recipe: one model per part, parsed and validated once, all errors reported together."""
 
-import difflib
-import math
-import os
-import types
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal
 
+from pydantic import BeforeValidator, Field, field_validator
 
-TERMS = ("latent", "depth", "flow", "motion", "camray")
-"""Names of the loss terms, in the order in which they are logged."""
+from rgpt4d_plugin.modeling import TimestampEncoding
+from rgpt4d_plugin.teachers import TeacherArguments, teacher_class
+from rgpt4d_plugin.terms import TERMS
+from rgpt4d_plugin.validation import Checked, Integer, Number, Switch, check, shown
+
 
 # [release]: the weights and the decoder of the code released in June 2026. [reproduction]: a public third-party
 # run on Qwen3-VL-2B. A preset only supplies defaults: any key written in the recipe wins.
@@ -38,66 +37,39 @@ class P4DConfigError(ValueError):
         return cls(f"The `{cls.block}:` block of the recipe has {len(problems)} problem(s):{lines}")
 
 
-def option(help: str, *, minimum: float | None = None, above: float | None = None, **kwargs: Any) -> Any:
-    """A dataclass field with its documentation and its range."""
-    return field(metadata={"help": help, "minimum": minimum, "above": above}, **kwargs)
+def _off(value: Any) -> Any:
+    """YAML 1.1 reads a bare `off` as false."""
+    return "off" if value is False else value
 
 
-@dataclass(frozen=True)
-class TimestampEncoding:
-    """Timestamp positional encoding that a model was, or is to be, trained with; see `modeling`.
-
-    Attributes:
-        scale: amplitude.
-        base: of the wavelengths.
-    """
-
-    scale: float
-    base: float
+Weight = Annotated[Number, Field(ge=0, le=1e6)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class TeacherArguments:
-    """The frozen 4D expert."""
-
-    type: Literal["l4p", "depth_anything_3"] = option("Architecture of the expert.", default="l4p")
-    checkpoint: str | None = option(
-        "Path of the expert's weights (.ckpt or .safetensors), e.g. from NVlabs/L4P.", default=None
-    )
-    dtype: Literal["float32", "bfloat16"] = option("Precision the expert runs in.", default="bfloat16")
-    device: str = option("'auto' (the student's device), 'cpu', 'cuda' or 'cuda:N'.", default="auto")
-
-    def __post_init__(self) -> None:
-        if self.checkpoint is not None:
-            object.__setattr__(self, "checkpoint", os.path.expanduser(self.checkpoint))
-
-
-@dataclass(frozen=True, kw_only=True)
-class DecoderArguments:
+class DecoderArguments(Checked):
     """The 4D perception decoder: student hidden states to teacher latents, training only (paper: D_4DP)."""
 
-    layers: int = option(
-        "Linear layers. 1: the release's linear map (normal init, std 0.1); 2 or more: the paper's MLP "
+    layers: Integer = Field(
+        3,
+        ge=1,
+        le=32,
+        description="Linear layers. 1: the release's linear map (normal init, std 0.1); 2 or more: the paper's MLP "
         "(GELU between layers, Xavier init).",
-        minimum=1,
-        default=3,
     )
-    hidden_size: int = option("Width between the layers of the MLP.", minimum=1, default=2560)
-    learning_rate: float | None = option(
-        "Own learning rate of the decoder; null: the recipe's `learning_rate`.", above=0.0, default=None
+    hidden_size: Integer = Field(2560, ge=1, le=16384, description="Width between the layers of the MLP.")
+    learning_rate: Number | None = Field(
+        None, gt=0, le=100, description="Own learning rate of the decoder; null: the recipe's `learning_rate`."
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class LossArguments:
+class LossArguments(Checked):
     """Element loss and one weight per term. A term with weight 0 is not computed."""
 
-    type: Literal["mse", "smooth_l1", "l1"] = option("Element loss of every term.", default="mse")
-    latent: float = option("Teacher features at the hooks (L_LD).", minimum=0.0, default=0.0)
-    depth: float = option("Log depth map.", minimum=0.0, default=0.0)
-    flow: float = option("Backward 2D flow map, pixels of the teacher's input.", minimum=0.0, default=0.0)
-    motion: float = option("Logit of the motion (dynamic object) mask.", minimum=0.0, default=0.0)
-    camray: float = option("Raw camera-ray map (direction and moment).", minimum=0.0, default=0.0)
+    type: Literal["mse", "smooth_l1", "l1"] = Field("mse", description="Element loss of every term.")
+    latent: Weight = Field(0.0, description="Teacher features at the hooks (L_LD).")
+    depth: Weight = Field(0.0, description="Log depth map.")
+    flow: Weight = Field(0.0, description="Backward 2D flow map, pixels of the teacher's input.")
+    motion: Weight = Field(0.0, description="Logit of the motion (dynamic object) mask.")
+    camray: Weight = Field(0.0, description="Raw camera-ray map (direction and moment).")
 
     @property
     def weights(self) -> dict[str, float]:
@@ -110,58 +82,68 @@ class LossArguments:
         return {term: weight for term, weight in self.weights.items() if weight > 0}
 
 
-@dataclass(frozen=True, kw_only=True)
-class LoggingArguments:
+class LoggingArguments(Checked):
     """What the trainer logs beside the host's own keys."""
 
-    weighted: bool = option("Log each term times its weight instead of the term itself.", default=False)
+    weighted: Switch = Field(False, description="Log each term times its weight instead of the term itself.")
 
 
-@dataclass(frozen=True, kw_only=True)
-class RegionArguments:
+class RegionArguments(Checked):
     """How records of `formatting: rgpt4d` show their regions."""
 
-    style: Literal["som", "som_image", "text", "none"] = option(
-        "'som': numbered outlines on the frames that carry the regions; 'som_image': the marked key frame as an image "
-        "before the video, with the release's preamble; 'text': coordinates and times in words; 'none': only <obj_N>.",
-        default="som",
+    style: Literal["som", "som_image", "text", "none"] = Field(
+        "som",
+        description="'som': numbered outlines on the frames that carry the regions; 'som_image': the marked key frame "
+        "as an image before the video, with the release's preamble; 'text': coordinates and times in words; 'none': "
+        "only <obj_N>.",
     )
-    missing_frame: Literal["error", "insert"] = option(
-        "When no sampled frame is within half a sampling step of a region's: refuse the record, or insert its frame.",
-        default="error",
+    missing_frame: Literal["error", "insert"] = Field(
+        "error",
+        description="When no sampled frame is within half a sampling step of a region's: refuse the record, or insert "
+        "its frame.",
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class P4DArguments:
+class P4DArguments(Checked):
     """The whole `p4d:` block."""
 
-    preset: Literal["release", "reproduction", "none"] = option(
-        "Defaults for `loss` and `decoder.layers`; 'none': every weight is 0 unless given.", default="release"
+    preset: Literal["release", "reproduction", "none"] = Field(
+        "release", description="Defaults for `loss` and `decoder.layers`; 'none': every weight is 0 unless given."
     )
-    teacher: TeacherArguments = field(default_factory=TeacherArguments)
-    frames: int | None = option(
-        "Frames per clip, spread uniformly over the whole clip (a shorter file gives all it has), in place of the "
-        "host's `video_fps` / `video_maxlen` rule; null: the host's rule.",
-        minimum=1,
-        default=None,
+    teacher: TeacherArguments = Field(default_factory=lambda: teacher_class("l4p").Arguments())
+    frames: Integer | None = Field(
+        None,
+        ge=1,
+        le=10000,
+        description="Frames per clip, spread uniformly over the whole clip (a shorter file gives all it has), in "
+        "place of the host's `video_fps` / `video_maxlen` rule; null: the host's rule.",
     )
-    tpe: Literal["off", "add", "text"] = option(
-        "Timestamp positional encoding. 'add': added to the video tokens, the model becomes an rgpt4d_<base>; 'text': "
-        "the sentence 'These images are uniformly sampled from a video of {seconds} seconds.' before the question.",
-        default="off",
+    tpe: Annotated[Literal["off", "add", "text"], BeforeValidator(_off)] = Field(
+        "off",
+        description="Timestamp positional encoding. 'add': added to the video tokens, the model becomes an "
+        "rgpt4d_<base>; 'text': the sentence 'These images are uniformly sampled from a video of {seconds} seconds.' "
+        "before the question.",
     )
-    tpe_scale: float = option("Amplitude of the added encoding.", above=0.0, default=1.0)
-    tpe_base: float = option("Longest wavelength of the added encoding, in 2 pi seconds.", above=1.0, default=10000.0)
-    hooks: list[int] | None = option(
-        "Indices into the teacher's feature list that are distilled; null: those its heads read.",
-        minimum=0,
-        default=None,
+    tpe_scale: Number = Field(1.0, gt=0, le=1000, description="Amplitude of the added encoding.")
+    tpe_base: Number = Field(
+        10000.0, gt=1, le=1e12, description="Longest wavelength of the added encoding, in 2 pi seconds."
     )
-    decoder: DecoderArguments = field(default_factory=DecoderArguments)
-    loss: LossArguments = field(default_factory=LossArguments)
-    regions: RegionArguments = field(default_factory=RegionArguments)
-    logging: LoggingArguments = field(default_factory=LoggingArguments)
+    hooks: list[Annotated[Integer, Field(ge=0, le=1000)]] | None = Field(
+        None,
+        min_length=1,
+        description="Indices into the teacher's feature list that are distilled; null: those its heads read.",
+    )
+    decoder: DecoderArguments = DecoderArguments()
+    loss: LossArguments = LossArguments()
+    regions: RegionArguments = RegionArguments()
+    logging: LoggingArguments = LoggingArguments()
+
+    @field_validator("hooks")
+    @classmethod
+    def _names_each_hook_once(cls, hooks: list[int] | None) -> list[int] | None:
+        if hooks and len(set(hooks)) != len(hooks):
+            raise ValueError(f"{hooks} names a hook twice")
+        return hooks
 
     @property
     def active(self) -> bool:
@@ -178,156 +160,58 @@ def parse_p4d(block: Any, recipe: Mapping[str, Any] | None = None, training: boo
     """Turns the `p4d:` block into typed arguments.
 
     Args:
-        block: the mapping under `p4d:` (null: all defaults). Numbers may be strings, as some YAML readers give `1e-4`.
-        recipe: the recipe's other keys, to refuse the ones that contradict the block.
+        block: The mapping under `p4d:` (null: all defaults). Numbers may be strings, as some YAML readers give `1e-4`.
+        recipe: The recipe's other keys, to refuse the ones that contradict the block.
         training: False: what only training needs, the teacher above all, may be missing.
 
     Raises:
-        P4DConfigError: with every problem of the block, each naming its key, the value found and the remedy.
+        P4DConfigError: With every problem of the block, each naming its key, the value found and the remedy.
     """
     problems: list[str] = []
-    if block is None:
-        block = {}
-    if not isinstance(block, Mapping):
-        raise P4DConfigError.from_problems([f"p4d: expected a mapping, got {block!r}"])
-
-    preset = block.get("preset", "release")
-    known_presets = (*PRESETS, "none")
-    defaults = PRESETS.get(preset, {}) if isinstance(preset, str) else {}
-    if preset not in known_presets:
-        problems.append(f"p4d.preset: unknown preset {preset!r} (known: {', '.join(known_presets)})")
-        block = {key: value for key, value in block.items() if key != "preset"}
-
-    arguments = build(P4DArguments, block, defaults, "p4d", problems)
+    values = dict(block) if isinstance(block, Mapping) else {} if block is None else block
+    if isinstance(values, dict) and isinstance(preset := values.get("preset", "release"), str):
+        for part, defaults in PRESETS.get(preset, {}).items():
+            if isinstance(given := values.get(part) or {}, Mapping):
+                values[part] = {**defaults, **given}
+    if isinstance(values, dict) and "teacher" in values:
+        teacher = _parse_teacher(values.pop("teacher"), problems)
+        values |= {} if teacher is None else {"teacher": teacher}
+    arguments = check(P4DArguments, values, "p4d", problems)
     if training:
-        if arguments is not None:
-            problems += _check_values(arguments)
-        problems += _check_recipe(block, recipe or {})
-    if problems:
+        if arguments is not None and not problems and arguments.loss.active:
+            problems += teacher_class(arguments.teacher.type).problems(arguments.teacher)
+        problems += _check_recipe(values, recipe or {})
+    if arguments is None or problems:
         raise P4DConfigError.from_problems(problems)
-
     return arguments
 
 
 def parse_region_options(block: Mapping[str, Any]) -> RegionArguments:
     """Turns what may stand under `p4d.regions` into typed arguments; raises P4DConfigError with every problem."""
     problems: list[str] = []
-    options = build(RegionArguments, block, {}, "p4d.regions", problems)
-    if problems:
+    options = check(RegionArguments, block, "p4d.regions", problems)
+    if options is None:
         raise P4DConfigError.from_problems(problems)
     return options
 
 
-def build(cls: type, block: Mapping[str, Any], defaults: Mapping[str, Any], path: str, problems: list[str]) -> Any:
-    """Builds dataclass `cls` from `block` over `defaults`; on problems appends them and returns None."""
-    hints = get_type_hints(cls)
-    known = {f.name: f for f in fields(cls)}
-    found_problems = len(problems)
-    for key in block:
-        if key not in known:
-            nearest = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else f"known keys: {', '.join(known)}"
-            problems.append(f"{path}.{key}: unknown key; {hint}")
-
-    values: dict[str, Any] = {}
-    for name, spec in known.items():
-        kind, here = hints[name], f"{path}.{name}"
-        if is_dataclass(kind):
-            value = block.get(name)
-            if value is None:
-                value = {}
-            if not isinstance(value, Mapping):
-                problems.append(f"{here}: expected a mapping, got {value!r}")
-                continue
-            values[name] = build(kind, value, defaults.get(name, {}), here, problems)
-        elif name in block or name in defaults:
-            value = block[name] if name in block else defaults[name]
-            try:
-                values[name] = _coerce(value, kind)
-                _check_range(values[name], spec.metadata)
-            except (TypeError, ValueError) as err:
-                problems.append(f"{here}: {err}")
-        elif spec.default is MISSING:
-            problems.append(f"{here}: missing")
-
-    return cls(**values) if len(problems) == found_problems else None
+def _parse_teacher(block: Any, problems: list[str]) -> TeacherArguments | None:
+    """Returns what stands under `p4d.teacher` as the options of the teacher that its `type` names."""
+    if not isinstance(block, Mapping | None):
+        problems.append(f"p4d.teacher: expected a mapping, got {shown(block)}")
+        return None
+    block = block or {}
+    name = block.get("type", "l4p")
+    try:
+        teacher = teacher_class(name if isinstance(name, str) else "l4p")  # whose options complain of it
+    except ValueError as err:
+        problems.append(str(err))
+        return None
+    return check(teacher.Arguments, block, "p4d.teacher", problems)
 
 
-def _coerce(value: Any, kind: Any) -> Any:
-    """Converts `value` to the annotated type, or raises with what was expected and found."""
-    origin = get_origin(kind)
-    if origin in (Union, types.UnionType):
-        inner = next(arg for arg in get_args(kind) if arg is not type(None))
-        return None if value is None else _coerce(value, inner)
-    if origin is Literal:
-        if value is False and "off" in get_args(kind):
-            return "off"  # YAML 1.1 reads a bare `off` as false
-        if value not in get_args(kind):
-            choices = ", ".join(repr(choice) for choice in get_args(kind))
-            raise ValueError(f"expected one of {choices}, got {value!r}")
-        return value
-    if origin is list:
-        if not isinstance(value, list) or not value:
-            raise TypeError(f"expected a list of integers, got {value!r}")
-        return [_coerce(item, get_args(kind)[0]) for item in value]
-    if kind is bool:
-        if isinstance(value, bool):
-            return value
-        if isinstance(value, str) and value.lower() in ("true", "false"):
-            return value.lower() == "true"
-        raise TypeError(f"expected true or false, got {value!r}")
-    if kind is int:
-        number = _coerce(value, float)
-        if number != int(number):
-            raise ValueError(f"expected an integer, got {value!r}")
-        return int(number)
-    if kind is float:
-        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-            raise TypeError(f"expected a number, got {value!r}")
-        try:
-            number = float(value)
-        except ValueError:
-            raise ValueError(f"expected a number, got {value!r}") from None
-        if not math.isfinite(number):
-            raise ValueError(f"expected a finite number, got {value!r}")
-        return number
-    if not isinstance(value, str) or not value:
-        raise TypeError(f"expected text, got {value!r}")
-    return value
-
-
-def _check_range(value: Any, metadata: Mapping[str, Any]) -> None:
-    for number in value if isinstance(value, list) else [value]:
-        if number is None:
-            continue
-        if metadata.get("minimum") is not None and number < metadata["minimum"]:
-            raise ValueError(f"expected a value >= {metadata['minimum']:g}, got {number!r}")
-        if metadata.get("above") is not None and number <= metadata["above"]:
-            raise ValueError(f"expected a value > {metadata['above']:g}, got {number!r}")
-
-
-def _check_values(arguments: P4DArguments) -> list[str]:
-    """Checks that need more than one value, or the file system."""
-    problems = []
-    teacher = arguments.teacher
-    device = teacher.device
-    if not (device in ("auto", "cpu", "cuda") or (device.startswith("cuda:") and device[5:].isdigit())):
-        problems.append(f"p4d.teacher.device: expected 'auto', 'cpu', 'cuda' or 'cuda:N', got {device!r}")
-    if arguments.hooks is not None and len(set(arguments.hooks)) != len(arguments.hooks):
-        problems.append(f"p4d.hooks: {arguments.hooks} names a hook twice")
-    if arguments.loss.active:
-        if teacher.checkpoint is None:
-            problems.append(
-                "p4d.teacher.checkpoint: missing, but loss terms have weights: give the path of the L4P weights "
-                "(NVlabs/L4P), or set every weight of p4d.loss to 0"
-            )
-        elif not os.path.isfile(teacher.checkpoint):
-            problems.append(f"p4d.teacher.checkpoint: no such file: {teacher.checkpoint}")
-    return problems
-
-
-def _check_recipe(block: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
-    if block.get("frames") is None:
+def _check_recipe(block: Any, recipe: Mapping[str, Any]) -> list[str]:
+    if not isinstance(block, Mapping) or block.get("frames") is None:
         return []
     return [
         f"p4d.frames: {block['frames']!r} and {key}: {recipe[key]!r} both choose the frames of a clip; remove one"

@@ -7,10 +7,8 @@ import sys
 
 from rgpt4d_plugin._version import __version__
 from rgpt4d_plugin.cli_eval import add_eval
-
-
-# The keys of convert.SOURCES, which is too slow to import just for help.
-SOURCES = ("robofac", "sat", "vsti", "wolf", "r4d", "vlm4d")
+from rgpt4d_plugin.cli_values import positive, whole
+from rgpt4d_plugin.convert import SOURCES
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,10 +23,19 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         arguments.run(arguments)
+    except RecursionError as err:
+        problem = f"a file or a value is nested too deeply to be read ({err})"
+    except MemoryError as err:
+        problem = f"not enough memory: {str(err) or 'an allocation failed'}"
     except (OSError, RuntimeError, ValueError) as err:
-        print(f"rgpt4d {arguments.command}: {err}", file=sys.stderr)
-        return 1
-    return 0
+        problem = str(err) or type(err).__name__
+    except KeyboardInterrupt:
+        print(f"rgpt4d {arguments.command}: interrupted", file=sys.stderr)
+        return 130  # as a shell counts a process that Ctrl-C ends
+    else:
+        return 0
+    print(f"rgpt4d {arguments.command}: {problem}", file=sys.stderr)
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -42,27 +49,27 @@ def _parser() -> argparse.ArgumentParser:
 
     convert = commands.add_parser(
         "convert",
-        help="turn downloaded training data or a benchmark into datasets for the host",
+        help="turn downloaded training data or a benchmark into datasets for LLaMA-Factory",
         description="Reads a downloaded folder, writes records with the source's own prompts and registers them in "
         "OUT/dataset_info.json. Training data: robofac; sat (its images are written below OUT); vsti (VLM-3R-DATA "
         "with its vstibench_train and the videos; files from before 2026-07-13 have wrong answers, and nothing in "
         "them shows it); wolf. Benchmarks: r4d (R4D-Bench), vlm4d (VLM4D). A broken record or a missing media file is "
-        "an error unless --skip-bad allows for it; all that is left out is listed in OUT/NAME.summary.json. The last "
-        "line says what to put into the recipe. To train on several sources at once, convert them with the same --out "
-        "and the same --media-root, a folder above all their media. "
+        "an error unless --skip-bad allows it; everything left out is listed in OUT/NAME.summary.json. The last "
+        "line printed says what to put into the recipe. To train on several sources at once, convert them with the "
+        "same --out and the same --media-root, a folder above all their media. "
         "Example: rgpt4d convert wolf --src data/Wolf --out data/converted --media-root data",
     )
     convert.add_argument("source", choices=SOURCES, metavar="SOURCE", help=", ".join(SOURCES))
     convert.add_argument("--src", required=True, metavar="DIR", help="the downloaded folder")
-    convert.add_argument("--out", required=True, metavar="DIR", help="folder to write; the host's dataset_dir")
+    convert.add_argument("--out", required=True, metavar="DIR", help="folder to write; dataset_dir of the recipe")
     convert.add_argument(
         "--media-root",
         metavar="DIR",
-        help="the host's media_dir, to which the paths in the records are relative (default: --src; for sat --out)",
+        help="media_dir of the recipe, to which the paths in the records are relative (default: --src; for sat --out)",
     )
     convert.add_argument(
         "--skip-bad",
-        type=int,
+        type=whole(0),
         default=0,
         metavar="N",
         help="leave out up to N broken records instead of stopping at the first (default %(default)s)",
@@ -71,8 +78,8 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser(
         "demo",
-        help="build tiny assets, train them through the host on a CPU, draw the maps",
-        description="Builds a tiny student, a tiny expert and synthetic clips at the paths of the recipe, runs "
+        help="build tiny assets, train them through LLaMA-Factory on a CPU, draw the maps",
+        description="Builds a tiny student, a tiny teacher and synthetic clips at the paths of the recipe, runs "
         "`llamafactory-cli train RECIPE`, prints the loss terms and draws teacher's and student's maps of a held-out "
         "clip. Example: rgpt4d demo recipes/demo_cpu.yaml",
     )
@@ -83,21 +90,21 @@ def _parser() -> argparse.ArgumentParser:
 
     preview = commands.add_parser(
         "preview",
-        help="show what the model gets of a recipe's samples, before training",
+        help="draw a recipe's samples as the model gets them, before training",
         description="Writes one PNG per sample, made from the tensors of LLaMA-Factory's own collator: images and "
         "video frames after all resizing, with their times and marks; all tokens, and which of them are trained on; "
-        "with --teacher the expert's maps. Works with and without a `p4d:` block; without --teacher no weights are "
-        "loaded and the expert's checkpoint may be missing. "
+        "with --teacher the teacher's maps. Works with and without a `p4d:` block; without --teacher no weights are "
+        "loaded and the teacher's checkpoint may be missing. "
         "Example: rgpt4d preview recipes/4drgpt_p4d_lora.yaml cutoff_len=8192 --n 4 --out preview",
     )
     preview.add_argument("recipe", metavar="RECIPE", help="YAML file")
     preview.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="overrides, as llamafactory-cli takes them")
     preview.add_argument("--out", required=True, metavar="DIR", help="folder for the PNGs")
     preview.add_argument(
-        "--n", type=int, default=8, help="samples, spread over the recipe's datasets (default %(default)s)"
+        "--n", type=whole(1), default=8, help="samples, spread over the recipe's datasets (default %(default)s)"
     )
     preview.add_argument("--dataset", metavar="NAME", help="one dataset of dataset_info.json, instead of the recipe's")
-    preview.add_argument("--teacher", action="store_true", help="show the expert's maps below the frames")
+    preview.add_argument("--teacher", action="store_true", help="show the teacher's maps below the frames")
     preview.set_defaults(run=_preview)
 
     synth = commands.add_parser(
@@ -106,14 +113,16 @@ def _parser() -> argparse.ArgumentParser:
         description="Writes mp4 clips, their ground truth (.npz) and a dataset of questions for LLaMA-Factory. "
         "Example: rgpt4d synth --out data/synth4d --count 200",
     )
-    synth.add_argument("--out", required=True, help="folder to write; the host's dataset_dir")
-    synth.add_argument("--count", type=int, default=48, help="clips (default %(default)s)")
-    synth.add_argument("--frames", type=int, default=16, help="frames per clip (default %(default)s)")
+    synth.add_argument("--out", required=True, metavar="DIR", help="folder to write; dataset_dir of the recipe")
+    synth.add_argument("--count", type=whole(1, 1_000_000), default=48, help="clips (default %(default)s)")
+    synth.add_argument("--frames", type=whole(2, 10_000), default=16, help="frames per clip (default %(default)s)")
     synth.add_argument(
-        "--size", type=int, nargs=2, default=(64, 64), metavar=("H", "W"), help="pixels (default 64 64)"
+        "--size", type=whole(16, 2048), nargs=2, default=(64, 64), metavar=("H", "W"), help="pixels (default 64 64)"
     )
-    synth.add_argument("--fps", type=float, default=2.0, help="frames per second (default %(default)s)")
-    synth.add_argument("--seed", type=int, default=0, help="same seed, same files (default %(default)s)")
+    synth.add_argument("--fps", type=positive(1000), default=2.0, help="frames per second (default %(default)s)")
+    synth.add_argument(
+        "--seed", type=whole(0), default=0, help="the same seed gives the same files (default %(default)s)"
+    )
     synth.set_defaults(run=_synth)
     return parser
 

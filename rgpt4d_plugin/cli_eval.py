@@ -3,9 +3,8 @@
 
 import argparse
 
-
-# The keys of eval_hooks.benchmarks.BENCHMARKS, which is too slow to import just for help.
-BENCHMARKS = ("r4d_bench", "sti_bench", "vlm4d", "vsti_bench", "sat", "omnispatial", "mmsi_bench")
+from rgpt4d_plugin.cli_values import whole
+from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS
 
 
 def add_eval(commands: argparse._SubParsersAction) -> None:
@@ -13,8 +12,8 @@ def add_eval(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "eval",
         help="ask, score and report spatial and 4D benchmarks",
-        description="Seven benchmarks in their published layouts, two readings of every reply (the published scorer's "
-        "and a strict one), intervals, and reports. Example: rgpt4d eval score --help",
+        description="Benchmarks in their published layouts, two readings of every reply (the published scorer's and a "
+        f"strict one), intervals, and reports: {', '.join(BENCHMARKS)}. Example: rgpt4d eval score --help",
     )
     steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
     _add_run(steps)
@@ -38,7 +37,7 @@ def _add_run(steps: argparse._SubParsersAction) -> None:
     run.add_argument("--out", metavar="DIR", help="the run's folder (default: p4d_eval.out, or output_dir)")
     run.add_argument("--server", metavar="URL", help="base URL of a server, e.g. http://localhost:8000/v1")
     run.add_argument("--model", metavar="NAME", help="name under which the server knows the model")
-    run.add_argument("--concurrency", type=int, metavar="N", help="requests to the server at once")
+    run.add_argument("--concurrency", type=whole(1), metavar="N", help="requests to the server at once")
     run.set_defaults(run=_run, command="eval run")
 
 
@@ -60,15 +59,19 @@ def _add_score(steps: argparse._SubParsersAction) -> None:
     score.add_argument("--out", required=True, metavar="DIR", help="the run's folder; one for each benchmark is in it")
     score.add_argument(
         "--limit",
-        type=int,
+        type=whole(1),
         metavar="N",
         help="score a fixed sample of N items, the same everywhere: those whose hash of seed and key is smallest "
         "(default: what the file was asked, or all)",
     )
-    score.add_argument("--seed", type=int, metavar="S", help="of the sample (default: the file's, or 0)")
-    score.add_argument("--style", help="prompt style that was asked with (default: the file's, or the benchmark's)")
-    score.add_argument("--model", metavar="NAME", help="what answered, for the report, if the file does not say")
-    score.add_argument("--frames", type=int, metavar="N", help="frames a video, for the report, if it does not say")
+    score.add_argument("--seed", type=whole(0), metavar="S", help="seed of the sample (default: the file's, or 0)")
+    score.add_argument(
+        "--style", help="prompt style the model was asked with (default: the file's, or the benchmark's)"
+    )
+    score.add_argument("--model", metavar="NAME", help="name of the model for the report, if the file has none")
+    score.add_argument(
+        "--frames", type=whole(1), metavar="N", help="frames per video for the report, if the file does not say"
+    )
     score.set_defaults(run=_score, command="eval score")
 
 
@@ -87,9 +90,9 @@ def _add_report(steps: argparse._SubParsersAction) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from rgpt4d_plugin.eval_hooks.commands import run_benchmarks
+    from rgpt4d_plugin.eval_hooks.commands import cli_run
 
-    run_benchmarks(arguments)
+    cli_run(arguments)
 
 
 def _score(arguments: argparse.Namespace) -> None:

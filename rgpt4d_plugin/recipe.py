@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 
 def read_recipe(path: str | os.PathLike, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -14,7 +15,7 @@ def read_recipe(path: str | os.PathLike, overrides: Sequence[str] = ()) -> dict[
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is no YAML mapping, or an override is not KEY=VALUE.
+        ValueError: the file is no YAML mapping, or an override is not KEY=VALUE with a YAML value.
     """
     path = os.fspath(path)
     if not os.path.isfile(path):
@@ -28,4 +29,7 @@ def read_recipe(path: str | os.PathLike, overrides: Sequence[str] = ()) -> dict[
         raise ValueError(f"{path} is not a YAML file: {' '.join(str(err).split())}") from err
     if not OmegaConf.is_dict(recipe):
         raise ValueError(f"{path}: expected keys and values, found a list")
-    return OmegaConf.to_container(OmegaConf.merge(recipe, OmegaConf.from_cli(list(overrides))))
+    try:
+        return OmegaConf.to_container(OmegaConf.merge(recipe, OmegaConf.from_cli(list(overrides))))
+    except (yaml.YAMLError, OmegaConfBaseException) as err:
+        raise ValueError(f"{path} with {' '.join(overrides) or 'no override'}: {' '.join(str(err).split())}") from err

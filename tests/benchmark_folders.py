@@ -4,6 +4,8 @@
 import base64
 import io
 import json
+import struct
+import zlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -42,6 +44,18 @@ def image(number: int) -> bytes:
     return buffer.getvalue()
 
 
+def bomb() -> bytes:
+    """A png file of 60,000 x 60,000 pixels, as far as its header says."""
+    content = bytearray(image(0))
+    content[16:24] = struct.pack(">II", 60_000, 60_000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    return bytes(content)
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n%%EOF\n"
+"""An image that Pillow has an external program draw."""
+
+
 def put(path: Path, content: bytes | Any) -> Path:
     """A file of these bytes, or of this value as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,9 +67,9 @@ def write_folder(name: str, path: Path, items: int = 6, layout: str = "published
     """Writes a benchmark's folder.
 
     Args:
-        name: of the benchmark, as for `benchmarks.get`.
-        path: of the folder; made if need be.
-        items: number of questions; two neighbours share a video (an image, for OmniSpatial).
+        name: The benchmark's name, as for `benchmarks.get`.
+        path: The folder, made if need be.
+        items: Number of questions; two neighbours share a video (an image, for OmniSpatial).
         layout: "published"; or "rehost" (SAT, OmniSpatial) for the parquet files that lmms-eval uses, "tsv"
             (MMSI-Bench) for the other published file.
 

@@ -7,16 +7,16 @@ from typing import Any
 
 from llamafactory.data.template import Template
 
-from rgpt4d_plugin.preview.recipe_pipeline import Host
+from rgpt4d_plugin.preview.recipe_pipeline import RecipePipeline
 from rgpt4d_plugin.trainers.collator import P4DDataCollator
 
 
 @dataclass(frozen=True)
-class HostParts(Host):
-    """The walk through the host, with what tests need besides."""
+class HostParts(RecipePipeline):
+    """The recipe's pipeline, with features of single questions and the collator of a training run."""
 
     def encode(self, template: Template, prompt: str, images: list = (), videos: list = ()) -> dict[str, Any]:
-        """A feature as the collator gets it: the host's tokens of one question, answered with "yes"."""
+        """Returns a feature as the collator gets it: the host's tokens of one question, answered with "yes"."""
         record = {
             "_prompt": [{"role": "user", "content": prompt}],
             "_response": [{"role": "assistant", "content": "yes"}],
@@ -33,10 +33,10 @@ class HostParts(Host):
         return self.load_student(trainable=True)
 
     def collator(self, template: Template) -> P4DDataCollator:
-        """The collator that the plugin puts into the workflow, with the workflow's own arguments."""
+        """Returns the collator that the plugin puts into the workflow, with the workflow's own arguments."""
         return self.p4d_collator(template, self.model)
 
 
 def host_parts(recipe: dict[str, Any]) -> HostParts:
-    """What the host makes of a recipe."""
-    return HostParts.walk(recipe)
+    """Parses a recipe and builds the host's parts for it."""
+    return HostParts.from_recipe(recipe)

@@ -78,7 +78,7 @@ def test_every_problem_is_reported_at_once(tmp_path):
         "p4d.loss.type: expected one of 'mse', 'smooth_l1', 'l1', got 'huber'",
         "p4d.decoder.layers: expected an integer, got 1.5",
         "p4d.decoder.learning_rate: expected a value > 0, got 0",
-        "p4d.hooks: expected a list of integers, got 14",
+        "p4d.hooks: expected a valid list, got 14",
         "11 problem(s)",
     ):
         assert expected in message
@@ -91,9 +91,17 @@ def test_every_problem_is_reported_at_once(tmp_path):
         ({}, "p4d.teacher.checkpoint: missing"),
         (None, "p4d.teacher.checkpoint: missing"),
         ({"teacher": {"checkpoint": "/no/such.ckpt"}}, "p4d.teacher.checkpoint: no such file: /no/such.ckpt"),
-        ({"preset": "paper"}, "p4d.preset: unknown preset 'paper' (known: release, reproduction, none)"),
+        ({"preset": "paper"}, "p4d.preset: expected one of 'release', 'reproduction', 'none', got 'paper'"),
         ({"teacher": "l4p.ckpt"}, "p4d.teacher: expected a mapping, got 'l4p.ckpt'"),
-        ({"teacher": {"type": "vggt"}}, "p4d.teacher.type: expected one of 'l4p', 'depth_anything_3', got 'vggt'"),
+        ({"teacher": {"type": "vggt"}}, "p4d.teacher.type: unknown teacher 'vggt'; known: l4p, depth_anything_3"),
+        (
+            {"teacher": {"type": "depth_anything_3"}},
+            "p4d.teacher.checkpoint: missing, but loss terms have weights. The",
+        ),
+        (
+            {"teacher": {"type": "depth_anything_3", "checkpoint": "/no/da3.safetensors"}},
+            "no such file: /no/da3.safetensors. The weights are model.safetensors of depth-anything/DA3-SMALL",
+        ),
         ({"teacher": {"device": "gpu0"}}, "p4d.teacher.device: expected 'auto', 'cpu', 'cuda' or 'cuda:N'"),
         ({"hooks": [14, 14]}, "names a hook twice"),
         ({"frames": 0}, "p4d.frames: expected a value >= 1, got 0"),

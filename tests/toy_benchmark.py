@@ -21,6 +21,7 @@ class Toy(Benchmark):
     fields = {"id": int, "kind": str, "video": str}
     styles = ("direct", "polite")
     columns = ("Overall", "left", "right", "Mean of kinds")
+    rules = {"Mean of kinds": "categories"}
     notes = ("A toy.",)
 
     def read(self, folder: Path) -> Sequence[Item]:

@@ -1,31 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmarks, by name: one file each, all of the same shape."""
+"""The registry of benchmarks. Each is one file, imported when it is asked for."""
 
-from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark, BenchmarkData, BenchmarkDataError, Item, Medium, Score
-from rgpt4d_plugin.eval_hooks.benchmarks.mmsi_bench import MMSIBench
-from rgpt4d_plugin.eval_hooks.benchmarks.omnispatial import OmniSpatial
-from rgpt4d_plugin.eval_hooks.benchmarks.r4d_bench import R4DBench
-from rgpt4d_plugin.eval_hooks.benchmarks.sat import SAT
-from rgpt4d_plugin.eval_hooks.benchmarks.sti_bench import STIBench
-from rgpt4d_plugin.eval_hooks.benchmarks.vlm4d import VLM4D
-from rgpt4d_plugin.eval_hooks.benchmarks.vsti_bench import VSTIBench
+import functools
+import importlib
+from typing import TYPE_CHECKING
 
 
-BENCHMARKS: dict[str, Benchmark] = {
-    benchmark.name: benchmark
-    for benchmark in (R4DBench(), STIBench(), VLM4D(), VSTIBench(), SAT(), OmniSpatial(), MMSIBench())
+if TYPE_CHECKING:
+    from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark
+
+
+_HERE = "rgpt4d_plugin.eval_hooks.benchmarks"
+BENCHMARKS: dict[str, str] = {
+    "r4d_bench": f"{_HERE}.r4d_bench:R4DBench",
+    "sti_bench": f"{_HERE}.sti_bench:STIBench",
+    "vlm4d": f"{_HERE}.vlm4d:VLM4D",
+    "vsti_bench": f"{_HERE}.vsti_bench:VSTIBench",
+    "sat": f"{_HERE}.sat:SAT",
+    "omnispatial": f"{_HERE}.omnispatial:OmniSpatial",
+    "mmsi_bench": f"{_HERE}.mmsi_bench:MMSIBench",
 }
+"""Name -> "module:class". Commands, configuration and reports list benchmarks in this order."""
 
 
-def get(name: str) -> Benchmark:
-    """The benchmark of that name.
+def get(name: str) -> "Benchmark":
+    """Returns the benchmark of that name.
 
     Raises:
-        ValueError: naming those that exist.
+        ValueError: The name is unknown. The message lists those that exist.
     """
     if name not in BENCHMARKS:
         raise ValueError(f"unknown benchmark {name!r} (known: {', '.join(BENCHMARKS)})")
-    return BENCHMARKS[name]
+    return _load(BENCHMARKS[name])
 
 
-__all__ = ["BENCHMARKS", "Benchmark", "BenchmarkData", "BenchmarkDataError", "Item", "Medium", "Score", "get"]
+@functools.cache
+def _load(path: str) -> "Benchmark":
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)()
+
+
+__all__ = ["BENCHMARKS", "get"]

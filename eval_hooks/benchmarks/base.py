@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a benchmark is: data in its published layout, and pure functions from an item and a reply to a score."""
+"""The interface of a benchmark: data in its published layout, and pure functions from item and reply to a score."""
 
 import random
 from abc import ABC, abstractmethod
@@ -13,6 +13,7 @@ from typing import Any, Literal
 from rgpt4d_plugin.eval_hooks.answers import read_choice
 from rgpt4d_plugin.eval_hooks.benchmarks.hub import download
 from rgpt4d_plugin.eval_hooks.metrics import mean
+from rgpt4d_plugin.files import is_file
 
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -29,6 +30,14 @@ READINGS = ("official", "strict")
 expected value; `strict`: one careful reader for all benchmarks, which says `unread` rather than guess."""
 
 
+Rule = Literal["items", "categories"]
+"""How a column follows from the scores of its items: their mean, or the mean of the means of their categories."""
+
+PAPER = "4D-RGPT paper, arXiv 2512.17012"
+CARD = "model card of 4D-RGPT-8B"
+LMMS_EVAL = "lmms-eval: as its task reads the reply, where that differs from the benchmark's own script."
+
+
 class BenchmarkDataError(ValueError):
     """A benchmark's folder, or an item of it, cannot be used. Names file, item and what to do."""
 
@@ -38,11 +47,11 @@ class Medium:
     """One image or video of a question, in the order in which the model gets them.
 
     Attributes:
-        kind: what it is.
-        path: the file; None if the item carries the bytes itself.
-        data: encoded image, for items that carry it.
-        start: seconds; None: from the beginning.
-        end: seconds; None: to the end.
+        kind: What it is.
+        path: The file; None if the item carries the bytes itself.
+        data: Encoded image, for items that carry it.
+        start: Seconds; None: from the beginning.
+        end: Seconds; None: to the end.
     """
 
     kind: Literal["image", "video"]
@@ -54,16 +63,16 @@ class Medium:
 
 @dataclass(frozen=True)
 class Score:
-    """What a reply is worth, under both readings.
+    """The score of a reply, under both readings.
 
     Attributes:
-        official: in [0, 1], by the published scorer. Where that draws a random letter: the expected value.
-        strict: in [0, 1], by this project's reader.
-        parsed: what the strict reader read: a letter, or a number as text; None if nothing.
-        how: how it was read, or why not: the `how` of `answers.Reading`.
-        official_parsed: what the published scorer reads; None where it reads nothing or draws a random letter.
-        fallback: the published scorer drew a random letter, or took a default.
-        columns: further scores of the benchmark's own, e.g. {"numeric": 1.0} (STI-Bench).
+        official: Score in [0, 1], by the published scorer. Where that draws a random letter: the expected value.
+        strict: Score in [0, 1], by this project's reader.
+        parsed: What the strict reader read: a letter, or a number as text; None if nothing.
+        how: How it was read, or why not: the `how` of `answers.Reading`.
+        official_parsed: What the published scorer reads; None where it reads nothing or draws a random letter.
+        fallback: The published scorer drew a random letter, or took a default.
+        columns: Further scores of the benchmark's own, e.g. {"numeric": 1.0} (STI-Bench).
     """
 
     official: float
@@ -76,15 +85,38 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Published:
+    """One row of a published table, in percent under the published scorer. None was measured here.
+
+    Attributes:
+        model: Its name in the source.
+        source: Where the numbers stand.
+        columns: Official column -> percent, for the columns that the source gives.
+        items: Sizes of the data in which these columns are complete; empty if the revision is not a known one.
+        frames: Frames of each video; a text where the source has a rule of its own; None for images.
+        style: The prompt style, by this package's name.
+        conditions: What else differs from this package's official reading and greedy decoding; "" if nothing.
+    """
+
+    model: str
+    source: str
+    columns: Mapping[str, float]
+    items: tuple[int, ...]
+    frames: int | str | None
+    style: str = "direct"
+    conditions: str = ""
+
+
+@dataclass(frozen=True)
 class BenchmarkData:
     """A checked folder.
 
     Attributes:
-        benchmark: name of the benchmark.
-        folder: that media are relative to: the one given, or the one inside it that an archive brought along.
-        items: in the published order.
-        revision: name of the published revision that the items are, or "unknown (N items)".
-        notes: what a reader of a report must know, e.g. that files are missing from the published count.
+        benchmark: Name of the benchmark.
+        folder: That media are relative to: the one given, or the one inside it that an archive brought along.
+        items: All items in the published order.
+        revision: Name of the published revision that the items are, or "unknown (N items)".
+        notes: What a reader of a report must know, e.g. that files are missing from the published count.
     """
 
     benchmark: str
@@ -98,17 +130,23 @@ class Benchmark(ABC):
     """One benchmark. Implementations hold no state; everything below is a pure function of its arguments.
 
     Attributes:
-        name: as in `get(name)`.
-        title: as written in papers.
-        hub: the dataset on the Hub.
-        hub_files: patterns of those of its files that are needed.
-        revisions: number of published questions -> name of the revision that has so many.
-        fields: every item has them, with values of these types.
-        notes: what a reader of any report must know.
-        frames: frames a video by this project's convention (the paper's 16), upstream's is said in the file.
-        max_new_tokens: of a reply in the default style, greedy decoding.
-        styles: names of the prompt styles; the first is the default.
-        columns: official columns, in their order.
+        name: The name as in `get(name)`.
+        title: The title as written in papers.
+        hub: The dataset on the Hub.
+        hub_files: Patterns of those of its files that are needed.
+        revisions: Number of published questions -> name of the revision that has so many.
+        fields: Every item has them, with values of these types.
+        notes: What a reader of any report must know.
+        frames: Frames a video by this project's convention (the paper's 16), upstream's is said in the file.
+        max_new_tokens: Token limit of a reply in the default style, greedy decoding.
+        styles: Names of the prompt styles; the first is the default.
+        columns: Official columns, in their order.
+        kind: Whether the questions are about videos or about images alone.
+        rules: Column -> how it follows from its items; columns that are not named are means of their items. None: the
+            column follows neither rule, and has no interval.
+        abbreviations: Column -> what its name stands for.
+        readings: Further reading, a name of `Score.columns` -> "Title: how it differs from the official one".
+        published: Rows to lay beside a run, in the order in which they are shown.
     """
 
     name: str
@@ -122,13 +160,18 @@ class Benchmark(ABC):
     max_new_tokens: int = 16
     styles: tuple[str, ...] = ("direct",)
     columns: tuple[str, ...]
+    kind: Literal["video", "image"] = "video"
+    rules: Mapping[str, Rule | None] = {}
+    abbreviations: Mapping[str, str] = {}
+    readings: Mapping[str, str] = {}
+    published: tuple[Published, ...] = ()
 
     def fetch(self, folder: str | Path, revision: str | None = None) -> Path:
         """Downloads the benchmark from the Hub, or what is missing of it, and unpacks it.
 
         Args:
-            folder: to download to; `load` then reads it.
-            revision: commit, tag or branch; None for the newest.
+            folder: To download to; `load` then reads it.
+            revision: Commit, tag or branch; None for the newest.
         """
         return download(self.hub, self.hub_files, folder, revision)
 
@@ -136,7 +179,7 @@ class Benchmark(ABC):
         """Reads and checks the published layout. Decodes no image or video.
 
         Raises:
-            BenchmarkDataError: with all problems: missing files, keys that occur twice, missing options, ...
+            BenchmarkDataError: With all problems: missing files, keys that occur twice, missing options, ...
         """
         root = self.root(Path(folder))
         items = self.read(root)
@@ -171,7 +214,7 @@ class Benchmark(ABC):
         """The items in the published order, not checked yet.
 
         Raises:
-            BenchmarkDataError: if the annotation file is not there or not readable.
+            BenchmarkDataError: If the annotation file is not there or not readable.
         """
 
     def questions(self, items: Sequence[Item]) -> int:
@@ -179,11 +222,11 @@ class Benchmark(ABC):
         return len(items)
 
     def problems(self, item: Item, folder: Path) -> Iterable[Problem]:
-        """What makes an item with well-typed fields unusable."""
+        """Yields what makes an item with well-typed fields unusable."""
         return ()
 
     def remarks(self, item: Item, folder: Path) -> Iterable[str]:
-        """What upstream tolerates in an item, but a reader of a report must know; counted in the notes."""
+        """Yields what upstream tolerates in an item, but a reader of a report must know; counted in the notes."""
         return ()
 
     def files(self, item: Item, folder: Path) -> Iterable[Path]:
@@ -199,7 +242,7 @@ class Benchmark(ABC):
         """The style of that name; the default for None.
 
         Raises:
-            ValueError: naming those that exist.
+            ValueError: Naming those that exist.
         """
         if style is not None and style not in self.styles:
             raise ValueError(f"{self.title} has no prompt style {style!r} (known: {', '.join(self.styles)})")
@@ -218,8 +261,8 @@ class Benchmark(ABC):
         """The literal text of the question, media placeholders left out.
 
         Args:
-            item: as published.
-            style: one of `styles`; None: the first.
+            item: The item as published.
+            style: One of `styles`; None: the first.
         """
 
     @abstractmethod
@@ -240,16 +283,16 @@ class Benchmark(ABC):
 
     @abstractmethod
     def group(self, item: Item) -> str:
-        """What questions share (a video, a scene): the unit that confidence intervals resample."""
+        """Names what questions share (a video, a scene): the unit that confidence intervals resample."""
 
     @abstractmethod
     def score(self, item: Item, reply: str, style: str | None = None) -> Score:
-        """Both readings of a reply. Never raises for any text.
+        """Returns both readings of a reply. Never raises for any text.
 
         Args:
-            item: as published; nothing else need be loaded.
-            reply: as the model wrote it.
-            style: that the question was asked in; the published reader may depend on it.
+            item: The item as published; nothing else need be loaded.
+            reply: The reply as the model wrote it.
+            style: That the question was asked in; the published reader may depend on it.
         """
 
     def drawn(self, item: Item, reply: str, rng: random.Random, style: str | None = None) -> float:
@@ -263,8 +306,8 @@ class Benchmark(ABC):
         """The official columns, in percent.
 
         Args:
-            items: as published.
-            scores: of each item; numbers in [0, 1], or `Score`s, of which `official` is taken.
+            items: The items as published.
+            scores: Scores of each item; numbers in [0, 1], or `Score`s, of which `official` is taken.
 
         Returns:
             Every name of `columns`, in order, then further groups that items are in. A column without items is 0.
@@ -320,9 +363,9 @@ class Benchmark(ABC):
                 yield kind, f"{key}: {detail}"
             for path in self.files(item, folder):
                 if path not in present:
-                    present[path] = path.is_file()
+                    present[path] = is_file(path)
                     if not present[path]:
-                        yield "missing media files", str(path.relative_to(folder))
+                        yield "missing media files", f"{path.relative_to(folder)!s:.200}"
         except BenchmarkDataError as err:
             yield "unusable items", f"item {number}: {err}"
 

@@ -2,7 +2,6 @@
 """Reading annotation files as they were published: JSON, parquet and TSV, without decoding any image."""
 
 import csv
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,18 +10,19 @@ from reprlib import repr as shortened
 from typing import Any
 
 from rgpt4d_plugin.eval_hooks.benchmarks.base import BenchmarkDataError, Item
+from rgpt4d_plugin.files import parse_json
 
 
 def find(folder: Path, patterns: Sequence[str], what: str) -> list[Path]:
     """The files, sorted, that the first fitting pattern finds.
 
     Args:
-        folder: where to look.
-        patterns: relative to it, in order of preference.
-        what: for the message.
+        folder: Where to look.
+        patterns: Relative to it, in order of preference.
+        what: For the message.
 
     Raises:
-        BenchmarkDataError: if there is none.
+        BenchmarkDataError: If there is none.
     """
     if not folder.is_dir():
         raise BenchmarkDataError(f"{what}: there is no folder {folder}.")
@@ -40,7 +40,7 @@ def find(folder: Path, patterns: Sequence[str], what: str) -> list[Path]:
 def read_json(path: Path) -> list[Any]:
     """Entries of a file that is one JSON list."""
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as err:
         raise BenchmarkDataError(f"{path} is not readable JSON ({err}): download it again.") from err
     if not isinstance(entries, list):
@@ -62,7 +62,7 @@ def read_tsv(path: Path) -> list[dict[str, str]]:
 
 @dataclass(frozen=True)
 class Cell:
-    """Where a column of a row is in a parquet file."""
+    """The place of a row in a parquet file."""
 
     path: Path
     group: int
@@ -111,7 +111,7 @@ class Row(Mapping[str, Any]):
         return f"Row({self._fields!r}, {', '.join(self._heavy)} in {self._cell})"
 
     def changed(self, **fields: Any) -> "Row":
-        """The same row with other or further fields."""
+        """Returns the same row with other or further fields."""
         return Row(self._fields | fields, self._heavy, self._cell)
 
 
@@ -119,9 +119,9 @@ def read_parquet(paths: Sequence[Path], columns: Sequence[str], heavy: Sequence[
     """Rows of parquet files that belong together.
 
     Args:
-        paths: of the files, in order.
-        columns: that there must be.
-        heavy: columns, if they are there, that are left in the files until somebody asks for them.
+        paths: Paths of the files, in order.
+        columns: That there must be.
+        heavy: Columns, if they are there, that are left in the files until somebody asks for them.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

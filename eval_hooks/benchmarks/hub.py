@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Downloading a benchmark from the Hub into the folder that it is then read from."""
 
+import shutil
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+
+
+_ANY_SIZE, _RATIO = 1 << 30, 20  # bytes that any archive may become; more than that only by this factor
 
 
 def download(repository: str, files: Sequence[str], folder: str | Path, revision: str | None = None) -> Path:
     """Downloads a dataset's files, or what is missing of them, and unpacks its archives beside them.
 
     Args:
-        repository: name of the dataset on the Hub.
-        files: patterns of the files that the benchmark needs; others can be a hundred times as large.
-        folder: to download to.
-        revision: commit, tag or branch; None for the newest.
+        repository: Name of the dataset on the Hub.
+        files: Patterns of the files that the benchmark needs; others can be a hundred times as large.
+        folder: To download to.
+        revision: Commit, tag or branch; None for the newest.
 
     Returns:
         The folder.
@@ -30,9 +34,19 @@ def download(repository: str, files: Sequence[str], folder: str | Path, revision
 
 
 def unpack(archive: Path) -> None:
-    """Unpacks a zip archive into its own folder. Members that are there in full are left alone."""
+    """Unpacks a zip archive into its own folder. Members that are there in full are left alone.
+
+    Raises:
+        ValueError: The archive would grow more than twentyfold beyond a gigabyte, as videos and images never
+            do, or beyond the room on the disk.
+    """
     with zipfile.ZipFile(archive) as file:
-        for member in file.infolist():
-            target = archive.parent / member.filename
-            if not target.is_file() or target.stat().st_size != member.file_size:
-                file.extract(member, archive.parent)
+        members = [(member, archive.parent / member.filename) for member in file.infolist()]
+        absent = [m for m, path in members if not path.is_file() or path.stat().st_size != m.file_size]
+        size, packed = sum(member.file_size for member in absent), archive.stat().st_size
+        if size > max(_ANY_SIZE, _RATIO * packed):
+            raise ValueError(f"{archive}: {packed:,} bytes would become {size:,}; it is not the published archive.")
+        if size > (free := shutil.disk_usage(archive.parent).free):
+            raise ValueError(f"{archive}: needs {size:,} bytes to unpack, and {free:,} are free on the disk.")
+        for member in absent:
+            file.extract(member, archive.parent)

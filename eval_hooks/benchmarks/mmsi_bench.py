@@ -7,14 +7,23 @@ letters of any case up to F and looks into braces, is `Score.columns["lmms_eval"
 """
 
 import base64
-import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark, BenchmarkDataError, Item, Medium, Problem, Score
+from rgpt4d_plugin.eval_hooks.benchmarks.base import (
+    LMMS_EVAL,
+    Benchmark,
+    BenchmarkDataError,
+    Item,
+    Medium,
+    Problem,
+    Published,
+    Score,
+)
 from rgpt4d_plugin.eval_hooks.benchmarks.files import encoded, find, read_parquet, read_tsv, text
+from rgpt4d_plugin.files import parse_json
 
 
 TYPES = (
@@ -45,7 +54,7 @@ def read_official(reply: str) -> str | None:
 
 
 def read_lmms_eval(reply: str) -> str | None:
-    """The same with braces after the backticks, and letters A to F of any case."""
+    """Reads the same with braces after the backticks, and letters A to F of any case."""
     found = _first_letter(
         reply, (r"``([^`]*)``", r"`([^`]*)`", r"\{([^}]*)\}"), r"\b[A-F]\b(?!\s[a-zA-Z])", re.IGNORECASE
     )
@@ -78,8 +87,13 @@ def listed_options(question: str) -> dict[str, str]:
     return {letter: rest[start:end].strip().rstrip(",").strip() for (letter, _, start), end in zip(starts, ends)}
 
 
+def _card(model: str, value: float) -> Published:
+    source, conditions = "MMSI-Bench, dataset card", "decoding is not said"
+    return Published(model, source, {"Avg": value}, (1000,), None, "direct", conditions)
+
+
 class MMSIBench(Benchmark):
-    """See the module."""
+    """The benchmark that this module describes."""
 
     name = "mmsi_bench"
     title = "MMSI-Bench"
@@ -89,6 +103,19 @@ class MMSIBench(Benchmark):
     fields = {"question": str, "answer": str}
     max_new_tokens = 2048
     columns = ("Avg", *TYPES)
+    kind = "image"
+    readings = {"lmms_eval": LMMS_EVAL}
+    published = (
+        _card("human", 97.2),
+        _card("o3", 41.0),
+        _card("Qwen2.5-VL-72B", 30.7),
+        _card("NVILA-15B", 30.5),
+        _card("GPT-4o", 30.3),
+        _card("NVILA-8B", 28.1),
+        _card("Qwen2.5-VL-7B", 25.9),
+        _card("random letters", 25.0),
+        _card("GPT-4o without images", 22.7),
+    )
 
     def read(self, folder: Path) -> Sequence[Item]:
         """The parquet file, which leaves the images on the disk; else the TSV, which does not."""
@@ -98,19 +125,19 @@ class MMSIBench(Benchmark):
         return read_parquet(paths, ("id", "question_type", *self.fields), heavy=("images",))
 
     def problems(self, item: Item, folder: Path) -> Iterable[Problem]:
-        """What makes an item unusable."""
+        """Yields what makes an item unusable."""
         if self.gold(item) not in tuple("ABCD"):
             yield "answers that are no letter from A to D", repr(item["answer"])
         if self.category(item) not in TYPES:
             yield "unknown question types", repr(self.category(item))
 
     def remarks(self, item: Item, folder: Path) -> Iterable[str]:
-        """What upstream tolerates."""
+        """Yields what upstream tolerates, but a reader must know."""
         if len(listed_options(item["question"])) < 4:
             yield "fewer than four options found in the text; the strict reading knows their letters only"
 
     def files(self, item: Item, folder: Path) -> Iterable[Path]:
-        """None: the images are in the published file."""
+        """Returns nothing: the images are in the published file."""
         return ()
 
     def key(self, item: Item) -> str:
@@ -126,7 +153,7 @@ class MMSIBench(Benchmark):
         images = item.get("images")
         if images is None and "image" in item:
             try:
-                images = [base64.b64decode(image, validate=True) for image in json.loads(item["image"])]
+                images = [base64.b64decode(image, validate=True) for image in parse_json(item["image"])]
             except (ValueError, TypeError) as err:
                 raise BenchmarkDataError(f"{where}: `image` is no JSON list of images in base64 ({err}).") from err
         if not images:
@@ -139,7 +166,7 @@ class MMSIBench(Benchmark):
         return f"{text(item, 'question').strip()}\n{INSTRUCTION}"
 
     def options(self, item: Item) -> dict[str, Any]:
-        """From the question's text; an option that is not found there has its letter for a text."""
+        """Reads them from the question's text; an option that is not found there has its letter for a text."""
         return dict(zip("ABCD", "ABCD")) | listed_options(text(item, "question"))
 
     def gold(self, item: Item) -> str:
@@ -152,7 +179,7 @@ class MMSIBench(Benchmark):
         return str(kind).replace("-", "–").strip()
 
     def columns_of(self, item: Item) -> tuple[str, ...]:
-        """All, and the type."""
+        """Names the column of all items, and the type."""
         return ("Avg", self.category(item))
 
     def group(self, item: Item) -> str:
@@ -160,7 +187,7 @@ class MMSIBench(Benchmark):
         return self.key(item)
 
     def score(self, item: Item, reply: str, style: str | None = None) -> Score:
-        """Both readings, and `columns["lmms_eval"]`."""
+        """Returns both readings, and `columns["lmms_eval"]`."""
         self.style(style)
         gold, letter = self.gold(item), read_official(reply)
         columns = {"lmms_eval": float(read_lmms_eval(reply) == gold)}

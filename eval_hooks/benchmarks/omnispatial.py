@@ -21,11 +21,13 @@ from typing import Any
 
 from rgpt4d_plugin.eval_hooks.benchmarks.base import (
     LETTERS,
+    LMMS_EVAL,
     Benchmark,
     BenchmarkDataError,
     Item,
     Medium,
     Problem,
+    Published,
     Score,
 )
 from rgpt4d_plugin.eval_hooks.benchmarks.files import below, encoded, find, read_json, read_parquet
@@ -80,10 +82,10 @@ def question_text(question: str, options: Sequence[str], system: str = "manual_c
     """The authors' prompt for open models.
 
     Args:
-        question: the question alone.
-        options: their texts.
-        system: a key of `SYSTEM`.
-        form: a key of `FORMAT`.
+        question: The question alone.
+        options: Their texts.
+        system: A key of `SYSTEM`.
+        form: A key of `FORMAT`.
     """
     lines = "".join(f"\n{letter}. {option}" for letter, option in zip(LETTERS, options))
     return f"{SYSTEM[system]}\n{FORMAT[form]}\n\n{question}{lines}"
@@ -93,8 +95,8 @@ def read_official(reply: str, form: str = "re") -> tuple[str, bool]:
     """The letter that the published scorer compares with the gold one, case and all, and whether it is a default.
 
     Args:
-        reply: as the model wrote it.
-        form: a key of `FORMAT`. "re": the last "Answer: X", which matches but never scores in lower case, else A.
+        reply: The reply as the model wrote it.
+        form: A key of `FORMAT`. "re": the last "Answer: X", which matches but never scores in lower case, else A.
             "json": first character of the object's `answer`, else A. "direct": the first character, whatever it is.
     """
     if form == "direct":
@@ -112,15 +114,20 @@ def read_official(reply: str, form: str = "re") -> tuple[str, bool]:
 
 
 def read_lmms_eval(reply: str) -> str:
-    """What lmms-eval's variant for direct answers compares with the gold letter."""
+    """Returns what lmms-eval's variant for direct answers compares with the gold letter."""
     for tag in ("think", "thought"):
         reply = re.sub(rf"^.*?</{tag}>", "", reply, flags=re.DOTALL)
     tagged = re.search(r"<answer>(.*?)</answer>", reply, re.DOTALL | re.IGNORECASE)
     return (tagged[1] if tagged else reply).strip().upper()[:1]
 
 
+def _leaderboard(model: str, value: float) -> Published:
+    source, conditions = "OmniSpatial, leaderboard", "five sampled replies an item"
+    return Published(model, source, {"Overall": value}, (1533,), None, "manual_cot+re", conditions)
+
+
 class OmniSpatial(Benchmark):
-    """See the module."""
+    """The benchmark that this module describes."""
 
     name = "omnispatial"
     title = "OmniSpatial"
@@ -134,6 +141,14 @@ class OmniSpatial(Benchmark):
     max_new_tokens = 8192
     styles = tuple(f"{system}+{form}" for system, form in product(SYSTEM, FORMAT))
     columns = ("Overall", *(name for kind, finer in TYPES.items() for name in (kind, *finer)))
+    kind = "image"
+    readings = {"lmms_eval": LMMS_EVAL}
+    published = (
+        _leaderboard("human", 92.6),
+        _leaderboard("o3", 56.3),
+        _leaderboard("Gemini-2.5-Pro", 55.2),
+        _leaderboard("Gemini-2.5-Flash-Thinking", 53.2),
+    )
 
     def root(self, folder: Path) -> Path:
         """The folder of `data.json`; the archive brings one of its own."""
@@ -148,7 +163,7 @@ class OmniSpatial(Benchmark):
         return read_parquet(paths, list(self.fields), heavy=("image",))
 
     def problems(self, item: Item, folder: Path) -> Iterable[Problem]:
-        """What makes an item unusable."""
+        """Yields what makes an item unusable."""
         if not 2 <= len(item["options"]) <= len(LETTERS):
             yield "wrong numbers of options", f"{len(item['options'])}"
         elif self.gold(item) not in self.options(item):
@@ -177,7 +192,7 @@ class OmniSpatial(Benchmark):
         return [Medium("image", below(folder, f"{self.group(item)}.png", "id"))]
 
     def prompt(self, item: Item, style: str | None = None) -> str:
-        """All in one user turn, after the image."""
+        """Puts all into one user turn, after the image."""
         system, form = self.style(style).split("+")
         return question_text(item["question"], item["options"], system, form)
 
@@ -199,7 +214,7 @@ class OmniSpatial(Benchmark):
         return item["sub_task_type"]
 
     def columns_of(self, item: Item) -> tuple[str, ...]:
-        """All, the type, and the sub-type."""
+        """Names the column of all items, the type and the sub-type."""
         return ("Overall", item["task_type"], item["sub_task_type"])
 
     def group(self, item: Item) -> str:
@@ -207,7 +222,7 @@ class OmniSpatial(Benchmark):
         return f"{item['task_type']}/{str(item['id']).split('_')[0]}"
 
     def score(self, item: Item, reply: str, style: str | None = None) -> Score:
-        """Both readings; the official one goes by the style."""
+        """Returns both readings; the official one goes by the style."""
         form, gold = self.style(style).split("+")[1], self.gold(item)
         letter, default = read_official(reply, form)
         columns: Mapping[str, float] = {"lmms_eval": float(read_lmms_eval(reply) == gold)} if form == "direct" else {}

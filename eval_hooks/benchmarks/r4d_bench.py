@@ -13,15 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from rgpt4d_plugin.eval_hooks.benchmarks.base import (
+    CARD,
     LETTERS,
+    PAPER,
     Benchmark,
     BenchmarkDataError,
     Item,
     Medium,
     Problem,
+    Published,
     Score,
 )
 from rgpt4d_plugin.eval_hooks.benchmarks.files import below, find, read_json
+from rgpt4d_plugin.files import is_file
 
 
 CATEGORIES = {
@@ -61,9 +65,9 @@ def question_text(question: str, options: Sequence[str], marked: bool) -> str:
     """The prompt of the 4D-RGPT release.
 
     Args:
-        question: with `<obj_N>` for the objects.
-        options: their texts.
-        marked: an image with the marks comes first.
+        question: With `<obj_N>` for the objects.
+        options: Their texts.
+        marked: An image with the marks comes first.
     """
     lines = "\n".join(f"({letter}) {option}" for letter, option in zip(LETTERS, options))
     parts = [question, f"Options:\n{lines}", "Answer with only the letter of the correct option."]
@@ -74,9 +78,9 @@ def read_official(reply: str, options: int, rng: random.Random | None = None) ->
     """The letter that the published scorer reads: the first in parentheses, else the first that is a word.
 
     Args:
-        reply: as the model wrote it.
-        options: their number; later letters are not valid.
-        rng: draws a letter where there is none, as upstream does; None: such a reply has no letter.
+        reply: The reply as the model wrote it.
+        options: Their number; later letters are not valid.
+        rng: Draws a letter where there is none, as upstream does; None: such a reply has no letter.
     """
     valid = LETTERS[:options]
     text = reply.strip()
@@ -88,8 +92,16 @@ def read_official(reply: str, options: int, rng: random.Random | None = None) ->
     return rng.choice(list(valid)) if rng and valid else None
 
 
+_CURATED = "the paper's test set was curated again after its publication"
+
+
+def _card(model: str, *values: float) -> Published:
+    columns = dict(zip(("Avg", "Sta", "Dyn", *CATEGORIES.values()), values, strict=True))
+    return Published(model, CARD, columns, (1419,), 16)
+
+
 class R4DBench(Benchmark):
-    """See the module."""
+    """The benchmark that this module describes."""
 
     name = "r4d_bench"
     title = "R4D-Bench"
@@ -105,13 +117,26 @@ class R4DBench(Benchmark):
         "answer": (str, int, float, type(None)),
     }
     columns = ("Avg", "Sta", "Dyn", *CATEGORIES.values())
+    abbreviations = {
+        "Avg": "all questions",
+        "Sta": "static: VG, DM, SR",
+        "Dyn": "dynamic: the others",
+        **{column: task for task, column in CATEGORIES.items()},
+    }
+    published = (
+        _card("NVILA-Lite-8B", 39.0, 33.0, 40.8, 35.9, 30.1, 39.0, 43.4, 35.7, 45.2, 24.4, 56.8, 12.5),
+        _card("4D-RGPT-8B", 46.2, 41.0, 47.8, 44.7, 37.7, 46.3, 50.9, 46.5, 46.6, 49.6, 59.5, 45.8),
+        Published("NVILA-Lite-8B", PAPER, {"Avg": 37.9, "Sta": 29.1, "Dyn": 41.3}, (), 16, conditions=_CURATED),
+        Published("4D-RGPT-8B", PAPER, {"Avg": 42.2, "Sta": 32.9, "Dyn": 45.7}, (), 16, conditions=_CURATED),
+        Published("GPT-4o", PAPER, {"Avg": 42.8}, (), "frames not said", conditions=_CURATED),
+    )
 
     def read(self, folder: Path) -> Sequence[Item]:
         """`test.json`."""
         return read_json(*find(folder, ("test.json",), self.title))
 
     def problems(self, item: Item, folder: Path) -> Iterable[Problem]:
-        """What makes an item unusable."""
+        """Yields what makes an item unusable."""
         if not 2 <= len(item["options"]) <= len(LETTERS):
             yield "wrong numbers of options", f"{len(item['options'])}"
         if not (item.get("question") or item.get("question_raw")):
@@ -120,12 +145,12 @@ class R4DBench(Benchmark):
             yield "unknown tasks", f"{item['task']!r} (known: {', '.join(CATEGORIES)})"
 
     def remarks(self, item: Item, folder: Path) -> Iterable[str]:
-        """What upstream tolerates."""
+        """Yields what upstream tolerates, but a reader must know."""
         if self.gold(item) is None:
             yield "the answer is empty or not among the options; counts, and scores 0"
-        if not below(folder, item["video"], "video").is_file():
+        if not is_file(below(folder, item["video"], "video")):
             yield "no clip, asked on the full video (run the dataset's own script to cut the clips)"
-        if item.get("som_image") and not below(folder, item["som_image"], "som_image").is_file():
+        if item.get("som_image") and not is_file(below(folder, item["som_image"], "som_image")):
             yield "the image with the marks is missing; asked without it, in the same words, as upstream"
 
     def key(self, item: Item) -> str:
@@ -137,9 +162,9 @@ class R4DBench(Benchmark):
         media = []
         if item.get("som_image"):
             marks = below(folder, item["som_image"], "som_image")
-            media += [Medium("image", marks)] if marks.is_file() else []
+            media += [Medium("image", marks)] if is_file(marks) else []
         clip = below(folder, item["video"], "video")
-        return [*media, Medium("video", clip if clip.is_file() else below(folder, item["source"], "source"))]
+        return [*media, Medium("video", clip if is_file(clip) else below(folder, item["source"], "source"))]
 
     def prompt(self, item: Item, style: str | None = None) -> str:
         """The prompt speaks of a first image whenever the item names one, even if its file is missing, as upstream."""
@@ -148,7 +173,7 @@ class R4DBench(Benchmark):
         return question_text(question, list(self.options(item).values()), bool(item.get("som_image")))
 
     def options(self, item: Item) -> dict[str, Any]:
-        """As texts; nothing is the empty text."""
+        """Returns the options as texts; nothing is the empty text."""
         return {letter: _text(option) for letter, option in zip(LETTERS, item["options"])}
 
     def gold(self, item: Item) -> str | None:
@@ -163,7 +188,7 @@ class R4DBench(Benchmark):
         return CATEGORIES.get(item["task"], item["task"])
 
     def columns_of(self, item: Item) -> tuple[str, ...]:
-        """All, static or dynamic, and the task."""
+        """Names the column of all items, static or dynamic, and the task."""
         category = self.category(item)
         if category not in self.columns:
             return ("Avg",)
@@ -174,7 +199,7 @@ class R4DBench(Benchmark):
         return item.get("source") or item["video"]
 
     def score(self, item: Item, reply: str, style: str | None = None) -> Score:
-        """Both readings; a reply without a letter is officially worth what drawing one at random is on average."""
+        """Returns both readings; officially a reply without a letter is worth a random one, on average."""
         self.style(style)
         gold, count = self.gold(item), len(item["options"])
         letter = read_official(reply, count)

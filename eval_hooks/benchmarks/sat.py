@@ -62,14 +62,14 @@ def without_stray_phrase(option: str) -> str:
 
 
 def read_official(reply: str, question: str) -> str:
-    """What lmms-eval compares with the gold letter, in any case: all before the first blank, without punctuation.
+    """Returns what lmms-eval compares with the gold letter in any case: all before a blank, without punctuation.
 
     Options are looked for in the reply only if the question's own text lists them as "A. text", which the published
     questions do not.
 
     Args:
-        reply: as the model wrote it.
-        question: the published text.
+        reply: The reply as the model wrote it.
+        question: The published text.
     """
     answer = re.sub(r"[^\w\s]", "", reply).strip()
     listed = [found[1].strip() for found in re.findall(r"\b([A-Z])\.\s+([^\n]*)", question)]
@@ -81,7 +81,7 @@ def read_official(reply: str, question: str) -> str:
 
 
 class SAT(Benchmark):
-    """See the module."""
+    """The benchmark that this module describes."""
 
     name = "sat"
     title = "SAT"
@@ -92,6 +92,7 @@ class SAT(Benchmark):
     notes = ("The official reading is lmms-eval's; the paper's own, of free-text answers, is not published.",)
     styles = ("lmms", "authors")
     columns = ("Avg",)
+    kind = "image"
 
     def read(self, folder: Path) -> Sequence[Item]:
         """Rows with their number as `row`, and the order of the options of each copy as `order`."""
@@ -110,11 +111,11 @@ class SAT(Benchmark):
         return items
 
     def questions(self, items: Sequence[Item]) -> int:
-        """Without the copies."""
+        """Counts the questions without their copies."""
         return len({item["row"] for item in items})
 
     def problems(self, item: Item, folder: Path) -> Iterable[Problem]:
-        """What makes an item unusable."""
+        """Yields what makes an item unusable."""
         answers = item["answers"]
         if not 2 <= len(answers) <= len(LETTERS) or not all(isinstance(answer, str) for answer in answers):
             yield "wrong options", f"expected two or more texts, found {answers!r}"
@@ -123,7 +124,7 @@ class SAT(Benchmark):
             yield "answers that are no option", f"{right!r} is not among {answers!r}"
 
     def files(self, item: Item, folder: Path) -> Iterable[Path]:
-        """None: the images are in the parquet file, and stay there until they are asked for."""
+        """Returns nothing: the images are in the parquet file, and stay there until they are asked for."""
         return ()
 
     def key(self, item: Item) -> str:
@@ -147,7 +148,7 @@ class SAT(Benchmark):
         return question_text(question, options)
 
     def options(self, item: Item) -> dict[str, Any]:
-        """In the order of the item; the authors' form without the stray phrase."""
+        """Returns them in the order of the item; the authors' form without the stray phrase."""
         edit = str if "correct_answer_idx" in item else without_stray_phrase
         return {letter: edit(answer) for letter, answer in zip(LETTERS, item["answers"])}
 
@@ -164,7 +165,7 @@ class SAT(Benchmark):
         return item["question_type"]
 
     def columns_of(self, item: Item) -> tuple[str, ...]:
-        """All, and the type, which the official score does not report."""
+        """Names the column of all items, and the type, which the official score does not report."""
         return ("Avg", item["question_type"])
 
     def group(self, item: Item) -> str:
@@ -172,7 +173,7 @@ class SAT(Benchmark):
         return str(item["row"]) if "row" in item else _digest(item, item["question"])
 
     def score(self, item: Item, reply: str, style: str | None = None) -> Score:
-        """Both readings."""
+        """Returns both readings."""
         self.style(style)
         answer = read_official(reply, text(item, "question"))
         gold = self.gold(item)

@@ -9,7 +9,6 @@ Most options are numbers, and fine-tuned models often answer with one. `Score.co
 the letter where the official reader finds one, else the only option that a number in the reply equals.
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,8 +16,18 @@ from reprlib import repr as shortened
 from typing import Any
 
 from rgpt4d_plugin.eval_hooks import answers
-from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark, BenchmarkDataError, Item, Medium, Problem, Score
+from rgpt4d_plugin.eval_hooks.benchmarks.base import (
+    PAPER,
+    Benchmark,
+    BenchmarkDataError,
+    Item,
+    Medium,
+    Problem,
+    Published,
+    Score,
+)
 from rgpt4d_plugin.eval_hooks.benchmarks.files import below, find, read_parquet
+from rgpt4d_plugin.files import is_file, parse_json
 
 
 TASKS = (
@@ -71,7 +80,7 @@ def scene_of(file: str) -> str:
 
 
 class STIBench(Benchmark):
-    """See the module."""
+    """The benchmark that this module describes."""
 
     name = "sti_bench"
     title = "STI-Bench"
@@ -89,13 +98,21 @@ class STIBench(Benchmark):
         "time_end": (int, float),
     }
     columns = ("Overall", *TASKS, *SCENES)
+    readings = {
+        "numeric": "Numeric: as official, and a reply without a letter may name the value of exactly one option; this "
+        "is not the published score."
+    }
+    published = (
+        Published("NVILA-Lite-8B", PAPER, {"Overall": 33.8}, (2064,), 16),
+        Published("4D-RGPT-8B", PAPER, {"Overall": 37.6}, (2064,), 16),
+    )
 
     def read(self, folder: Path) -> Sequence[Item]:
         """`qa.parquet`."""
         return read_parquet(find(folder, ("qa.parquet",), self.title), list(self.fields))
 
     def problems(self, item: Item, folder: Path) -> Iterable[Problem]:
-        """What makes an item unusable."""
+        """Yields what makes an item unusable."""
         options = self.options(item)
         if "".join(options) != "ABCDE"[: len(options)] or len(options) < 2:
             yield "wrong options", f"expected letters from A to E, found {', '.join(options) or 'none'}"
@@ -110,7 +127,7 @@ class STIBench(Benchmark):
         """The full video; the time window is in the prompt only."""
         inside = below(folder / "video", item["Video"], "Video")
         beside = folder / item["Video"]
-        return [Medium("video", beside if beside.is_file() and not inside.is_file() else inside)]
+        return [Medium("video", beside if is_file(beside) and not is_file(inside) else inside)]
 
     def prompt(self, item: Item, style: str | None = None) -> str:
         """The prompt of the script for open models."""
@@ -124,7 +141,7 @@ class STIBench(Benchmark):
         candidates = item["Candidates"]
         if isinstance(candidates, str):
             try:
-                candidates = json.loads(candidates)
+                candidates = parse_json(candidates)
             except ValueError as err:
                 raise BenchmarkDataError(f"`Candidates`: {shortened(candidates)} is not JSON ({err}).") from err
         if not isinstance(candidates, Mapping):
@@ -140,7 +157,7 @@ class STIBench(Benchmark):
         return item["Task"]
 
     def columns_of(self, item: Item) -> tuple[str, ...]:
-        """All, the task, and the scene."""
+        """Names the column of all items, the task and the scene."""
         scene = item.get("scene") or item.get("Scene") or scene_of(item["Video"])
         return ("Overall", item["Task"], scene)
 
@@ -149,7 +166,7 @@ class STIBench(Benchmark):
         return item["Video"]
 
     def score(self, item: Item, reply: str, style: str | None = None) -> Score:
-        """Both readings, and `columns["numeric"]`; the strict one accepts the value of an option too."""
+        """Returns both readings, and `columns["numeric"]`; the strict one accepts the value of an option too."""
         self.style(style)
         options, gold = self.options(item), self.gold(item)
         letter, value = read_official(reply), answers.match_value(reply, options)

@@ -19,11 +19,13 @@ from urllib.parse import unquote
 
 from rgpt4d_plugin.eval_hooks.benchmarks.base import (
     LETTERS,
+    PAPER,
     Benchmark,
     BenchmarkDataError,
     Item,
     Medium,
     Problem,
+    Published,
     Score,
 )
 from rgpt4d_plugin.eval_hooks.benchmarks.files import below, find, read_json
@@ -52,8 +54,8 @@ def question_text(question: str, options: Mapping[str, Any], style: str = "direc
     """The benchmark's prompt; it begins with an empty line.
 
     Args:
-        question: the question alone.
-        options: letter -> value, shown as it is.
+        question: The question alone.
+        options: Letter -> value, shown as it is.
         style: "direct" or "cot".
     """
     lines = "".join(f"{letter}: {value}\n" for letter, value in options.items())
@@ -67,8 +69,8 @@ def read_official(reply: str, options: int = 4) -> str | None:
     upper-case one that is a word: the article in "A car ..." is an A.
 
     Args:
-        reply: as the model wrote it.
-        options: their number; later letters are not valid.
+        reply: The reply as the model wrote it.
+        options: Their number; later letters are not valid.
     """
     valid, text = LETTERS[:options], reply.strip()
     if not valid:
@@ -82,7 +84,7 @@ def read_official(reply: str, options: int = 4) -> str | None:
 
 
 def local_path(item: Item) -> str:
-    """Where the video is below the folder, e.g. `videos_real/davis/camel.mp4`; the URL says it."""
+    """Returns the video's path below the folder, e.g. `videos_real/davis/camel.mp4`; the URL says it."""
     found = re.search(r"videos_(?:real|synthetic)/.+", unquote(str(item.get("video"))))
     if not found:
         raise BenchmarkDataError(f"`video`: expected videos_real/ or videos_synthetic/ in {item.get('video')!r}.")
@@ -94,8 +96,17 @@ def split(item: Item) -> str:
     return "real" if local_path(item).startswith("videos_real/") else "synthetic"
 
 
+_UNSAID = "prompt and reader are not said"
+
+
+def _verdicts(model: str, style: str, frames: str, overall: float, real: float, synthetic: float) -> Published:
+    columns = {"Overall": overall, "Real": real, "Synthetic": synthetic}
+    judge = "temperature 1.0, read by a language model and verified by hand"
+    return Published(model, "VLM4D, released verdicts", columns, (1816,), frames, style, judge)
+
+
 class VLM4D(Benchmark):
-    """See the module."""
+    """The benchmark that this module describes."""
 
     name = "vlm4d"
     title = "VLM4D"
@@ -109,9 +120,20 @@ class VLM4D(Benchmark):
     notes = ("Published numbers are a judge model's verdicts; the official reading is the rule of 4D-RGPT's release.",)
     styles = ("direct", "cot")
     columns = ("Ego-centric", "Exo-centric", "Real", "Directional", "False positive", "Synthetic", "Overall")
+    published = (
+        Published("NVILA-Lite-8B", PAPER, {"Real": 46.5}, (1816, 1371), 16, conditions=_UNSAID),
+        Published("4D-RGPT-8B", PAPER, {"Real": 52.7}, (1816, 1371), 16, conditions=_UNSAID),
+        _verdicts("Qwen2.5-VL-7B", "direct", "1 fps, at most 64 frames", 44.49, 43.33, 48.09),
+        _verdicts("Qwen2.5-VL-72B", "direct", "1 fps, at most 64 frames", 51.16, 49.96, 54.83),
+        _verdicts("GPT-4o", "direct", "32 frames", 54.63, 56.16, 49.89),
+        _verdicts("Qwen2.5-VL-7B", "cot", "1 fps, at most 64 frames", 43.83, 43.25, 45.62),
+        _verdicts("Qwen2.5-VL-72B", "cot", "1 fps, at most 64 frames", 52.97, 53.10, 52.58),
+        _verdicts("GPT-4o", "cot", "32 frames", 57.49, 59.96, 49.89),
+        _verdicts("Gemini-2.5-Pro", "cot", "frames not said", 61.95, 63.46, 57.30),
+    )
 
     def read(self, folder: Path) -> Sequence[Item]:
-        """Both files, or the one that is there: the real questions first."""
+        """Reads both files, or the one that is there: the real questions first."""
         found = []
         for name in FILES.values():
             found += [path for place in FOLDERS if (path := folder / f"{place}{name}").is_file()][:1]
@@ -120,7 +142,7 @@ class VLM4D(Benchmark):
         return [item for path in found for item in read_json(path)]
 
     def problems(self, item: Item, folder: Path) -> Iterable[Problem]:
-        """What makes an item unusable."""
+        """Yields what makes an item unusable."""
         choices = item["choices"]
         if "".join(choices) != LETTERS[: len(choices)] or len(choices) < 2:
             yield "wrong options", f"expected the letters from A on in order, found {list(choices)}"
@@ -170,7 +192,7 @@ class VLM4D(Benchmark):
         return local_path(item)
 
     def score(self, item: Item, reply: str, style: str | None = None) -> Score:
-        """Both readings; the official one is the same rule for both styles."""
+        """Returns both readings; the official one is the same rule for both styles."""
         self.style(style)
         letter = read_official(reply, len(item["choices"]))
         return self._choice(item, reply, float(letter is not None and letter == self.gold(item)), letter)

@@ -6,13 +6,23 @@ cannot be compared: 6,042 items before the erratum of 2026-07-13, which mended t
 it. Questions name frames by number, of 32: with 16, as 4D-RGPT is measured, the words do not match what a model sees.
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rgpt4d_plugin.eval_hooks import answers
-from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark, BenchmarkDataError, Item, Medium, Problem, Score
+from rgpt4d_plugin.eval_hooks.benchmarks.base import (
+    PAPER,
+    Benchmark,
+    BenchmarkDataError,
+    Item,
+    Medium,
+    Problem,
+    Published,
+    Score,
+)
 from rgpt4d_plugin.eval_hooks.benchmarks.files import below, find, read_json, read_parquet
 from rgpt4d_plugin.eval_hooks.metrics import mean, mean_relative_accuracy
 
@@ -41,8 +51,8 @@ def question_text(question: str, options: Sequence[str] | None, style: str = "di
     """The benchmark's prompt.
 
     Args:
-        question: the question alone.
-        options: with their letters, as stored; None for a numeric question.
+        question: The question alone.
+        options: With their letters, as stored; None for a numeric question.
         style: "direct", or "api", which asks API models for a number in other words.
     """
     if options is None:
@@ -51,7 +61,7 @@ def question_text(question: str, options: Sequence[str] | None, style: str = "di
 
 
 def read_official(reply: str) -> str:
-    """What the published scorer takes for the answer: all before the first blank, without full stops at its end.
+    """Returns what the published scorer takes for the answer: all before a blank, without full stops at its end.
 
     Only a blank divides: a line break or a tab does not.
     """
@@ -66,8 +76,13 @@ def number_of(value: Any) -> float | None:
         return None
 
 
+def _reproduced(model: str, *values: float) -> Published:
+    columns = dict(zip(("Overall", *NUMERIC[:2], *CHOICE), values, strict=True))
+    return Published(model, "third-party reproduction", columns, (5736,), 16)
+
+
 class VSTIBench(Benchmark):
-    """See the module."""
+    """The benchmark that this module describes."""
 
     name = "vsti_bench"
     title = "VSTI-Bench"
@@ -80,6 +95,13 @@ class VSTIBench(Benchmark):
     notes = ("Questions name frames by number, of 32: with other numbers of frames the words do not match.",)
     styles = ("direct", "api")
     columns = ("Overall", *NUMERIC[:2], *CHOICE)
+    rules = {"Overall": "categories"}
+    published = (
+        _reproduced("NVILA-Lite-8B", 50.22, 22.3, 1.9, 65.6, 77.3, 55.2, 52.7, 61.7, 66.0, 49.2),
+        _reproduced("4D-RGPT-8B", 62.30, 44.3, 23.6, 69.1, 90.7, 56.5, 71.4, 75.3, 76.6, 53.2),
+        Published("NVILA-Lite-8B", PAPER, {"Overall": 45.2}, (6042,), 16),
+        Published("4D-RGPT-8B", PAPER, {"Overall": 59.1}, (6042,), 16),
+    )
 
     def read(self, folder: Path) -> Sequence[Item]:
         """`test.json`, or parquet. Items are named by their `row`, which is added here: none have ids."""
@@ -90,7 +112,7 @@ class VSTIBench(Benchmark):
         return [item.changed(row=row) for row, item in enumerate(read_parquet(paths, list(self.fields)))]
 
     def problems(self, item: Item, folder: Path) -> Iterable[Problem]:
-        """What makes an item unusable."""
+        """Yields what makes an item unusable."""
         if not self._numeric(item):
             options = self.options(item)
             if len(options) < 2:
@@ -99,12 +121,14 @@ class VSTIBench(Benchmark):
                 yield "answers that are no option", f"{item.get('mc_answer')!r} is not among {list(options)}"
 
     def remarks(self, item: Item, folder: Path) -> Iterable[str]:
-        """What upstream tolerates."""
+        """Yields what upstream tolerates, but a reader must know."""
         if not self._numeric(item):
             return
         gold = number_of(item.get("ground_truth"))
         if gold is None:
             yield "the right value is no number; counts, and scores 0"
+        elif not math.isfinite(gold):
+            yield "the right value is not finite; counts, and scores 0"
         elif gold == 0:
             yield "the right value is 0, which no relative error can be taken of; counts, and scores 0"
         elif gold < 0:
@@ -121,7 +145,7 @@ class VSTIBench(Benchmark):
         return [Medium("video", below(folder, item["video_path"], "video_path"))]
 
     def prompt(self, item: Item, style: str | None = None) -> str:
-        """By type, not by fields: displacements come with options and a letter too, but are asked for their value."""
+        """Asks by type, not by fields: displacements have options and a letter too, but are asked for their value."""
         options = None if self._numeric(item) else _options(item)
         return question_text(item["question"], options, self.style(style))
 
@@ -141,7 +165,7 @@ class VSTIBench(Benchmark):
         return item["question_type"]
 
     def columns_of(self, item: Item) -> tuple[str, ...]:
-        """All, and the type."""
+        """Names the column of all items, and the type."""
         return ("Overall", item["question_type"])
 
     def group(self, item: Item) -> str:
@@ -149,7 +173,7 @@ class VSTIBench(Benchmark):
         return item.get("scene_name") or item["video_path"]
 
     def score(self, item: Item, reply: str, style: str | None = None) -> Score:
-        """Both readings: right or wrong for letters, the mean relative accuracy for values."""
+        """Returns both readings: right or wrong for letters, the mean relative accuracy for values."""
         self.style(style)
         answer, gold = read_official(reply), self.gold(item)
         if not self._numeric(item):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What answers the questions: the host's Hugging Face engine, or a server that speaks the OpenAI protocol."""
+"""Engines that answer the questions: the host's Hugging Face engine, or a server that speaks the OpenAI protocol."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ class Engine(Protocol):
     """Answers questions, greedily.
 
     Attributes:
-        description: model, adapter, template, decoding, versions: JSON values that the replies depend on. They are
+        description: Model, adapter, template, decoding, versions: JSON values that the replies depend on. They are
             kept with the replies, and a run is only resumed by an engine of the same description.
     """
 

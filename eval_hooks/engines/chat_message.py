@@ -12,10 +12,12 @@ from PIL import Image
 
 from rgpt4d_plugin.eval_hooks.benchmark_task import Question
 from rgpt4d_plugin.eval_hooks.benchmarks.base import Medium
-from rgpt4d_plugin.regions.frame_matching import window
+from rgpt4d_plugin.files import open_image
+from rgpt4d_plugin.regions.frame_matching import span
 from rgpt4d_plugin.regions.media_entries import Clip
 from rgpt4d_plugin.regions.rendering import fit
-from rgpt4d_plugin.video.frames import read_frames, read_info, spread
+from rgpt4d_plugin.video.frames import read_frames, read_info
+from rgpt4d_plugin.video.sampling import spread_in_time
 
 
 # VideoError, RegionError and BenchmarkDataError are ValueErrors. SyntaxError is what PIL raises for a PNG file with a
@@ -31,10 +33,10 @@ class MediaOptions:
         media: `frames`: a video is sampled here, at the times at which the host would, and sent as images; every
             server takes these. `video`: the file is sent as it is, and the server samples it by its own settings;
             vLLM and SGLang do, while LLaMA-Factory 0.9.5's server fails on such a video.
-        picture: format of images; `png` is lossless, and some five times larger.
+        picture: Format of images; `png` is lossless, and some five times larger.
         jpeg_quality: 1 to 100; colours are not subsampled.
-        video_max_pixels: frames are scaled down to this area; the host's key and default.
-        image_max_pixels: the same for images.
+        video_max_pixels: Frames are scaled down to this area; the host's key and default.
+        image_max_pixels: The same for images.
     """
 
     media: Literal["frames", "video"] = "frames"
@@ -44,7 +46,7 @@ class MediaOptions:
     image_max_pixels: int = 768 * 768
 
     def problems(self) -> list[str]:
-        """What is wrong with the values."""
+        """Returns what is wrong with the values."""
         found = [
             f"{name}: expected one of {', '.join(choices)}, got {value!r}"
             for name, value, choices in (
@@ -61,7 +63,7 @@ class MediaOptions:
         return found
 
     def description(self) -> dict[str, Any]:
-        """Those options that the replies depend on."""
+        """Returns the options that the replies depend on."""
         unused = {"jpeg_quality"} if self.picture == "png" else set()
         return {name: value for name, value in asdict(self).items() if name not in unused}
 
@@ -70,7 +72,7 @@ def content(question: Question, options: MediaOptions) -> list[dict[str, Any]]:
     """Content parts: the media in their order, then the text.
 
     Raises:
-        MEDIA_ERRORS: a video or an image cannot be read, or a part of a video is to be sent as a file.
+        MEDIA_ERRORS: A video or an image cannot be read, or a part of a video is to be sent as a file.
     """
     parts = [part for medium in question.media for part in _parts(medium, question.frames, options)]
     return [*parts, {"type": "text", "text": question.prompt}]
@@ -80,16 +82,13 @@ def frames_of(medium: Medium, count: int) -> list[Image.Image]:
     """Frames of a video, spread over it or over its part; all of them if it has no more than `count`."""
     path = str(medium.path)
     info = read_info(path)
-    clip = Clip(path, medium.start, medium.end)
-    first, final = window(clip, info) if clip.is_part else (0, info.known_last)
-    total = final - first + 1
-    return read_frames(path, [first + index for index in spread(min(count, total), total)])
+    first, final, _ = span(Clip(path, medium.start, medium.end), info)
+    return read_frames(path, spread_in_time(info, first, final, count))
 
 
 def _parts(medium: Medium, frames: int, options: MediaOptions) -> list[dict[str, Any]]:
     if medium.kind == "image":
-        source = io.BytesIO(medium.data) if medium.data is not None else medium.path
-        with Image.open(source) as picture:
+        with open_image(medium.data if medium.data is not None else medium.path) as picture:
             return [_image_part(fit(picture, options.image_max_pixels), options)]
     if options.media == "video":
         return [_video_part(medium)]

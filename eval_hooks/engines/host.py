@@ -25,22 +25,23 @@ from torch.utils.data import DataLoader
 from transformers import BatchFeature, GenerationConfig
 
 from rgpt4d_plugin.eval_hooks.benchmark_task import Question
-from rgpt4d_plugin.eval_hooks.benchmarks.base import Medium
+from rgpt4d_plugin.eval_hooks.benchmarks.base import BenchmarkDataError, Medium
 from rgpt4d_plugin.eval_hooks.engines.process_group import ALONE, Ranks
 from rgpt4d_plugin.eval_hooks.replies import Reply
+from rgpt4d_plugin.files import ImageError, open_image
 from rgpt4d_plugin.modeling import is_timestamped
-from rgpt4d_plugin.patches.chat import token_types
 from rgpt4d_plugin.regions.media_entries import Clip
 from rgpt4d_plugin.regions.region import RegionError
 from rgpt4d_plugin.students import StudentFamily, get_family
 from rgpt4d_plugin.template.clip_recorder import with_recorder
+from rgpt4d_plugin.template.plugin_classes import token_types
 from rgpt4d_plugin.video import VideoError
 
 
 logger = logging.getLogger(__name__)
 
 # SyntaxError is what PIL raises for a PNG file with a broken chunk.
-_MEDIA_ERRORS = (VideoError, RegionError, av.FFmpegError, OSError, SyntaxError)
+_MEDIA_ERRORS = (VideoError, RegionError, BenchmarkDataError, ImageError, av.FFmpegError, OSError, SyntaxError)
 
 GREEDY = {
     "do_sample": False,
@@ -60,9 +61,9 @@ class Encoded:
     """A batch of questions as the model gets it.
 
     Attributes:
-        keys: of its rows.
-        inputs: for `model.generate`; None if no question is left.
-        failed: key -> why its media cannot be read.
+        keys: Keys of its rows.
+        inputs: For `model.generate`; None if no question is left.
+        failed: Key -> why its media cannot be read.
     """
 
     keys: Sequence[str]
@@ -74,11 +75,11 @@ class Encoder:
     """Turns questions into a batch by the host's own functions. Runs in worker processes too.
 
     Args:
-        template: of the run.
-        tokenizer: the host's; a copy that pads on the left is used.
-        processor: the host's.
-        dtype: of pixels.
-        family: of a model with timestamp positional encoding, which is to be told the times; None: of any other.
+        template: Template of the run.
+        tokenizer: The host's; a copy that pads on the left is used.
+        processor: The host's.
+        dtype: Dtype of pixels.
+        family: Family of a model with timestamp positional encoding, which is told the times; None for any other.
     """
 
     def __init__(
@@ -150,18 +151,18 @@ class HostEngine:
     """Answers questions with a model that the host has loaded. The model must be in evaluation mode.
 
     Args:
-        model: as loaded; not wrapped, for it is `generate` that is called.
-        tokenizer: the host's.
-        processor: the host's.
-        template: of the run.
-        dtype: that the model computes in.
-        description: of the model, see `Engine`.
-        batch_size: questions a process answers at once.
-        workers: processes that decode; 0: this one does, and the model waits for it.
-        device: of the inputs; None: the model's.
-        ranks: processes that share the questions. All must ask the same.
-        synced: every process must take part in every forward of another, as under DeepSpeed ZeRO-3.
-        autocast: context of every forward.
+        model: The model as loaded; not wrapped, for it is `generate` that is called.
+        tokenizer: The host's.
+        processor: The host's.
+        template: Template of the run.
+        dtype: That the model computes in.
+        description: Description of the model, see `Engine`.
+        batch_size: Questions a process answers at once.
+        workers: Processes that decode; 0: this one does, and the model waits for it.
+        device: Device of the inputs; None: the model's.
+        ranks: Processes that share the questions. All must ask the same.
+        synced: Every process must take part in every forward of another, as under DeepSpeed ZeRO-3.
+        autocast: Context of every forward.
     """
 
     def __init__(
@@ -194,11 +195,12 @@ class HostEngine:
         self._batch_size, self._workers = batch_size, workers
         self._device = model.device if device is None else device
         self._ranks, self._synced, self._autocast = ranks, synced, autocast
+        keep_unpacked(model)
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._wants_types = "mm_token_type_ids" in inspect.signature(type(base).forward).parameters
 
     def ask(self, questions: Sequence[Question]) -> Iterator[tuple[str, Reply]]:
-        """See `Engine`. Every process gets all replies, in the same order."""
+        """Implements `Engine.ask`. Every process gets all replies, in the same order."""
         rounds = list(_rounds(questions, self._batch_size, self._ranks.size, self._synced))
         shares = [batches[self._ranks.rank] for batches in rounds]
         limits = [batches[0][0].max_new_tokens for batches in rounds]
@@ -267,6 +269,17 @@ class HostEngine:
         return text, end is None
 
 
+def keep_unpacked(model: torch.nn.Module) -> None:
+    """Keeps bitsandbytes from repacking 4-bit weights, in place, at their first use in evaluation mode.
+
+    It does so on a CPU with AVX-512 BF16; training would go on from the packed weights, and matrices narrower than a
+    block of the quantisation make it fail (bitsandbytes 0.50).
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
 def _rounds(
     questions: Sequence[Question], batch_size: int, ranks: int, synced: bool
 ) -> Iterator[list[Sequence[Question]]]:
@@ -277,7 +290,10 @@ def _rounds(
     """
 
     def kind(question: Question) -> tuple:
-        kinds = sorted({medium.kind for medium in question.media}) if synced else ()
+        try:
+            kinds = sorted({medium.kind for medium in question.media}) if synced else ()
+        except BenchmarkDataError:  # is a counted failure when it is asked
+            kinds = ()
         return question.frames, question.max_new_tokens, *kinds
 
     alike: dict[tuple, list[Question]] = {}
@@ -290,11 +306,11 @@ def _rounds(
 
 def _entry(medium: Medium) -> Any:
     """A medium as it stands in a sample's `images` or `videos`."""
-    if medium.data is not None:
-        return medium.data
     if medium.kind == "video":
         return Clip(str(medium.path), medium.start, medium.end).encode()
-    return str(medium.path)
+    source = medium.data if medium.data is not None else str(medium.path)
+    open_image(source).close()  # the host decodes whatever Pillow can, by other programs too
+    return source
 
 
 def _moved(value: Any, device: torch.device) -> Any:

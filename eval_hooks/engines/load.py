@@ -8,10 +8,10 @@ from llamafactory.data import get_template_and_fix_tokenizer
 from llamafactory.hparams import get_infer_args
 from llamafactory.model import load_model, load_tokenizer
 
+from rgpt4d_plugin.eval_hooks.arguments import EvalConfigError
 from rgpt4d_plugin.eval_hooks.engines.host import HostEngine
 from rgpt4d_plugin.eval_hooks.engines.model_fingerprint import describe_model
-from rgpt4d_plugin.patches.chat import template_of_run
-from rgpt4d_plugin.patches.evaluation import KEY
+from rgpt4d_plugin.template.plugin_classes import template_of_run
 
 
 def load_host_engine(recipe: Mapping[str, Any], batch_size: int = 1, workers: int = 2) -> HostEngine:
@@ -20,11 +20,11 @@ def load_host_engine(recipe: Mapping[str, Any], batch_size: int = 1, workers: in
     Args:
         recipe: `model_name_or_path`, `template`, and whatever else the host takes for inference: adapters,
             quantisation, `infer_dtype`, pixel limits.
-        batch_size: questions answered at once.
-        workers: processes that decode.
+        batch_size: Questions answered at once.
+        workers: Processes that decode.
     """
     # The block, whatever is in it, has the parser leave out the keys of training.
-    model_args, data_args, finetuning_args, _ = get_infer_args({**recipe, KEY: None})
+    model_args, data_args, finetuning_args, _ = get_infer_args({**recipe, EvalConfigError.block: None})
     parts = load_tokenizer(model_args)
     template = template_of_run(get_template_and_fix_tokenizer(parts["tokenizer"], data_args), data_args)
     model = load_model(parts["tokenizer"], model_args, finetuning_args, is_trainable=False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What model it is that answers, in words and digits: kept with its replies."""
+"""Metadata and fingerprint of the evaluated model, stored in the reply file."""
 
 import hashlib
 from collections.abc import Sequence

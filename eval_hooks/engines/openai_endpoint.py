@@ -7,6 +7,7 @@ import os
 import queue
 import random
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -19,6 +20,7 @@ from anyio.from_thread import start_blocking_portal
 from rgpt4d_plugin.eval_hooks.benchmark_task import Question
 from rgpt4d_plugin.eval_hooks.engines.chat_message import MEDIA_ERRORS, MediaOptions, content
 from rgpt4d_plugin.eval_hooks.replies import Reply
+from rgpt4d_plugin.files import parse_json
 
 
 logger = logging.getLogger(__name__)
@@ -26,6 +28,7 @@ logger = logging.getLogger(__name__)
 _LONGEST_PAUSE = 60.0  # seconds, of this side's own choosing
 _LONGEST_ASKED_PAUSE = 600.0  # seconds, of the server's
 _CONNECT = 10.0  # seconds
+_LONGEST_REPLY = 16 << 20  # bytes
 
 
 class EndpointError(RuntimeError):
@@ -42,21 +45,21 @@ class OpenAIEndpoint:
         ...     print(key, reply.text)
 
     Attributes:
-        base_url: up to and with `/v1`.
-        model: name under which the server knows it.
-        media: how videos and images are sent.
-        concurrency: requests under way at once.
-        timeout: seconds for one try, from connecting to the last byte.
-        tries: of a question, before its reply is a failure.
-        first_pause: seconds before the second try; doubled for every further one, and varied by half.
-        encoders: threads that decode videos and encode pictures.
+        base_url: Up to and with `/v1`.
+        model: Name under which the server knows it.
+        media: How videos and images are sent.
+        concurrency: Requests under way at once.
+        timeout: Seconds for one try, from connecting to the last byte.
+        tries: Tries of a question, before its reply is a failure.
+        first_pause: Seconds before the second try; doubled for every further one, and varied by half.
+        encoders: Threads that decode videos and encode pictures.
         temperature: 0 is greedy; None leaves it to the server.
-        token_limit: name of the field; OpenAI's newer models want `max_completion_tokens`.
-        extra_body: further fields of every request, e.g. {"chat_template_kwargs": {"enable_thinking": False}}.
-        api_key_variable: environment variable that holds the key. It may be unset for servers that want none.
+        token_limit: Name of the field; OpenAI's newer models want `max_completion_tokens`.
+        extra_body: Further fields of every request, e.g. {"chat_template_kwargs": {"enable_thinking": False}}.
+        api_key_variable: Environment variable that holds the key. It may be unset for servers that want none.
 
     Raises:
-        ValueError: on construction, with all that is wrong with the values.
+        ValueError: On construction, with all that is wrong with the values.
     """
 
     base_url: str
@@ -74,11 +77,14 @@ class OpenAIEndpoint:
 
     def __post_init__(self) -> None:
         problems = self.media.problems()
-        url = httpx.URL(self.base_url)
-        if url.scheme not in ("http", "https") or not url.host:
-            problems.append(f"base_url: expected something like http://localhost:8000/v1, got {self.base_url!r}")
-        elif url.query or url.fragment:
-            problems.append(f"base_url: expected no query, got {self.base_url!r}")
+        try:
+            url = httpx.URL(self.base_url)
+            if url.scheme not in ("http", "https") or not url.host or not 0 < (url.port or 80) < 1 << 16:
+                problems.append(f"base_url: expected something like http://localhost:8000/v1, got {self.base_url!r}")
+            elif url.query or url.fragment:
+                problems.append(f"base_url: expected no query, got {self.base_url!r}")
+        except (httpx.InvalidURL, ValueError) as err:
+            problems.append(f"base_url: {self.base_url!r} is no URL ({err})")
         if not self.model:
             problems.append("model: missing; a server's models are listed at /v1/models")
         for name in ("concurrency", "timeout", "tries", "encoders"):
@@ -94,7 +100,7 @@ class OpenAIEndpoint:
 
     @property
     def description(self) -> dict[str, Any]:
-        """What the replies depend on; nothing secret, and not how fast they are asked for."""
+        """Describes what the replies depend on; nothing secret, and not how fast they are asked for."""
         url = httpx.URL(self.base_url)
         return {
             "engine": "openai",
@@ -106,11 +112,11 @@ class OpenAIEndpoint:
         }
 
     def ask(self, questions: Sequence[Question]) -> Iterator[tuple[str, Reply]]:
-        """Replies as they come, in any order. Closing the iterator drops the requests under way.
+        """Yields replies as they come, in any order. Closing the iterator drops the requests under way.
 
         Raises:
-            EndpointError: as many questions in a row as there are requests at once could not reach the server or
-                were refused by it.
+            EndpointError: Nothing listens at the address; or as many questions in a row as there are requests at
+                once could not reach the server or were refused by it; or no header can carry the key.
         """
         # Requests go on while the caller deals with a reply: they run in an event loop of another thread.
         replies: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
@@ -126,19 +132,21 @@ class OpenAIEndpoint:
 
 @dataclass(frozen=True)
 class _Failure:
-    """Why a try failed.
+    """The reason why a try failed.
 
     Attributes:
-        reason: for the reply's `error`.
-        passing: another try may succeed.
-        pause: seconds that the server asks to wait.
-        of_server: every other question would fail like this.
+        reason: For the reply's `error`.
+        passing: Another try may succeed.
+        pause: Seconds that the server asks to wait.
+        of_server: Every other question would fail like this.
+        unreached: There was no connection.
     """
 
     reason: str
     passing: bool
     pause: float = 0.0
     of_server: bool = False
+    unreached: bool = False
 
 
 class _Run:
@@ -148,7 +156,13 @@ class _Run:
         self.endpoint = endpoint
         self.replies = replies
         self.key = os.environ.get(endpoint.api_key_variable, "").strip()
+        if not (self.key.isascii() and self.key.isprintable()):
+            raise EndpointError(
+                f"{endpoint.api_key_variable} holds characters that no HTTP header can carry, such as a line break or "
+                "a letter outside of ASCII. Set it to the key alone."
+            )
         self.failed_in_a_row = 0
+        self.reached = False
         # Encoded media are large, so only a few questions are between their beginning and their reply.
         self.begun = anyio.Semaphore(endpoint.concurrency + endpoint.encoders)
         self.encoding = anyio.CapacityLimiter(endpoint.encoders)
@@ -156,13 +170,15 @@ class _Run:
 
     async def answer_all(self, questions: Sequence[Question]) -> None:
         """Puts a reply per question, then None; also when it raises."""
-        client = httpx.AsyncClient(
-            base_url=self.endpoint.base_url,
-            headers={"Authorization": f"Bearer {self.key}"} if self.key else {},
-            limits=httpx.Limits(max_connections=self.endpoint.concurrency),
-            timeout=httpx.Timeout(None, connect=_CONNECT),
-        )
+        # A compressed reply could grow without end while it is read.
+        headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
         try:
+            client = httpx.AsyncClient(
+                base_url=self.endpoint.base_url,
+                headers=headers | ({"Authorization": f"Bearer {self.key}"} if self.key else {}),
+                limits=httpx.Limits(max_connections=self.endpoint.concurrency),
+                timeout=httpx.Timeout(None, connect=_CONNECT),
+            )
             async with client, anyio.create_task_group() as tasks:
                 for question in questions:
                     await self.begun.acquire()
@@ -211,8 +227,11 @@ class _Run:
                 return Reply(key, text, truncated=cut)
             if not outcome.passing or number == self.endpoint.tries:
                 break
+            if outcome.unreached and not self.reached:
+                raise self._unusable(self._without_key(outcome.reason))
             wait = max(pause * random.uniform(0.5, 1.5), outcome.pause)
-            logger.info("%s: %s; try %d of %d in %.1f s", key, outcome.reason, number + 1, self.endpoint.tries, wait)
+            reason, tries = self._without_key(outcome.reason), self.endpoint.tries
+            logger.info("%s: %s; try %d of %d in %.1f s", key, reason, number + 1, tries, wait)
             await anyio.sleep(wait)
             pause = min(2 * pause, _LONGEST_PAUSE)
         self._count(outcome)
@@ -222,41 +241,72 @@ class _Run:
     def _count(self, failure: _Failure) -> None:
         self.failed_in_a_row = self.failed_in_a_row + 1 if failure.of_server else 0
         if self.failed_in_a_row >= self.endpoint.concurrency:
-            raise EndpointError(
-                f"{self.endpoint.description['base_url']}: {self.failed_in_a_row} questions in a row failed, the last "
-                f"with: {self._without_key(failure.reason)}. Check that the server runs, its address (up to and with "
-                f"/v1), the model's name, and the key in {self.endpoint.api_key_variable}."
-            )
+            failed = f"{self.failed_in_a_row} questions in a row failed, the last with"
+            raise self._unusable(f"{failed}: {self._without_key(failure.reason)}")
+
+    def _unusable(self, why: str) -> EndpointError:
+        return EndpointError(
+            f"{self.endpoint.description['base_url']}: {why}. Check that the server runs, its address (up to and with "
+            f"/v1), the model's name, and the key in {self.endpoint.api_key_variable}."
+        )
 
     async def _try(self, client: httpx.AsyncClient, body: bytes) -> tuple[str, bool] | _Failure:
         """Text and whether it was cut off by the token limit, or the failure."""
         try:
             with anyio.fail_after(self.endpoint.timeout):
-                response = await client.post(
-                    "chat/completions", content=body, headers={"Content-Type": "application/json"}
-                )
+                async with client.stream("POST", "chat/completions", content=body) as response:
+                    self.reached = True
+                    content = await _content(response)
         except TimeoutError:
             return _Failure(f"no reply within {self.endpoint.timeout:g} s", passing=True)
         except httpx.ConnectError as err:
-            return _Failure(f"no connection: {err}", passing=True, of_server=True)
+            return _Failure(f"no connection: {err}", passing=True, of_server=True, unreached=True)
         except httpx.ConnectTimeout:
             return _Failure(f"no connection within {_CONNECT:g} s", passing=True, of_server=True)
-        except httpx.TransportError as err:
+        except httpx.RequestError as err:
             return _Failure(f"the connection broke: {err or type(err).__name__}", passing=True)
+        except _UnreadableReply as err:
+            return _Failure(str(err), passing=True)
         if response.status_code != httpx.codes.OK:
-            return _refusal(response)
-        return _read(response)
+            return _refusal(response, content)
+        return _read(content)
 
     def _without_key(self, text: str) -> str:
         """Servers like to repeat a key that they refuse."""
-        return text.replace(self.key, "***") if self.key else text
+        for form in {self.key, repr(self.key)[1:-1], json.dumps(self.key)[1:-1]} - {""}:
+            text = text.replace(form, "***")
+        return text
 
 
-def _refusal(response: httpx.Response) -> _Failure:
+class _UnreadableReply(Exception):
+    """A reply that is too long, or compressed in a way that was not asked for."""
+
+
+async def _content(response: httpx.Response) -> bytes:
+    """Reads a reply of at most `_LONGEST_REPLY` bytes, compressed or not."""
+    content = bytearray()
+    async for part in response.aiter_raw():
+        content += part
+        if len(content) > _LONGEST_REPLY:
+            break
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding in ("gzip", "x-gzip", "deflate"):
+        try:
+            content = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(content, _LONGEST_REPLY + 1)
+        except zlib.error as err:
+            raise _UnreadableReply(f"the reply's {encoding} encoding is broken ({err})") from err
+    elif encoding not in ("", "identity"):
+        raise _UnreadableReply(f"the reply came in the encoding {encoding[:40]!r}, which was not asked for")
+    if len(content) > _LONGEST_REPLY:
+        raise _UnreadableReply(f"the reply is longer than {_LONGEST_REPLY:,} bytes")
+    return bytes(content)
+
+
+def _refusal(response: httpx.Response, content: bytes) -> _Failure:
     """The failure that a status other than 200 stands for."""
     status = response.status_code
     reason = f"{status} {response.reason_phrase}".strip()
-    if message := _message(response):
+    if message := _message(content):
         reason += f": {message}"
     passing = status in (httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS) or status >= 500
     pause = _asked_pause(response.headers.get("Retry-After", "")) if passing else 0.0
@@ -265,30 +315,32 @@ def _refusal(response: httpx.Response) -> _Failure:
     return _Failure(reason, passing, pause, of_server=status in (401, 403, 404))
 
 
-def _message(response: httpx.Response) -> str:
-    """What the server says is wrong, in whichever of the common forms."""
+def _message(content: bytes) -> str:
+    """Returns the server's error message, from any of the common forms."""
+    inner = ("error", "message", "detail")
     try:
-        found = response.json()
-    except ValueError:
-        found = response.text
-    while isinstance(found, dict) and (inner := next((k for k in ("error", "message", "detail") if k in found), None)):
-        found = found[inner]
-    return (found if isinstance(found, str) else json.dumps(found)).strip()[:500]
+        found = parse_json(content)
+        while isinstance(found, dict) and (name := next((name for name in inner if name in found), None)):
+            found = found[name]
+        text = found if isinstance(found, str) else json.dumps(found)
+    except (ValueError, RecursionError):
+        text = content.decode(errors="replace")
+    return text.strip()[:500]
 
 
 def _asked_pause(value: str) -> float:
     """Seconds of a Retry-After header: a number, or a date."""
-    if value.strip().isdigit():
+    if value.strip().isascii() and value.strip().isdigit():
         return float(value)
     try:
         return max(parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
 
 
-def _read(response: httpx.Response) -> tuple[str, bool] | _Failure:
+def _read(content: bytes) -> tuple[str, bool] | _Failure:
     try:
-        choice = response.json()["choices"][0]
+        choice = parse_json(content)["choices"][0]
         message, finish = choice["message"], choice.get("finish_reason")
         text = message["content"]
         if text is None:  # a refusal, or a token limit that was reached while thinking
@@ -297,6 +349,6 @@ def _read(response: httpx.Response) -> tuple[str, bool] | _Failure:
             raise TypeError("content is no text")
     except (ValueError, LookupError, TypeError, AttributeError) as err:
         # A server that is shutting down or a proxy between: worth another try.
-        found = response.text.strip()[:200]
+        found = content[:1000].decode(errors="replace").strip()[:200]
         return _Failure(f"not a chat completion ({type(err).__name__}: {err}): {found!r}", passing=True)
     return text, finish == "length"

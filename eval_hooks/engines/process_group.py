@@ -13,8 +13,8 @@ class Ranks:
     """This process among `size`. Every method but `first` is a collective: all processes call it, in the same order.
 
     Attributes:
-        rank: number of this process.
-        size: how many there are.
+        rank: Number of this process.
+        size: How many there are.
     """
 
     rank: int = 0
@@ -22,7 +22,7 @@ class Ranks:
 
     @classmethod
     def of_process_group(cls) -> "Ranks":
-        """Those of torch's process group, if there is one."""
+        """Ranks of the current torch process group; a single rank if none is initialized."""
         import torch.distributed as dist
 
         if not (dist.is_available() and dist.is_initialized()):
@@ -31,11 +31,11 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this process keeps the files and shows the progress."""
+        """True on the process that keeps the files and shows the progress."""
         return self.rank == 0
 
     def shared(self, value: T, source: int = 0) -> T:
-        """The `value` of the process `source`, on every process."""
+        """Returns the `value` of the process `source`, on every process."""
         if self.size == 1:
             return value
         import torch.distributed as dist
@@ -45,7 +45,7 @@ class Ranks:
         return box[0]
 
     def all_of(self, value: T) -> list[T]:
-        """The values of all processes, by rank."""
+        """Returns the values of all processes, by rank."""
         if self.size == 1:
             return [value]
         import torch.distributed as dist

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from rgpt4d_plugin.eval_hooks.reading.denial import is_denied
 from rgpt4d_plugin.eval_hooks.reading.text import one_of
 
 
@@ -45,7 +46,7 @@ _INTRODUCERS = one_of(
     "is, are, be, was, as, with, to, so, thus, therefore, hence, and, or, nor, not, but, than, of, for, that, only, "
     "options, choices, answers, answer, between, both, either, neither, over, versus, choose, select, pick, chose, "
     "selected, picked, say, think, believe, guess, conclude, maybe, perhaps, likely, probably, clearly, definitely, "
-    "simply, still, just, actually, indeed, leaving, leaves, remains"
+    "simply, still, just, actually, indeed, leaving, leaves, remains, es, est, ist, sondern, sino"
 )
 # What stands before a letter in prose where it answers; before "player B" or "vitamin C" it does not.
 _INTRODUCED = re.compile(
@@ -60,37 +61,13 @@ _GOES_ON = one_of(
 _GOES_ON_AFTER = re.compile(rf"\s+{_GOES_ON}\b")
 _ENDS = re.compile(r"\s*(?:[.,;:!?)\]/\n\"']|\Z|[^\x00-\x7f])")
 _LIST_MARK = re.compile(r"\s?[:.)\]\-](?:\s|\Z)|\s?[:)]|\s*(?:\n|\Z)")
-_LISTED = re.compile(r"(?:^|(?<=[.;!?]))[ \t]*(?:[(\[]([A-Z])[)\]]|([A-Z])\s?[:.)])(?=\s|$)", re.MULTILINE)
+_LISTED = re.compile(r"(?:^|(?<=[.,;!?]))[ \t]*(?:[(\[]([A-Z])[)\]]|([A-Z])\s?[:.)])(?=\s|$)", re.MULTILINE)
 
-_AND = re.compile(r"\b(?:and|or|nor)\b", re.IGNORECASE)
+_AND = re.compile(r"\b(?:and|or|nor)\b|[和与與及或]", re.IGNORECASE)
 _JOINT = re.compile(
-    r" *(?:[,/&+|]|,? *\b(?:and|or|nor|as well as|and/or)\b)? *(?:both|either|options?|choices?)? *", re.IGNORECASE
-)
-_CLAUSE_START = re.compile(r"[.,;:!?\n]|\b(?:but|so|therefore|thus|hence|because)\b", re.IGNORECASE)
-_DENIES = one_of(
-    "not, never, neither, nor, cannot, rather than, instead of, unlike, over, versus, vs, than, except, incorrect, "
-    "wrong, rule out, rules out, ruled out, ruling out"
-)
-_SETS_ASIDE = one_of("exclud, eliminat, reject, disregard, dismiss, discard, discount, ignor") + r"(?:e|es|s|ed|ing)?"
-_DENIED_BEFORE = re.compile(rf"\b(?:{_DENIES}|{_SETS_ASIDE})\b|n't\b", re.IGNORECASE)
-_WRONG = one_of(
-    r"not\b(?! only), incorrect\b, wrong\b, false\b, ruled out, eliminated, excluded, unlikely, less likely, "
-    "impossible, invalid, inaccurate, irrelevant, inconsistent, contradict"
-)
-_DENIED_AFTER = re.compile(
-    r"[^.;:!?\n]{0,60}?(?:\b(?:is|are|was|can|could|would|must|should|does|do|did|seems?|appears?|be)"
-    rf"(?:n't\b|\s+(?:(?:be|to be|clearly|also|therefore|definitely|likely)\s+)?{_WRONG})|\bcannot\b)",
+    r" *(?:[,/&+|和与與及或]|,? *\b(?:and|or|nor|as well as|and/or)\b)? *(?:both|either|options?|choices?)? *",
     re.IGNORECASE,
 )
-_REASON = re.compile(r"\b(?:because|since|as|where|which|that|while|and|but|so)\b", re.IGNORECASE)
-# A line of a list that judges its option: "A: left - this does not match."
-_JUDGED = one_of("correct, right, best, accurate, supported, valid, possible, consistent, plausible, likely, true")
-_DENIED_LINE = re.compile(
-    rf"[^\n]{{0,300}}?\b(?:incorrect|wrong|ruled out|eliminated|unlikely|not applicable|not (?:the )?{_JUDGED}"
-    r"|(?:does|do|did)(?:n't| not) (?:match|apply|fit|align|correspond))\b",
-    re.IGNORECASE,
-)
-
 _COUNT = ("first 1st one 1", "second 2nd two 2", "third 3rd three 3", "fourth 4th four 4", "fifth 5th five 5")
 _PLACES = {word: place for place, words in enumerate(_COUNT, start=1) for word in words.split()}
 _COUNTED = re.compile(
@@ -131,7 +108,7 @@ def marks(text: str) -> tuple[Mark, ...]:
         if start is None:
             continue
         limit = found[i + 1].start() if i + 1 < len(found) else len(text)
-        denied = _is_denied(text, start, match.end(), limit)
+        denied = is_denied(text, start, match.end(), limit)
         result.append(Mark(match["letter"].upper(), start, match.end(), denied))
     return _share_denial(text, result)
 
@@ -193,17 +170,3 @@ def _mark_start(text: str, match: re.Match[str]) -> int | None:
     if letter == "A" and not (_ENDS.match(text, end) or _GOES_ON_AFTER.match(text, end)):
         return None
     return start
-
-
-def _is_denied(text: str, start: int, end: int, limit: int) -> bool:
-    """Whether the clause before a mark, or what is said of it after, says that it is wrong."""
-    before = text[max(0, start - 80) : start]
-    clause = _CLAUSE_START.split(before)[-1]
-    if _DENIED_BEFORE.search(clause or ""):
-        return True
-    after = text[end:limit]
-    reason = _REASON.search(after)
-    if _DENIED_AFTER.match(after[: reason.start()] if reason else after):
-        return True
-    at_line_start = not text[:start].rpartition("\n")[2].strip()
-    return bool(at_line_start and _DENIED_LINE.match(text, end, limit))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from rgpt4d_plugin.eval_hooks.reading.numbers import Quantity, quantity_of
+from rgpt4d_plugin.eval_hooks.reading.numbers import Quantity, values_of
 from rgpt4d_plugin.eval_hooks.reading.text import plain
 from rgpt4d_plugin.eval_hooks.reading.words import NEGATORS, key_words, words_of
 
@@ -21,6 +21,7 @@ _UNDETERMINED = re.compile(
 )
 _NONE = re.compile(r"\W*(?:none|neither|nothing)(?: of (?:the )?[a-z]+(?: [a-z]+)?)?\W*\Z", re.IGNORECASE)
 _ABSENT = re.compile(r"\W*(?:there (?:is|are|was|were) )?(?:no|not any)\b", re.IGNORECASE)
+_SPACED_SIGN = re.compile(r"\A\s*[-\u2212\u2013]\s+(?=[\d.])")
 _LONGEST_TEXT = 1_000
 
 
@@ -30,21 +31,19 @@ class Option:
 
     Attributes:
         letter: its letter.
-        text: its text as `key` gives it.
-        exact: its words.
-        keys: those that tell it from others; none for a number, and for "yes" and "no", which are also words of prose.
+        normal: its text as `normal` gives it.
+        keys: its words that tell it from others; none for numbers and for "yes" and "no", which prose has too.
         merged_keys: the same, with one word for each motion.
         own: of these, those that no other option has.
-        quantity: the number that it is.
+        values: the number, or the numbers in a row, that it is.
     """
 
     letter: str
-    text: str
-    exact: tuple[str, ...]
+    normal: tuple[str, ...]
     keys: tuple[str, ...]
     merged_keys: tuple[str, ...]
     own: frozenset[str]
-    quantity: Quantity | None
+    values: tuple[Quantity, ...]
 
 
 @dataclass(frozen=True)
@@ -69,12 +68,12 @@ class Options:
     @property
     def numeric(self) -> bool:
         """Whether any option is a number."""
-        return any(option.quantity for option in self.distinct)
+        return any(option.values for option in self.distinct)
 
 
-def key(text: str) -> str:
-    """A plain text without case and surrounding marks."""
-    return " ".join(text.lower().strip(" \n.,;:!?\"'()[]-").split())
+def normal(text: str) -> tuple[str, ...]:
+    """The one form in which texts are compared: their words and numbers, without case, marks and articles."""
+    return tuple(word.text for word in words_of(text)) or tuple(text.lower().split())
 
 
 def prepare(options: Mapping[str, Any]) -> Options:
@@ -95,22 +94,23 @@ def _prepare(items: tuple[tuple[str, str], ...]) -> Options:
     seen: dict[str, str] = {}
     for letter, text in items:
         first[letter] = seen.setdefault(text, letter)
-    texts = {letter: text for letter, text in items if first[letter] == letter}
-    read = {letter: plain(text)[:_LONGEST_TEXT] for letter, text in texts.items()}
-    words = {letter: words_of(text) for letter, text in read.items()}
-    merged = {letter: words_of(text, merge_synonyms=True) for letter, text in read.items()}
-    exact = {letter: tuple(word.text for word in words[letter]) for letter in texts}
-    quantity = {letter: quantity_of(text) for letter, text in texts.items()}
-    worded = [letter for letter in texts if quantity[letter] is None and exact[letter] not in _YES_NO]
-    keys = {letter: key_words(words[letter]) if letter in worded else () for letter in texts}
-    merged_keys = {letter: key_words(merged[letter]) if letter in worded else () for letter in texts}
+    texts = {letter: plain(_SPACED_SIGN.sub("-", text)) for letter, text in items if first[letter] == letter}
+    values = {letter: values_of(text) for letter, text in texts.items()}
+    forms = {letter: normal(text[:_LONGEST_TEXT]) for letter, text in texts.items()}
+    keys: list[dict[str, tuple[str, ...]]] = []
+    for merge in (False, True):
+        words = {letter: words_of(text[:_LONGEST_TEXT], merge_synonyms=merge) for letter, text in texts.items()}
+        keys.append(
+            {
+                letter: () if values[letter] or forms[letter] in _YES_NO else key_words(words[letter])
+                for letter in texts
+            }
+        )
     distinct = []
     for letter in texts:
-        others = {word for other in texts if other != letter for word in merged_keys[other]}
-        own = frozenset() if NEGATORS.intersection(exact[letter]) else frozenset(merged_keys[letter]) - others
-        distinct.append(
-            Option(letter, key(read[letter]), exact[letter], keys[letter], merged_keys[letter], own, quantity[letter])
-        )
+        others = {word for other in texts if other != letter for word in keys[1][other]}
+        own = frozenset() if NEGATORS.intersection(forms[letter]) else frozenset(keys[1][letter]) - others
+        distinct.append(Option(letter, forms[letter], keys[0][letter], keys[1][letter], own, values[letter]))
     return Options(
         first=first,
         distinct=tuple(distinct),

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+from rgpt4d_plugin.eval_hooks.reading.denial import is_announcement_denied
 from rgpt4d_plugin.eval_hooks.reading.letters import Mark, marks
 from rgpt4d_plugin.eval_hooks.reading.options import Options
 from rgpt4d_plugin.eval_hooks.reading.outcome import LETTER, Reading
@@ -18,12 +19,13 @@ _MOST = 12
 # "The correct answer", and how an announcement goes on to "is"; what is quoted in between may hold anything.
 _NOUN = re.compile(
     r"(?:\b(?P<before>[a-z']{1,20})\s{1,3})?"
-    r"(?:(?<![a-z])(?:answer|ans|option|choice|solution|selection|response|prediction)(?![a-z])|答案|选项)",
+    r"(?:(?<![a-z])(?:answer|ans|option|choice|solution|selection|response|prediction"
+    r"|respuesta|réponse|antwort|risposta|resposta)(?![a-z])|答案|选项|答え|正解|정답|ответ)",
     re.IGNORECASE,
 )
 _IS = re.compile(
     r"(?:[^.!?:;=\n\"]|\"[^\n\"]{0,200}\"){0,90}?"
-    r"(?P<is>\b(?:is|was|be|are|becomes|remains)\b|\"?[:=]|->|-(?=\s)|是|为|应该)",
+    r"(?P<is>\b(?:is|was|be|are|becomes|remains|es|est|ist|è|é)\b|\"?[:=]|->|-(?=\s)|是|为|应该)",
     re.IGNORECASE,
 )
 # "To answer the question, it is", "another option is": no announcements.
@@ -42,6 +44,7 @@ _NO_ANSWER = re.compile(
     one_of("based, clear, determined, derived, supported, evident, because, found, as follows, obvious") + r"\b",
     re.IGNORECASE,
 )
+_LEADING = re.compile(r"(?:[ \n\"':=]|-(?!\.?\d))*")  # a sign belongs to its number
 _HEADING = re.compile(
     r"^\W*(?:(?:the|my|final|correct|direct|short)\s+){0,3}(?:answer|choice|option)\W*\n", re.IGNORECASE | re.MULTILINE
 )
@@ -88,7 +91,7 @@ _BEST = r"(?:the\s+)?(?:most|only|more|best)\s+" + one_of(
 # "B is the correct answer", "B: right. This is the most plausible ..."
 _CONFIRMED = re.compile(
     r"(?:[^.!?\n]{0,80}?|[^\n]{0,200}?\b(?:this|it|that|which|option))\s*"
-    + rf"{_SEEMS}{_ADVERBS}(?:{_RIGHT}|{_BEST})\b",
+    + rf"{_SEEMS}{_ADVERBS}(?:{_RIGHT}|{_BEST})\b|[^\n]{{0,80}}?[✅✓✔☑]",
     re.IGNORECASE,
 )
 
@@ -127,7 +130,9 @@ def announcements(text: str, every: Sequence[Mark]) -> Iterator[tuple[int, int]]
         found = _IS.match(text, noun.end())
         if found is None or (noun["before"] or "").lower() in _NO_ANNOUNCEMENT:
             continue
-        if _is_hypothetical(text, noun.start(), found.end()):
+        if _is_hypothetical(text, noun.start(), found.end()) or is_announcement_denied(
+            text, noun.start(), found.end("is")
+        ):
             continue
         if not any(mark.start <= noun.end() - 1 < mark.end <= found.start("is") for mark in every):
             yield noun.start(), found.end()  # else "option B is ...": a matter of what is said of B
@@ -149,8 +154,7 @@ def _last(pattern: re.Pattern[str], text: str) -> list[re.Match[str]]:
 
 def statement_at(text: str, start: int) -> str:
     """The statement that an announcement ends in; none if it goes on with a reason."""
-    while start < len(text) and text[start] in " \n\"':-=":
-        start += 1
+    start = _LEADING.match(text, start).end()
     if _NO_ANSWER.match(text, start):
         return ""
     return text[start : end_of_sentence(text, start)]

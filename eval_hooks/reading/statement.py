@@ -3,18 +3,30 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from rgpt4d_plugin.eval_hooks.reading.letters import marks
-from rgpt4d_plugin.eval_hooks.reading.numbers import quantities
-from rgpt4d_plugin.eval_hooks.reading.options import Option, Options, key
+from rgpt4d_plugin.eval_hooks.reading.numbers import gives, in_ranges, quantities, results, values_of
+from rgpt4d_plugin.eval_hooks.reading.options import Option, Options, normal
 from rgpt4d_plugin.eval_hooks.reading.outcome import AMBIGUOUS, LETTER, OPTION, REFUSED, UNREAD, VALUE, How, Reading
 from rgpt4d_plugin.eval_hooks.reading.text import LONGEST, one_of
-from rgpt4d_plugin.eval_hooks.reading.words import NEGATORS, Mention, Word, is_denied, mentions, words_of
+from rgpt4d_plugin.eval_hooks.reading.words import (
+    NEGATORS,
+    Mention,
+    Word,
+    are_joined,
+    is_denied,
+    mentions,
+    stem,
+    words_of,
+)
 
 
 # "B: right", "B right"; "A right" may begin with an article.
-_LETTER_AND_TEXT = re.compile(r"[(\[\"']?(?P<letter>[A-Za-z])[)\]\"']?\s?(?:[-.:)_,]|(?<![Aa])\s)\s?(?=\S)")
-_FIRST_PART = re.compile(r"[\s\-.:)_,(]*([^\n.;]{0,200})")
+_LETTER_AND_TEXT = re.compile(
+    r"[(\[\"']?(?P<letter>[A-Za-z])[)\]\"']?(?:\s?(?:[-.](?!\.?\d)|[:)_,])\s?|(?<![Aa])\s|(?<=[Aa])\s(?=-?\.?\d))(?=[^\s=])"
+)
+_FIRST_PART = re.compile(r"(?:[\s:)_,]|[-.](?!\.?\d)|\((?!-?\.?\d))*((?:[^\n.;]|\.(?=\d)){0,200})")
 _CANNOT = one_of(
     "can ?not, could not, unable to, impossible to, not possible to, no way to, difficult to, hard to, do not"
 )
@@ -48,13 +60,18 @@ _ABOUT_THE_QUESTION = re.compile(
     r"|\b(?:unclear|possibl[ey]|might|may|could)\b|[:?]",
     re.IGNORECASE,
 )
-# Words that may join two options of one choice; anything else between them makes a sentence around two things.
-_JOINTS = frozenset("and or nor then to as well also both either".split())
+# Directions and motions.
+_WAYS_NAMED = (
+    "left right up down top bottom forward backward back front straight ahead toward away in out upward downward "
+    "inward outward clockwise counterclockwise direction unmoving turn spin forth side still same stay"
+)
+_WAYS = frozenset(map(stem, _WAYS_NAMED.split()))
 _ALL_WAYS = frozenset("or nor any either".split())
 # Subordinate clauses tell when or why, not what.
 _SUBORDINATE = re.compile(
-    r",?\s\b(?:because|since|before|after|while|when|whereas|although|though|even though|given|despite|due to|based on"
-    r"|as (?:it|the|he|she|they|indicated|evidenced|shown|seen|there|its|his|her|their)"
+    r"\b(?:as|so) \w+ as\b"
+    r"|,?\s\b(?P<why>because|since|before|after|while|when|whereas|although|though|even though|given|despite|due to"
+    r"|based on|as (?:it|the|he|she|they|indicated|evidenced|shown|seen|there|its|his|her|their)"
     r"|which (?:is )?(?:indicat|evident))\b",
     re.IGNORECASE,
 )
@@ -65,18 +82,20 @@ def whole(text: str, options: Options) -> Reading | None:
     if len(text) > LONGEST:
         return None
     found = marks(text)
-    if len(found) == 1 and not key(text[: found[0].start] + text[found[0].end :]):
+    if len(found) == 1 and not found[0].denied and not words_of(text[: found[0].start] + text[found[0].end :]):
         return letter(found[0].letter, options, LETTER)
-    same = [option for option in options.distinct if option.text and option.text == key(text)]
     both = _LETTER_AND_TEXT.match(text)
-    if not same and both and both["letter"].upper() in options.first:
-        rest = key(text[both.end() :])
-        if any(option.text == rest for option in options.distinct):
-            return with_text(both["letter"].upper(), rest, options)
-    if not same:
-        exact = tuple(word.text for word in words_of(text))
-        same = [option for option in options.distinct if exact and option.exact == exact]
-    return _one_of(same)
+    if both and both["letter"].upper() in options.first and _same(text[both.end() :], options):
+        return with_text(both["letter"].upper(), text[both.end() :], options)
+    return _one_of(_same(text, options))
+
+
+def _same(text: str, options: Options) -> list[Option]:
+    """The options that a text is, in other words or not."""
+    form, values = normal(text), values_of(text)
+    return [option for option in options.distinct if form and option.normal == form] or [
+        option for option in options.distinct if len(option.values) == len(values) and gives(values, option.values)
+    ]
 
 
 def choice(text: str, options: Options) -> Reading | None:
@@ -103,8 +122,7 @@ def letter(name: str, options: Options, how: How) -> Reading:
 
 def with_text(name: str, text: str, options: Options) -> Reading:
     """The reading of a letter and the text after it. "B: left" where B is "right" contradicts itself."""
-    stated = key(_FIRST_PART.match(text)[1])
-    named = {option.letter for option in options.distinct if option.text == stated}
+    named = {option.letter for option in _same(_FIRST_PART.match(text)[1], options)}
     if named and options.first.get(name) not in named:
         return Reading(None, AMBIGUOUS)
     return letter(name, options, LETTER)
@@ -126,21 +144,21 @@ def by_letter(text: str, options: Options) -> Reading | None:
 
 
 def by_number(text: str, options: Options) -> Reading | None:
-    """The one option whose number a statement gives; "no" and "none" give 0. Units that are given must agree."""
-    numeric = [(option, option.quantity) for option in options.distinct if option.quantity]
-    if not numeric:
-        return None
-    given = quantities(text)
-    found = [
-        option
-        for option, wanted in numeric
-        if any(number.value == wanted.value and number.unit in ("", wanted.unit) for number in given)
-    ]
-    if not found and len(given) == 1:  # options without units
-        found = [option for option, wanted in numeric if wanted.value == given[0].value and not wanted.unit]
-    if not given and _NOT_ANY.search(text):
-        found = [option for option, wanted in numeric if wanted.value == 0]
-    return _one_of(found)
+    """The one option whose number, or numbers, a statement gives; "no" and "none" give 0."""
+    every = quantities(text)
+    given = results(text, every)
+    numeric = [option for option in options.distinct if option.values]
+    found = [option for option in numeric if gives(given, option.values)]
+    if not found:  # options without units
+        bare = [replace(number, unit="") for number in given]
+        bare_options = [o for o in numeric if len(o.values) == len(bare) and not any(n.unit for n in o.values)]
+        found = [option for option in bare_options if gives(bare, option.values)]
+    if not every and _NOT_ANY.search(text):
+        found = [option for option in numeric if [number.value for number in option.values] == [0]]
+    longest = max((len(option.values) for option in found), default=0)
+    if longest == 1 and given and all(number in in_ranges(text, given) for number in given):
+        return Reading(None, AMBIGUOUS)
+    return _one_of(option for option in found if len(option.values) == longest)
 
 
 def by_words(text: str, options: Options) -> Reading | None:
@@ -183,13 +201,16 @@ def _by_polarity(text: str, options: Options) -> Reading | None:
     Questions with these options ask whether something is so. Only a conclusion counts, and only one that names nothing
     else, the question and its options included.
     """
-    yes_no = [next((o for o in options.distinct if o.exact == (word,)), None) for word in ("yes", "no")]
+    yes_no = [next((o for o in options.distinct if o.normal == (word,)), None) for word in ("yes", "no")]
     said = _OUTCOME.match(text)
     if None in yes_no or said is None or _ABOUT_THE_QUESTION.search(text):
         return None
-    subordinate = _SUBORDINATE.search(text, said.end())
-    main = text[: subordinate.start()] if subordinate else text
-    return _one_of([yes_no[any(word.text in NEGATORS for word in words_of(main))]])
+    return _one_of([yes_no[any(word.text in NEGATORS for word in words_of(_main_clause(text)))]])
+
+
+def _main_clause(text: str) -> str:
+    found = next((match for match in _SUBORDINATE.finditer(text) if match["why"]), None)
+    return text[: found.start()] if found else text
 
 
 def _one_of(found: Iterable[Option]) -> Reading | None:
@@ -198,7 +219,7 @@ def _one_of(found: Iterable[Option]) -> Reading | None:
         return None
     if len(found) > 1:
         return Reading(None, AMBIGUOUS)
-    return Reading(found[0].letter, VALUE if found[0].quantity else OPTION)
+    return Reading(found[0].letter, VALUE if found[0].values else OPTION)
 
 
 def _answer_word(text: str, options: Options) -> Reading | None:
@@ -207,17 +228,12 @@ def _answer_word(text: str, options: Options) -> Reading | None:
     for word in words_of(text):
         clauses.setdefault(word.clause, []).append(word.text)
     said = {tuple(clause) for clause in clauses.values()}
-    return _one_of(o for o in options.distinct if not o.keys and not o.quantity and o.exact in said)
+    return _one_of(o for o in options.distinct if not o.keys and not o.values and o.normal in said)
 
 
 def _named(text: str, options: Options, merged: bool) -> Reading | None:
     keys = [option.merged_keys if merged else option.keys for option in options.distinct]
-    subordinate = _SUBORDINATE.search(text)
-    if subordinate:
-        found = _affirmed(text[: subordinate.start()], keys, merged)
-        if found:
-            return _last(*found, options)
-    found = _affirmed(text, keys, merged)
+    found = _affirmed(_main_clause(text), keys, merged) or _affirmed(text, keys, merged)
     return _last(*found, options) if found else None
 
 
@@ -242,24 +258,19 @@ def _denies_another(mention: Mention, every: list[Mention], words: Sequence[Word
 
 
 def _last(words: Sequence[Word], found: list[Mention], options: Options) -> Reading:
-    """The option named last: the subject of an English sentence comes first ("the left car moves right"), and what it
-    does last. Several that are joined ("left or right") are no choice, but "from left to right" is one."""
+    """The option named last, where options are directions: the subject of an English sentence comes first ("the left
+    car moves right"), and what it does last. Of several things, or several that are joined ("left or right"), none is
+    chosen, but of "from left to right" one is."""
     last = found[-1]
+    are_ways = all(_WAYS.intersection(options.distinct[mention.option].merged_keys) for mention in found)
     for other in found[:-1]:
         first, end = min(other.words), max(other.words)
         is_source = first > 0 and words[first - 1].text == "from"
-        if other.option != last.option and not is_source and _are_joined(words, end, min(last.words)):
+        if other.option == last.option or is_source:
+            continue
+        if not are_ways or are_joined(words, end, min(last.words)):
             return Reading(None, AMBIGUOUS)
     return Reading(options.distinct[last.option].letter, OPTION)
-
-
-def _are_joined(words: Sequence[Word], end: int, start: int) -> bool:
-    """Whether only words such as "and", or a comma, stand between two names."""
-    between = words[end + 1 : start]
-    same_clause = words[end].clause == words[start].clause
-    if not between:
-        return not same_clause
-    return all(word.text in _JOINTS or word.clause != words[end].clause for word in between)
 
 
 def _named_in_part(text: str, options: Options) -> Reading | None:

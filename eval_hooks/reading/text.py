@@ -19,20 +19,31 @@ REVISION = re.compile(
 )
 """Where a writer changes its mind."""
 
-# What a tag closes, everything before it is thought. `◁think▷` is how some templates write it.
-_THOUGHT_ENDS = ("</think>", "</thinking>", "</thought>", "</reasoning>", "◁/think▷", "<|channel|>final<|message|>")
-_THOUGHT_STARTS = ("<think>", "<thinking>", "<thought>", "<reasoning>", "◁think▷")
+# Tags of thought, as models and templates write them: <think>, </Reasoning>, [THINK], <|begin_of_thought|>, ◁think▷.
+_THOUGHT = r"(?:seed:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|analysis|reflection|scratchpad|cot)"
+_THOUGHT_STARTS, _THOUGHT_ENDS = (
+    re.compile(
+        rf"[<\[\u25c1](?:(?<!\[){slash}{_THOUGHT}[>\u25b7]|(?<=\[){slash}THINK\]|\|{word}_of_{_THOUGHT}\|>"
+        rf"|\|channel\|>(?:{channels})<\|message\|>)",
+        re.IGNORECASE,
+    )
+    for slash, word, channels in (("", "begin", "analysis|commentary"), ("/", "end", "final"))
+)
 _ANSWER_TAG = re.compile(r"<(?:final_?)?answer>(.*?)(?:</|\Z)", re.IGNORECASE | re.DOTALL)
 
 # `<|im_end|>`, `</s>`, `<final>`: names of tags. `<obj_1>` is a word of the benchmarks, `<B>` may be an answer.
 _TAG = re.compile(r"\[/?INST\]|<\|[^<>|]{1,40}\|>|</?(?:[bisupq]|[a-z][a-z_]{1,20}) ?/?>")
 _NOT_APPLICABLE = re.compile(r"\b[Nn]\s?/\s?[Aa]\b")
-_BOXED = re.compile(r"\\(?:f|frame)?box(?:ed)?\b")
+_BOXED = re.compile(r"\\(?:f|frame)?box(?:ed)?\b|\[(?:[Ff]inal )?[Aa]nswer\](?=\s)")
+_FRACTION = re.compile(r"\\[dt]?frac\s?(?:\{\s?(-?[\d.]+)\s?\}\s?\{\s?(\d+)\s?\}|(\d)(\d))")
+_DEGREES = re.compile(r"\s?\^?\s?\{?\s?\\(?:circ|degree)\b\s?\}?")
+_POWER = re.compile(r"\^\s?\{\s?(-?\w{1,3})\s?\}")
 _LATEX_COMMAND = re.compile(
     r"\\(?:text|math|operator)[a-z]{0,12}\b|\\[,;:!()\[\]]|\\(?:bf|rm|it|sf|tt|displaystyle)\b|\\(?:quad|left|right)\b(?=\s*[({\[|.\\])"
 )
 _TEMPLATE = re.compile(r"\$\{?LETTER\}?\$?(?:\s*[=:])?|\bLETTER\s*[=:]")
-_LINE_PREFIX = re.compile(r"^[ \t]*(?:[#>•·▪●◦+-]+[ \t]+)*", re.MULTILINE)
+_LINE_PREFIX = re.compile(r"^[ \t]*(?:[#>•·▪●◦+-]+[ \t]+)*(?:[(#]?\d{1,2}[.)][ \t]+(?=\S))?", re.MULTILINE)
+_STRUCK = re.compile(r"~~[^~\n]{1,200}~~")
 _EMPHASIS = re.compile(r"(?<![A-Za-z0-9])_{1,3}(?=\S)|(?<=\S)_{1,3}(?![A-Za-z0-9])")
 _DROPPED = str.maketrans({"*": "", "`": "", "$": "", "\\": " ", "{": " ", "}": " "})
 # The full stop of a list mark ("A. left", "2. Then" at the start of a line) ends no sentence, nor does a decimal's.
@@ -48,11 +59,11 @@ class _Fold(dict[int, str]):
     _SIMPLE = {
         **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u00b4", "'"),
         **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb\u300c\u300d\u300e\u300f\u300a\u300b", '"'),
-        **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2192\u21d2", "-"),
+        **dict.fromkeys("\u2010\u2011\u2012\u2013\u2212\u2192\u21d2", "-"),
         **dict.fromkeys("\u3010\u3014\u27e8", "("),
         **dict.fromkeys("\u3011\u3015\u27e9", ")"),
         "\u3002": ". ", "\u3001": ",", "\n": "\n", "\t": " ", "\r": "\n", "\u2028": "\n", "\u2029": "\n",
-        "\u25c1": "<", "\u25b7": ">",
+        "\u2014": " - ", "\u2015": " - ", "\u25c1": "<", "\u25b7": ">", "\u2044": "/",
     }  # fmt: skip
 
     def __missing__(self, code: int) -> str:
@@ -66,6 +77,8 @@ class _Fold(dict[int, str]):
             plain = unicodedata.normalize("NFKC", char)
             plain = plain if len(plain) <= 3 else char
             plain = "".join(self._SIMPLE.get(c, c) for c in plain)
+            before = {"<super>": "^", "<fraction>": " "}.get(unicodedata.decomposition(char).partition(" ")[0], "")
+            plain = f"{before}{plain}" if plain[:1].isdigit() else plain  # "10²" is not 102, nor is "2½" 21/2
         self[code] = plain
         return plain
 
@@ -81,7 +94,7 @@ def one_of(phrases: str) -> str:
 def plain(reply: str) -> str:
     """The part of a reply that answers, as plain text.
 
-    What a closing tag marks as thought is dropped, unless nothing follows it. Of a very long reply, its head and
+    Thought is dropped, unless it is closed and nothing follows it. Of a very long reply, its head and
     tail are kept. Full-width, circled and styled characters become simple ones, marks of direction, control characters
     and lone surrogates vanish, and so does the markup of Markdown, HTML and LaTeX; `\\boxed{}` becomes `Answer:`.
 
@@ -95,8 +108,9 @@ def plain(reply: str) -> str:
     tagged = _ANSWER_TAG.findall(text)
     if tagged and tagged[-1].strip():
         text = tagged[-1]
-    text = _TAG.sub(" ", text)
+    text = _STRUCK.sub(" ", _TAG.sub(" ", text))
     text = _BOXED.sub("\nAnswer: ", text)
+    text = _POWER.sub(r"^\1", _DEGREES.sub("\u00b0", _FRACTION.sub(r" \1\3/\2\4 ", text)))
     text = _LATEX_COMMAND.sub(" ", text)
     text = _TEMPLATE.sub("", text)
     text = _NOT_APPLICABLE.sub("not applicable", text)
@@ -106,17 +120,13 @@ def plain(reply: str) -> str:
 
 
 def _without_thought(reply: str) -> str:
-    for end in _THOUGHT_ENDS:
-        thought, found, answer = reply.rpartition(end)
-        if found and answer.strip():
-            return answer
-    return reply
-
-
-def is_thought_only(reply: str) -> bool:
-    """Whether a reply opens a thought that it never closes."""
-    start = reply.lstrip()[:16].lower()
-    return start.startswith(_THOUGHT_STARTS) and not any(end in reply for end in _THOUGHT_ENDS)
+    """What follows the last thought, or that thought if nothing does. A thought that is never closed says nothing,
+    but for an answer between tags of its own."""
+    start = max((match.end() for match in _THOUGHT_ENDS.finditer(reply)), default=0)
+    if opened := _THOUGHT_STARTS.search(reply, start):
+        tagged = _ANSWER_TAG.findall(reply, opened.end())
+        return tagged[-1] if tagged else reply[start : opened.start()]
+    return reply if is_blank(reply[start:]) else reply[start:]
 
 
 def _bounded(text: str) -> str:
@@ -125,7 +135,7 @@ def _bounded(text: str) -> str:
 
 def is_blank(text: str) -> bool:
     """Whether a plain text has no letter and no digit."""
-    return not any(map(str.isalnum, text))
+    return re.search(r"[^\W_]", text) is None
 
 
 def end_of_sentence(text: str, start: int) -> int:

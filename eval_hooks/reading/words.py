@@ -3,21 +3,17 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
+from rgpt4d_plugin.eval_hooks.reading.denial import LESSENED
+from rgpt4d_plugin.eval_hooks.reading.numbers import NUMBER_WORDS, with_plain_numbers
 
-_COUNT = (
-    "zero", "one once", "two twice", "three thrice", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
-    "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
-)  # fmt: skip
-NUMBER_WORDS = {word: str(number) for number, words in enumerate(_COUNT) for word in words.split()}
-"""Words for small numbers -> digits."""
 
 # Spellings of one and the same word.
 _SPELLINGS = {
-    **NUMBER_WORDS,
+    **{word: str(number) for word, number in NUMBER_WORDS.items()},
     **{f"{way}ward{s}": way for way in ("up", "down", "left", "right") for s in ("", "s")},
     **{f"{way}wards": f"{way}ward" for way in ("to", "for", "back", "in", "out", "side")},
     "farther": "further", "never": "not", "cannot": "not",
@@ -48,6 +44,10 @@ _FUNCTION_WORDS = frozenset(
 )
 _LIGHT_VERBS = frozenset("mov go com get head travel becom".split())  # as stems
 NEGATORS = frozenset("not no neither nor without".split())
+_ASIDE = frozenset("than among between comparing".split())
+"""What follows is compared with what is chosen, or is all that there is to choose from."""
+_JOINTS = frozenset("and or nor then to as well also both either".split())
+"""Words that may join two options of one choice; anything else between them makes a sentence around two things."""
 _CLAUSE_WORDS = frozenset(
     "but however although though while whereas instead because since which so thus hence".split()
 )
@@ -55,13 +55,15 @@ _ARTICLES = frozenset("a an the".split())
 _GAP = 2
 """Words that may stand between two words of an option."""
 
-_WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+|[,;:()\"]|-(?=\s)")
+_WORD = re.compile(r"(?:(?<![\w.])-)?\d+(?:\.\d+)?|[^\W\d_]+(?:_\d+)?|[,;:()\"]|-(?=\s)")
 _REWRITES = (
     (re.compile(r"\b(?:counter|anti)[ -]?clock-?wise\b"), "counterclockwise"),
     (re.compile(r"\bu-turn"), "uturn"),
+    *((re.compile(rf"\b{short}\b"), long) for short, long in (("1st", "first"), ("2nd", "second"), ("3rd", "third"))),
     (re.compile(r"\b(?:ca|wo|do|does|did|is|are|was|were|has|have|had|could|would|should)n'?t\b"), "not"),
     (re.compile(r"'(?:s|re|ve|ll|d|m)?\b"), " "),
     (re.compile(r"\b(?:rather than|instead of|as opposed to|other than|unlike)\b"), "not"),
+    (re.compile(r"\b(?:(?:when )?compared (?:to|with)|in comparison (?:to|with)|versus|vs)\b"), "than"),
     (re.compile(r"\b(?:no doubt|no question|not only|not just|not merely)\b"), " "),
 )
 
@@ -103,13 +105,13 @@ def words_of(text: str, merge_synonyms: bool = False) -> tuple[Word, ...]:
         text: any.
         merge_synonyms: one word for each motion: "moves closer to" and "approaches" become "toward".
     """
-    text = text.lower()
+    text = with_plain_numbers(text.lower())
     for pattern, replacement in _REWRITES + (_SYNONYMS if merge_synonyms else ()):
         text = pattern.sub(replacement, text)
     found: list[Word] = []
     clause = 0
     for token in _WORD.findall(text):
-        if not token[0].isalnum():
+        if not token[-1].isalnum():
             clause += 1
         elif token not in _ARTICLES:
             clause += token in _CLAUSE_WORDS
@@ -162,7 +164,37 @@ def mentions(sentence: Sequence[Word], options: Sequence[tuple[str, ...]]) -> li
                 spans.append((number, frozenset(content[i][0] for i in positions)))
     longest = [(number, span) for number, span in spans if not any(span < other for _, other in spans)]
     found = [Mention(number, span, is_denied(sentence, span)) for number, span in longest]
-    return sorted(found, key=lambda mention: max(mention.words))
+    found.sort(key=lambda mention: max(mention.words))
+    aside: set[int] = set()
+    for i, mention in enumerate(found):
+        start, end = min(mention.words), max(found[i - 1].words) if i else -1
+        if aside and (mention.option in aside or not are_joined(sentence, end, start) or _begins(sentence, mention)):
+            aside = set()
+        if aside or is_denied(sentence, mention.words, by=_ASIDE):
+            aside.add(mention.option)
+            found[i] = replace(mention, denied=True)
+        between = sentence[end + 1 : start]
+        if i and between and between[0].clause == sentence[start].clause:
+            if LESSENED.search(" ".join(word.text for word in between)):
+                found[i - 1 : i + 1] = [replace(each, denied=True) for each in found[i - 1 : i + 1]]
+    return found
+
+
+def _begins(sentence: Sequence[Word], mention: Mention) -> bool:
+    """Whether a name begins a clause that goes on: it ends no list."""
+    start, end = min(mention.words), max(mention.words)
+    clause = sentence[start].clause
+    after = [word.text for word in sentence[end + 1 : end + 2] if word.clause == clause]
+    return sentence[start - 1].clause != clause and bool(after) and after[0] not in _JOINTS
+
+
+def are_joined(sentence: Sequence[Word], end: int, start: int) -> bool:
+    """Whether only words such as "and", or a comma, stand between two names."""
+    between = sentence[end + 1 : start]
+    same_clause = sentence[end].clause == sentence[start].clause
+    if not between:
+        return not same_clause
+    return all(word.text in _JOINTS or word.clause != sentence[end].clause for word in between)
 
 
 def _follow(stems: Sequence[str], start: int, keys: Sequence[str]) -> list[int] | None:
@@ -177,13 +209,13 @@ def _follow(stems: Sequence[str], start: int, keys: Sequence[str]) -> list[int] 
     return positions
 
 
-def is_denied(sentence: Sequence[Word], span: frozenset[int]) -> bool:
+def is_denied(sentence: Sequence[Word], span: frozenset[int], by: frozenset[str] = NEGATORS) -> bool:
     """Whether a negation that is no part of the name precedes it in its clause."""
     first = min(span)
     clause = sentence[first].clause
     for i in range(first - 1, -1, -1):
         if sentence[i].clause != clause:
             return False
-        if sentence[i].text in NEGATORS and i not in span:
+        if sentence[i].text in by and i not in span:
             return True
     return False

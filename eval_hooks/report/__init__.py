@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pages that people look at: one run, or several side by side."""
+"""Writes pages that people look at: one run, or several side by side."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS
-from rgpt4d_plugin.eval_hooks.report.comparison_page import comparison_page
-from rgpt4d_plugin.eval_hooks.report.html import render_html
-from rgpt4d_plugin.eval_hooks.report.markdown import render_markdown
-from rgpt4d_plugin.eval_hooks.report.page import Example, Page, Picture, Pictures
-from rgpt4d_plugin.eval_hooks.report.run_page import run_page
+from rgpt4d_plugin.eval_hooks.report.build import build_page
+from rgpt4d_plugin.eval_hooks.report.render import render_html, render_markdown
 from rgpt4d_plugin.eval_hooks.scoring import RESULT, Result, ScoringError
+from rgpt4d_plugin.files import write_whole
 
 
 MARKDOWN, HTML, PICTURES = "report.md", "report.html", "pictures"
@@ -24,31 +22,30 @@ def write_report(runs: Sequence[str | Path], out: str | Path) -> tuple[Path, Pat
     needs nothing beside it. The same results give the same bytes.
 
     Args:
-        runs: folders that hold a folder with results for each benchmark.
-        out: folder to write.
+        runs: Folders that hold a folder with results for each benchmark.
+        out: The folder to write.
 
     Returns:
         The Markdown file and the HTML file.
 
     Raises:
-        ScoringError: a folder has no results, or broken ones.
+        ScoringError: A folder has no results, or broken ones.
     """
-    found = {name: read_run(run) for name, run in _names(runs).items()}
-    page = run_page(*next(iter(found.items()))) if len(found) == 1 else comparison_page(found)
+    page = build_page({name: read_run(run) for name, run in _names(runs).items()})
     out = Path(out)
     (out / PICTURES).mkdir(parents=True, exist_ok=True)
-    for picture in _pictures(page):
-        (out / PICTURES / picture.name).write_bytes(picture.data)
-    (out / MARKDOWN).write_text(render_markdown(page, PICTURES), encoding="utf-8")
-    (out / HTML).write_text(render_html(page), encoding="utf-8")
+    for picture in page.pictures:
+        write_whole(out / PICTURES / picture.name, picture.data)
+    write_whole(out / MARKDOWN, render_markdown(page, PICTURES))
+    write_whole(out / HTML, render_html(page))
     return out / MARKDOWN, out / HTML
 
 
 def read_run(run: str | Path) -> dict[str, Result]:
-    """All results in a run's folder, by benchmark; the folder of a single benchmark will do too.
+    """Reads all results in a run's folder, by benchmark; the folder of a single benchmark will do too.
 
     Raises:
-        ScoringError: there are none, or broken ones.
+        ScoringError: There are none, or broken ones.
     """
     run = Path(run)
     folders = [run] if (run / RESULT).is_file() else sorted(path.parent for path in run.glob(f"*/{RESULT}"))
@@ -56,8 +53,14 @@ def read_run(run: str | Path) -> dict[str, Result]:
         raise ScoringError(
             f"{run}: no results (*/{RESULT}) in this folder. `rgpt4d eval score ... --out {run}` makes them."
         )
-    results = {result.benchmark: result for result in map(Result.read, folders)}
-    return {name: results[name] for name in (*BENCHMARKS, *results) if name in results}
+    results = {}
+    for folder in folders:
+        result = Result.read(folder)
+        if result.benchmark not in BENCHMARKS:
+            known = ", ".join(BENCHMARKS)
+            raise ScoringError(f"{folder / RESULT}: unknown benchmark {result.benchmark!r:.80} (known: {known})")
+        results[result.benchmark] = result
+    return {name: results[name] for name in BENCHMARKS if name in results}
 
 
 def _names(runs: Sequence[str | Path]) -> dict[str, Path]:
@@ -69,14 +72,6 @@ def _names(runs: Sequence[str | Path]) -> dict[str, Path]:
     while len({path.parts[-depth:] for path in paths}) < len(paths):
         depth += 1
     return {"/".join(path.parts[-depth:]): path for path in paths}
-
-
-def _pictures(page: Page) -> list[Picture]:
-    found: list[Picture] = []
-    for block in page.blocks:
-        if isinstance(block, (Pictures, Example)):
-            found += block.pictures
-    return found
 
 
 __all__ = ["read_run", "write_report"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of results: bars with intervals, a radar of the categories, and differences between runs."""
+"""Charts of results: bars with intervals, and differences between runs."""
 
 import io
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 
 
 # Okabe and Ito's colours, which stay apart under every kind of colour blindness.
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
+COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 
 _DARK = ("#0072b2", "#009e73", "#d55e00")  # that white letters are read on
 _MARKERS = "os^Dv<"
-_WIDTH, _RADAR_WIDTH = 5.55, 4.9  # inches; two pictures fit beside each other on a page of 1160 pixels
+_WIDTH = 5.55  # inches; two pictures fit beside each other on a page of 1160 pixels
 _INK, _SOFT, _LINE = "#1b2430", "#5b6675", "#dfe4ea"
 # Letters as outlines: the picture looks the same everywhere and needs no font. The fixed salt makes the same picture
 # the same bytes.
@@ -60,10 +60,10 @@ def bars(
     """An SVG of horizontal bars with their numbers: columns from top to bottom, series side by side.
 
     Args:
-        columns: their names.
-        series: the bars.
-        references: points or ticks beside the bars.
-        title: above the picture; none if empty.
+        columns: Their names.
+        series: The bars.
+        references: Points or ticks beside the bars.
+        title: Above the picture; none if empty.
     """
     with matplotlib.rc_context(_SETTINGS):
         thick = 0.84 / len(series)
@@ -72,7 +72,7 @@ def bars(
         for index, one in enumerate(series):
             at = places + (index - (len(series) - 1) / 2) * thick
             known = [i for i, value in enumerate(one.values) if value is not None]
-            colour = COLOURS[index % len(COLOURS)]
+            colour = COLORS[index % len(COLORS)]
             axes.barh(at[known], [one.values[i] for i in known], thick * 0.92, color=colour, label=one.name, zorder=2)
             for i in known:
                 text_colour = "white" if colour in _DARK else _INK
@@ -107,36 +107,6 @@ def bars(
         return _finish(figure, title, [handles[i] for i in order], [names[i] for i in order])
 
 
-def radar(categories: Sequence[str], series: Sequence[Series], title: str = "") -> bytes:
-    """An SVG with one spoke a category and one outline a series."""
-    with matplotlib.rc_context(_SETTINGS):
-        figure = Figure(figsize=(_RADAR_WIDTH, 4.7), layout="constrained")
-        axes = figure.add_subplot(projection="polar")
-        angles = np.linspace(0, 2 * np.pi, len(categories), endpoint=False)
-        for index, one in enumerate(series):
-            values = [np.nan if value is None else value for value in (*one.values, one.values[0])]
-            colour = COLOURS[index % len(COLOURS)]
-            style = {"color": colour, "linestyle": ("-", (0, (4, 1.5)))[index % 2], "linewidth": 1.8}
-            axes.plot([*angles, angles[0]], values, _MARKERS[index % 6], markersize=4.5, label=one.name, **style)
-            axes.fill([*angles, angles[0]], values, color=colour, alpha=0.08)
-        axes.set_theta_offset(np.pi / 2)
-        axes.set_theta_direction(-1)
-        top = max((value for one in series for value in one.values if value is not None), default=100)
-        top = min(100, 20 * np.ceil((top + 1) / 20))
-        axes.set_ylim(0, top)
-        axes.set_yticks(np.arange(20, top + 1, 20))
-        axes.tick_params(axis="y", labelsize=7.5, labelcolor=_SOFT)
-        axes.set_rlabel_position(180 / len(categories))
-        axes.set_xticks(angles, [fill(category, 18) for category in categories])
-        for angle, name in zip(angles, axes.get_xticklabels()):
-            side = np.sin(angle)
-            name.set_horizontalalignment("center" if abs(side) < 0.2 else "left" if side > 0 else "right")
-        axes.tick_params(axis="x", pad=2, labelsize=8.5)
-        axes.grid(color=_LINE)
-        axes.spines["polar"].set_color(_LINE)
-        return _finish(figure, title, *axes.get_legend_handles_labels())
-
-
 def differences(columns: Sequence[str], series: Sequence[Series], title: str = "") -> bytes:
     """An SVG of differences in percentage points about a line at zero; filled where the interval leaves zero out."""
     with matplotlib.rc_context(_SETTINGS):
@@ -145,7 +115,7 @@ def differences(columns: Sequence[str], series: Sequence[Series], title: str = "
         axes.axvline(0, color=_INK, linewidth=1.0, zorder=1)
         step = 0.66 / len(series)
         for index, one in enumerate(series):
-            style = {"color": COLOURS[index % len(COLOURS)], "linewidth": 2.0}
+            style = {"color": COLORS[index % len(COLORS)], "linewidth": 2.0}
             marker = {"marker": _MARKERS[index % 6], "markersize": 6, "markeredgewidth": 1.5}
             at = places + (index - (len(series) - 1) / 2) * step
             for i, (value, low, high) in enumerate(zip(one.values, one.lows, one.highs)):

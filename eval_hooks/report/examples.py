@@ -4,7 +4,7 @@
 import hashlib
 import io
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 from PIL import Image
 
@@ -12,6 +12,7 @@ from rgpt4d_plugin.eval_hooks.benchmarks import get
 from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark, BenchmarkDataError, Item, Medium
 from rgpt4d_plugin.eval_hooks.report.page import Answer, Example, Picture
 from rgpt4d_plugin.eval_hooks.scoring import Result, Row
+from rgpt4d_plugin.files import ImageError, open_image
 from rgpt4d_plugin.video.clip import VideoError
 from rgpt4d_plugin.video.frames import read_frames, read_info
 
@@ -28,7 +29,7 @@ class Shots:
     Where the folder is no longer there, or no longer fits, the examples go without pictures and say why.
 
     Args:
-        result: says which folder.
+        result: Says which folder.
     """
 
     def __init__(self, result: Result) -> None:
@@ -62,7 +63,8 @@ class Shots:
             if images:
                 return [self._picture(key, i, _open(medium), "an image of") for i, medium in enumerate(images)], ""
             return [self._picture(key, 0, _middle(media[0]), "the middle frame of")], ""
-        except (VideoError, BenchmarkDataError, OSError, SyntaxError) as err:  # the last is a PNG file's broken chunk
+        # A SyntaxError is what Pillow raises for a PNG file with a broken chunk.
+        except (VideoError, BenchmarkDataError, ImageError, OSError, SyntaxError) as err:
             return [], f"No picture: {err}"
 
     def _picture(self, key: str, number: int, image: Image.Image, what: str) -> Picture:
@@ -92,9 +94,9 @@ def pick(rows: Iterable[Row], wanted: Callable[[Row], bool], n: int) -> list[Row
     return [*first.values(), *others][:n]
 
 
-def example(rows: Sequence[tuple[str, Row]], shots: Shots) -> Example:
-    """One item with the answers of every run: (name of the run, its row); the name is "" where there is one."""
-    row = rows[0][1]
+def example(rows: Mapping[str, Row], shots: Shots) -> Example:
+    """Returns one item with the answer of every run, by the run's name, which is "" where there is only one."""
+    row = next(iter(rows.values()))
     pictures, missing = shots.of(row.key)
     return Example(
         key=row.key,
@@ -103,7 +105,7 @@ def example(rows: Sequence[tuple[str, Row]], shots: Shots) -> Example:
         gold=row.gold,
         pictures=pictures,
         missing=missing,
-        answers=[_answer(name, row) for name, row in rows],
+        answers=[_answer(name, row) for name, row in rows.items()],
     )
 
 
@@ -127,7 +129,7 @@ def _credit(read: str, score: float) -> str:
 
 
 def _open(medium: Medium) -> Image.Image:
-    with Image.open(io.BytesIO(medium.data) if medium.data is not None else medium.path) as image:
+    with open_image(medium.data if medium.data is not None else medium.path) as image:
         return image.convert("RGB")
 
 
@@ -135,5 +137,5 @@ def _middle(medium: Medium) -> Image.Image:
     path = str(medium.path)
     info = read_info(path)
     first = info.frame_at(medium.start) if medium.start is not None else 0
-    last = info.frame_at(medium.end) if medium.end is not None else info.known_last
-    return read_frames(path, [min((first + last) // 2, info.known_last)])[0]
+    last = info.frame_at(medium.end) if medium.end is not None else info.last
+    return read_frames(path, [min((first + last) // 2, info.last)])[0]

@@ -1,44 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What pages of one run and of several have in common: numbers as text, settings, counts, published rows."""
+"""Numbers, settings, counts and published rows as the cells and tables of a report."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from rgpt4d_plugin.eval_hooks.benchmarks import r4d_bench
+from rgpt4d_plugin.eval_hooks.benchmarks import get
+from rgpt4d_plugin.eval_hooks.benchmarks.base import Published
 from rgpt4d_plugin.eval_hooks.report.page import Cell, Table
-from rgpt4d_plugin.eval_hooks.report.published import Published, published
 from rgpt4d_plugin.eval_hooks.scoring import COUNTS, Estimate, Result
-from rgpt4d_plugin.eval_hooks.stats import Interval
+from rgpt4d_plugin.eval_hooks.stats import Difference, Interval
 
-
-READING_NAMES = {"official": "Official", "strict": "Strict", "numeric": "Numeric", "lmms_eval": "lmms-eval"}
-
-_FURTHER = {
-    "numeric": "Numeric: as official, and a reply without a letter may name the value of exactly one option; this is "
-    "not the published score.",
-    "lmms_eval": "lmms-eval: as its task reads the reply, where that differs from the benchmark's own script.",
-}
-
-_OF_IMAGES = ("sat", "omnispatial", "mmsi_bench")
 
 _READINGS_NOTE = (
     "Official: the published scorer, with random letters counted as what they are worth on average. Strict: one "
     "careful reader for all benchmarks, which reads nothing rather than guess. Brackets: 95 % percentile intervals of "
     "10,000 bootstrap resamples of whole videos (scenes, questions), not of single items."
 )
-
-_ABBREVIATED = {
-    "r4d_bench": {
-        "Avg": "all questions",
-        "Sta": "static: VG, DM, SR",
-        "Dyn": "dynamic: the others",
-        **{column: task for task, column in r4d_bench.CATEGORIES.items()},
-    }
-}
-
-PUBLISHED_NOTE = "Official reading, percent. Grey, or in italics: not comparable, for the reason given."
 
 _COUNT_NAMES = {
     "missing": "missing, counted as wrong",
@@ -54,21 +33,25 @@ _COUNT_NAMES = {
 
 
 def reading_name(reading: str) -> str:
-    """As a title."""
-    return READING_NAMES.get(reading, reading.replace("_", " "))
+    """Returns a reading's name as a title."""
+    return "lmms-eval" if reading == "lmms_eval" else reading.replace("_", " ").capitalize()
 
 
 def readings_note(result: Result) -> str:
-    """What the readings and the brackets mean."""
-    return " ".join([_READINGS_NOTE, *(_FURTHER[reading] for reading in result.columns if reading in _FURTHER)])
+    """Explains the readings and the brackets."""
+    further = get(result.benchmark).readings
+    return " ".join([_READINGS_NOTE, *(further[reading] for reading in result.columns if reading in further)])
 
 
-def frames_of(result: Result) -> str:
-    """Frames of each video, in words; "" for benchmarks of images."""
-    if result.benchmark in _OF_IMAGES:
-        return ""
-    frames = result.settings.get("frames")
-    return "frames of a video not known" if frames is None else f"{frames} frames a video"
+def facts(result: Result) -> str:
+    """Returns the data, the prompt style, the frames and the sample in a line."""
+    told = [result.revision, f'prompt style "{result.style}"']
+    if get(result.benchmark).kind == "video":
+        frames = result.settings.get("frames")
+        told.append("frames of a video not known" if frames is None else f"{frames} frames a video")
+    if result.limit is not None:
+        told.append(f"a fixed sample of {result.limit:,} of {result.available:,} items, seed {result.seed}")
+    return f"{'; '.join(told)}."
 
 
 def label(column: str) -> str:
@@ -78,7 +61,7 @@ def label(column: str) -> str:
 
 def column_cell(benchmark: str, column: str, mark: str = "") -> Cell:
     """A column's name, with what an abbreviation stands for."""
-    return Cell(label(column), _ABBREVIATED.get(benchmark, {}).get(column, ""), mark)
+    return Cell(label(column), get(benchmark).abbreviations.get(column, ""), mark)
 
 
 def signed(value: float) -> str:
@@ -106,6 +89,18 @@ def estimate_cell(estimate: Estimate | None, strong: bool = False) -> Cell:
     return Cell(number(estimate.value), brackets(estimate), "strong" if strong else "")
 
 
+def difference_cell(found: Difference | None) -> Cell:
+    """Returns a difference with its interval and p-value, marked where the interval leaves zero out."""
+    if found is None:
+        return Cell("–", mark="grey")
+    if found.p is None:
+        return Cell(signed(found.value))
+    low, high = found.interval.low, found.interval.high
+    mark = "up" if low > 0 else "down" if high < 0 else ""
+    p = "p < 0.001" if found.p < 0.001 else f"p = {found.p:.3f}" if found.p < 0.1 else f"p = {found.p:.2f}"
+    return Cell(signed(found.value), f"{brackets(found.interval)}\n{p}", mark)
+
+
 def headline(result: Result) -> str:
     """The column that stands for the whole: of all items, by the name that benchmarks give it."""
     columns = result.columns["official"]
@@ -113,14 +108,8 @@ def headline(result: Result) -> str:
     return next((name for name in whole if name in ("Avg", "Overall")), whole[0] if whole else next(iter(columns)))
 
 
-def categories(result: Result) -> list[str]:
-    """The columns that are the finest groups, those with items."""
-    found = {row.category for row in result.rows}
-    return [name for name in result.columns["official"] if name in found]
-
-
 def chance(result: Result) -> dict[str, float | None]:
-    """What drawing a letter at random is worth in each column; None where a question has no letters."""
+    """Returns what drawing a letter at random is worth in each column; None where a question has no letters."""
     worth = np.array([100 / len(row.options) if row.options else np.nan for row in result.rows])
     values = {}
     for name in result.columns["official"]:
@@ -144,7 +133,7 @@ def counts_table(names: Sequence[str], results: Sequence[Result]) -> Table:
 
 def published_table(names: Sequence[str], results: Sequence[Result]) -> Table | None:
     """The runs above the published rows, as papers print them; None if nothing is published."""
-    rows = published(results[0].benchmark)
+    rows = get(results[0].benchmark).published
     if not rows:
         return None
     columns = [name for name in results[0].columns["official"] if any(name in row.columns for row in rows)]
@@ -152,20 +141,38 @@ def published_table(names: Sequence[str], results: Sequence[Result]) -> Table | 
     for name, result in zip(names, results):
         values = [estimate_cell(result.columns["official"].get(column)) for column in columns]
         cells = [Cell(cell.text, mark="strong" if cell.text != "–" else "grey") for cell in values]
-        table.append([Cell(name, "this run" if len(results) == 1 else "run", "strong"), *cells, ""])
+        table.append([Cell(name, "this run" if len(results) == 1 else "run", "strong"), *cells, Cell("")])
     for row in rows:
         reasons = incomparable_with_all(row, results)
         mark = "grey" if reasons else ""
         cells = [Cell(number(row.columns[c]), mark=mark) if c in row.columns else Cell("") for c in columns]
         why = f"No: {'; '.join(reasons)}" if reasons else "Yes"
         table.append([Cell(row.model, row.source, mark), *cells, Cell(why, mark=mark)])
-    return Table(["Model", *map(label, columns), "Comparable"], table, words=frozenset([len(columns) + 1]))
+    return Table(["Model", *map(label, columns), "Comparable"], table, words=[len(columns) + 1])
 
 
 def incomparable_with_all(row: Published, results: Sequence[Result]) -> list[str]:
-    """Why a published row must not be compared with these runs."""
-    reasons = [reason for result in results for reason in row.incomparable(result)]
-    return list(dict.fromkeys(reasons))
+    """Returns the reasons why a published row must not be compared with these runs."""
+    return list(dict.fromkeys(reason for result in results for reason in incomparable(row, result)))
+
+
+def incomparable(row: Published, result: Result) -> list[str]:
+    """Returns the reasons why a run must not be compared with a published row; empty if it may."""
+    frames = result.settings.get("frames")
+    reasons = []
+    if row.items and result.available not in row.items:
+        reasons.append(f"another revision: {row.items[0]:,} items, not {result.available:,}")
+    if result.items != result.available:
+        reasons.append(f"the run answers a sample of {result.items:,} items")
+    if isinstance(row.frames, str):
+        reasons.append(row.frames)
+    elif row.frames is not None and frames is None:
+        reasons.append(f"{row.frames} frames; those of the run are not known")
+    elif row.frames is not None and frames != row.frames:
+        reasons.append(f"{row.frames} frames, not {frames}")
+    if row.style != result.style:
+        reasons.append(f'prompt style "{row.style}", not "{result.style}"')
+    return [*reasons, row.conditions] if row.conditions else reasons
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -180,7 +187,7 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def provenance(result: Result) -> dict[str, str]:
-    """All that it takes to get the same numbers again."""
+    """Returns all that it takes to get the same numbers again."""
     own = {
         "benchmark": result.title,
         "revision": result.revision,
@@ -206,11 +213,11 @@ def settings_table(names: Sequence[str], results: Sequence[Result]) -> Table:
         mark = "strong" if len(set(texts)) > 1 else ""
         rows.append([Cell(key, mark=mark), *(Cell(text, mark=mark) for text in texts)])
     header = ["Setting", *(names if len(results) > 1 else ["Value"])]
-    return Table(header, rows, words=frozenset(range(1, len(results) + 1)), folded="Settings, to run it again")
+    return Table(header, rows, words=range(1, len(results) + 1))
 
 
 def description(result: Result) -> str:
-    """What answered, in a few words."""
+    """Describes what answered, in a few words."""
     engine = result.settings.get("engine")
     engine = engine if isinstance(engine, Mapping) else {}
     parts = [str(engine["model"])] if engine.get("model") else []

@@ -1,43 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a page is made of: plain records without markup, which both renderings, HTML and Markdown, turn into text."""
+"""The content of a report as plain records without markup; the templates lay them out as HTML and as Markdown."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 
-@dataclass(frozen=True)
-class Heading:
-    """A section's title; those of level 2 are what the page's navigation lists."""
-
-    text: str
-    level: Literal[1, 2, 3] = 2
-
-
-@dataclass(frozen=True)
-class Text:
-    """A paragraph. `lead` introduces a page, `note` is small, `warning` must not be overlooked."""
-
-    text: str
-    kind: Literal["plain", "lead", "note", "warning"] = "plain"
-
-
-@dataclass(frozen=True)
-class Bullets:
-    """Short sentences below each other."""
-
-    items: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell of a table.
-
-    Attributes:
-        text: what it says.
-        detail: smaller, after it or below it: an interval.
-        mark: how it stands out.
-    """
+class Cell(NamedTuple):
+    """One cell of a table: its text, a smaller detail such as an interval, and how it stands out."""
 
     text: str
     detail: str = ""
@@ -46,71 +16,53 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; the first column is text, all others are numbers unless `words` says so.
+    """A table. The first column is text, all others are numbers unless `words` names them.
 
     Attributes:
-        header: one a column.
-        rows: cells, as many as the header; a text is a cell that says it.
+        header: One name for each column.
+        rows: Cells, as many as the header has names.
         spans: (title, number of columns) above the header; none if empty.
-        words: numbers of further columns that hold words.
-        folded: title of the fold that the table is hidden in; shown if empty.
+        words: Indices of further columns that hold words.
     """
 
     header: Sequence[str]
-    rows: Sequence[Sequence[Cell | str]]
+    rows: Sequence[Sequence[Cell]]
     spans: Sequence[tuple[str, int]] = ()
-    words: frozenset[int] = frozenset()
-    folded: str = ""
+    words: Sequence[int] = ()
+
+    @property
+    def flat_header(self) -> list[str]:
+        """The header with each span's title before the names below it."""
+        titles = [title for title, width in self.spans for _ in range(width)] or [""] * len(self.header)
+        return [f"{title}: {name}" if title else name for title, name in zip(titles, self.header)]
 
 
-@dataclass(frozen=True)
-class Card:
-    """A number to see first."""
-
-    title: str
-    value: str
-    detail: str
-    colour: str = ""
-
-
-@dataclass(frozen=True)
-class Cards:
-    """Cards in a row."""
-
-    cards: Sequence[Card]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture of its own.
-
-    Attributes:
-        name: of its file, without a folder.
-        data: the file.
-        alt: what it shows, in words.
-    """
+class Picture(NamedTuple):
+    """A picture: its file's name without a folder, its bytes, and what it shows in words."""
 
     name: str
     data: bytes
     alt: str
 
 
-@dataclass(frozen=True)
-class Pictures:
-    """Pictures side by side where there is room."""
+class Card(NamedTuple):
+    """A number to see first."""
 
-    pictures: Sequence[Picture]
+    title: str
+    value: str
+    detail: str
+    color: str = ""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one model answered to an example.
+    """The answer of one model to an example.
 
     Attributes:
-        run: whose; "" where there is but one.
-        reply: as the model wrote it; None if there is none.
+        run: Name of the run; "" where there is only one.
+        reply: The reply as the model wrote it; None if there is none.
         verdicts: (reading, what it read, right or wrong).
-        remarks: cut, failed, ...
+        remarks: Truncated, failed, ...
     """
 
     run: str
@@ -124,13 +76,13 @@ class Example:
     """One question with its answers.
 
     Attributes:
-        key: of the item.
-        question: the prompt.
-        options: letter -> text; empty for a numeric question.
-        gold: the right letter, or number.
-        pictures: key frames, or the images of the question.
-        missing: why there is no picture; "" if there is one.
-        answers: one a run.
+        key: The item's key.
+        question: The prompt.
+        options: Letter -> text; empty for a numeric question.
+        gold: The right letter or number.
+        pictures: Key frames, or the images of the question.
+        missing: Why there is no picture; "" if there is one.
+        answers: One for each run.
     """
 
     key: str
@@ -139,57 +91,77 @@ class Example:
     gold: str | None
     pictures: Sequence[Picture]
     missing: str
-    answers: Sequence[Answer] = field(default_factory=tuple)
+    answers: Sequence[Answer]
 
 
-@dataclass(frozen=True)
-class Beside:
-    """Two stacks of blocks, beside each other where there is room."""
+class Group(NamedTuple):
+    """Examples under a heading (none if empty), a note and a title."""
 
-    left: Sequence["Block"]
-    right: Sequence["Block"]
+    heading: str
+    note: str
+    title: str
+    examples: Sequence[Example]
 
 
-Block = Heading | Text | Bullets | Table | Cards | Pictures | Example | Beside
+@dataclass
+class Section:
+    """One benchmark.
+
+    Attributes:
+        title: The benchmark's title.
+        facts: Data, prompt style, frames and sample in a line.
+        warnings: What must not be overlooked.
+        bullets: Short sentences: how many were answered, notes of the benchmark.
+        cards: Numbers to see first.
+        pictures: Charts.
+        scores: Tables of all columns.
+        notes: How to read the scores.
+        counts: What was counted.
+        agreements: Which items both runs, one or none have right; None without a comparison.
+        published: The runs above published rows; None if nothing is published.
+        groups: Example questions.
+        settings: All that it takes to repeat the runs.
+    """
+
+    title: str
+    facts: str
+    warnings: list[str] = field(default_factory=list)
+    bullets: list[str] = field(default_factory=list)
+    cards: list[Card] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
+    scores: list[Table] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    counts: Table | None = None
+    agreements: Table | None = None
+    published: Table | None = None
+    groups: list[Group] = field(default_factory=list)
+    settings: Table | None = None
 
 
 @dataclass(frozen=True)
 class Page:
-    """A report.
+    """A report of one run, or of several side by side.
 
     Attributes:
-        title: of the window.
-        blocks: from top to bottom.
+        title: The page's heading.
+        models: What answered: one line for each run.
+        alone: There is only one run.
+        overview: All benchmarks at a glance; empty if there is only one.
+        sections: One for each benchmark.
     """
 
     title: str
-    blocks: Sequence[Block]
+    models: Sequence[str]
+    alone: bool
+    overview: Sequence[Table]
+    sections: Sequence[Section]
 
-
-def visible(text: str) -> str:
-    """Text whose control characters, and halves of surrogate pairs, are seen instead of doing something."""
-    return "".join(_visible(character) for character in text)
-
-
-def shortened(text: str, limit: int) -> str:
-    """At most `limit` characters, with a word on how many there are."""
-    if len(text) <= limit:
-        return text
-    return f"{text[:limit]} [... {len(text):,} characters in all]"
-
-
-def _visible(character: str) -> str:
-    code = ord(character)
-    if character in "\n\t":
-        return character
-    if code < 0x20:
-        return chr(0x2400 + code)
-    if code == 0x7F:
-        return "\u2421"
-    # C1 controls, surrogates, and what reorders or hides the text around it.
-    if 0x80 <= code < 0xA0 or 0xD800 <= code < 0xE000 or code in _DIRECTIONS:
-        return f"\\u{code:04x}"
-    return character
-
-
-_DIRECTIONS = {0x061C, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2060, 0x206A), 0xFEFF}
+    @property
+    def pictures(self) -> list[Picture]:
+        """All pictures from top to bottom."""
+        return [
+            picture
+            for section in self.sections
+            for holder in (section, *(example for group in section.groups for example in group.examples))
+            for picture in holder.pictures
+        ]

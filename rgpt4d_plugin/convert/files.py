@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files: reading what was published, finding its media, writing so that nothing half-done is ever in place."""
+"""Reads published annotation files, finds their media, and writes files atomically."""
 
-import json
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from reprlib import repr as shortened
-from typing import IO, Any
+from typing import Any
 
 from rgpt4d_plugin.convert.records import BadRecord
+from rgpt4d_plugin.files import is_file, parse_json, replacing
 
 
 def read_list(path: Path) -> tuple[int, list[Any]]:
-    """Entries of a file that is one JSON list."""
+    """Returns the number of entries of a file that is one JSON list, and the entries."""
     entries = _read_json(path)
     if not isinstance(entries, list):
         raise ValueError(f"{path}: expected a JSON list of records, found {shortened(entries)}.")
@@ -21,7 +19,7 @@ def read_list(path: Path) -> tuple[int, list[Any]]:
 
 
 def read_dict(path: Path) -> tuple[int, list[tuple[str, Any]]]:
-    """Pairs of key and value of a file that is one JSON object."""
+    """Returns the number of entries of a file that is one JSON object, and its pairs of key and value."""
     entries = _read_json(path)
     if not isinstance(entries, dict):
         raise ValueError(f"{path}: expected a JSON object with one entry per video, found {shortened(entries)}.")
@@ -29,20 +27,22 @@ def read_dict(path: Path) -> tuple[int, list[tuple[str, Any]]]:
 
 
 def _read_json(path: Path) -> Any:
+    if not path.is_file():
+        raise ValueError(f"{path} is not a regular file: download it again.")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except ValueError as err:
         raise ValueError(f"{path} is not readable JSON ({err}): download it again.") from err
 
 
 def annotation_files(*folders: Path) -> list[Path]:
-    """The JSON files directly in these folders, without those that a conversion writes."""
+    """Returns the JSON files directly in these folders, without those that a conversion writes."""
     found = [path for folder in folders for path in sorted(folder.glob("*.json"))]
     return [path for path in found if path.name != "dataset_info.json" and not path.name.endswith(".summary.json")]
 
 
 def nothing_found(src: Path, what: str, looked_for: Iterable[str]) -> ValueError:
-    """The error for a folder that is not what it was said to be."""
+    """Returns the error for a `--src` folder that does not hold the source."""
     names = sorted(path.name for path in src.iterdir())
     shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
     return ValueError(
@@ -52,27 +52,18 @@ def nothing_found(src: Path, what: str, looked_for: Iterable[str]) -> ValueError
 
 
 def is_media(folder: Path, path: str, name: str) -> bool:
-    """Whether `path`, which must lead to a place below `folder`, is a file; `name` is the field it came from."""
+    """Tells whether `path` is a file below `folder`; `name` is the field it came from."""
     if Path(path).is_absolute() or ".." in Path(path).parts:
         raise BadRecord("path outside --src", name, f"{path!r} is not a path below {folder}")
-    return (folder / path).is_file()
+    return is_file(folder / path)
 
 
 def find_media(folder: Path, candidates: Sequence[str], name: str) -> Path:
-    """The first candidate, relative to `folder`, that is a file."""
+    """Returns the first candidate, relative to `folder`, that is a file."""
     for candidate in candidates:
         if is_media(folder, candidate, name):
             return folder / candidate
     raise BadRecord("missing media file", name, f"no file {' or '.join(candidates)} below {folder}")
 
 
-@contextmanager
-def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """A file that takes the place of `path` when the block ends well, and is gone otherwise."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open(mode, encoding=None if "b" in mode else "utf-8") as file:
-            yield file
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+__all__ = ["annotation_files", "find_media", "is_media", "nothing_found", "read_dict", "read_list", "replacing"]

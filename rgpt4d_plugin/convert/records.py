@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a source hands over, record by record, and the checks that all sources share."""
+"""The types of what a source yields, record by record, and the checks that all sources share."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +15,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 class LeftOut(Exception):
-    """A record that is known to be of no use as it was published: counted and listed, not an error.
+    """Raised for a record that is of no use as it was published. It is counted and listed, and is not an error.
 
     Attributes:
         reason: A few words that are the same for all records left out for it.
@@ -31,7 +31,7 @@ class LeftOut(Exception):
 
 
 class BadRecord(LeftOut):
-    """A record that should have been usable: an error, unless `--skip-bad` tolerates it."""
+    """Raised for a record that should have been usable. It is an error, unless `--skip-bad` tolerates it."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,12 @@ class Record:
 
     Attributes:
         id: Unique within its dataset wherever it is in the source.
-        kind: What the source calls the type of the question.
+        kind: The question's type, in the source's words.
         messages: User and assistant in turns, with as many placeholders as there are media.
         videos: Files that exist.
         images: Files that exist.
         more: Further columns, the same ones with the same types in every record of a dataset. The host ignores them.
-        remarks: What somebody who reads the numbers should know of this record; counted in the summary.
+        remarks: Caveats about this record, counted in the summary.
     """
 
     id: str
@@ -83,7 +83,7 @@ class Dataset:
         convert: The records of an entry. Raises BadRecord or LeftOut.
         media_dir: Folder that holds all media of the records.
         media: Media columns.
-        training: False for what is meant for evaluation and prediction only.
+        training: False for a dataset that is meant for evaluation and prediction only.
         notes: Sentences for the summary.
     """
 
@@ -98,7 +98,7 @@ class Dataset:
 
 
 def take(value: Any, name: str, kind: type | tuple[type, ...], at: str = "") -> Any:
-    """`value[name]`, which must be there and of this type; `at` says where in the record `value` is."""
+    """Returns `value[name]`, which must exist and be of this type; `at` is where in the record `value` stands."""
     where = f"{at}.{name}" if at else name
     if not isinstance(value, dict):
         raise BadRecord("wrong type", at or "(record)", f"expected an object, found {shortened(value)}")
@@ -112,12 +112,12 @@ def take(value: Any, name: str, kind: type | tuple[type, ...], at: str = "") -> 
 
 
 def exchange(question: str, answer: str) -> list[dict[str, str]]:
-    """One question and its answer."""
+    """Returns the messages of one question and its answer."""
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 
 def conversation(turns: Any, name: str) -> list[dict[str, str]]:
-    """Turns with `from` and `value` about one video.
+    """Returns the messages of turns with `from` and `value` about one video.
 
     The first one begins with a placeholder, which some files call an image although the record has a video.
     """
@@ -140,7 +140,7 @@ def conversation(turns: Any, name: str) -> list[dict[str, str]]:
 
 
 def gold_letter(answer: str, options: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
-    """Letter of the first option that is the answer, or None, and what to remark on it."""
+    """Returns the letter of the first option that is the answer, or None, and remarks on it."""
     places = [letter for letter, option in zip(LETTERS, options) if option == answer]
     remarks = ("several options have the answer's text: the first one counts",) if len(places) > 1 else ()
     return (places[0] if places else None), remarks

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a conversion and writes what it makes.
+"""Runs a conversion and writes its datasets.
 
     OUT/<name>.jsonl          one record a line, in the order of the source; JSON Lines, because the host's reader then
                               takes the types as they are written and holds a part of the file at a time
@@ -10,6 +10,7 @@ Same input, same bytes. Each file appears under its name only once it is complet
 """
 
 import hashlib
+import importlib
 import json
 import os
 from collections import Counter
@@ -22,13 +23,13 @@ from tqdm import tqdm
 
 from rgpt4d_plugin._version import __version__
 from rgpt4d_plugin.convert import SOURCES
-from rgpt4d_plugin.convert.files import replacing
 from rgpt4d_plugin.convert.records import IMAGE, VIDEO, BadRecord, Dataset, LeftOut, Record, Row
+from rgpt4d_plugin.files import parse_json, replacing
 
 
 @dataclass
 class Tally:
-    """What became of the entries of a dataset's files."""
+    """Counts of the entries of a dataset's files."""
 
     entries: int = 0
     records: int = 0
@@ -74,7 +75,7 @@ def convert(
     src, out = Path(os.path.abspath(src)), Path(os.path.abspath(out))
     if not src.is_dir():
         raise ValueError(f"--src: no such folder: {src}")
-    datasets = SOURCES[source].datasets(src, out)
+    datasets = importlib.import_module(SOURCES[source]).datasets(src, out)
     media_dir = Path(os.path.abspath(media_root)) if media_root is not None else datasets[0].media_dir
     if not datasets[0].media_dir.is_relative_to(media_dir):
         raise ValueError(f"The media are in {datasets[0].media_dir}, which is not below --media-root {media_dir}.")
@@ -96,7 +97,7 @@ def convert(
 
 
 def report(converted: Converted) -> Iterator[str]:
-    """Lines for the terminal; the last one is what to put into the recipe."""
+    """Yields lines for the terminal; the last one says what to put into the recipe."""
     for dataset, tally in zip(converted.datasets, converted.tallies):
         yield f"{dataset.name}: {tally.records} records from {tally.entries} entries"
         for reason, count in _reasons(tally).items():
@@ -107,8 +108,14 @@ def report(converted: Converted) -> Iterator[str]:
             yield f"  note: {note}"
     for name in _read_info(converted.out):
         path = converted.out / f"{name}.summary.json"
-        other = json.loads(path.read_text(encoding="utf-8"))["settings"]["media_dir"] if path.exists() else None
-        if other not in (None, str(converted.media_dir)):
+        try:
+            other = parse_json(path.read_text(encoding="utf-8"))["settings"]["media_dir"]
+        except FileNotFoundError:  # registered by hand
+            continue
+        except (LookupError, OSError, TypeError, ValueError):
+            yield f"{path} is no summary of a conversion: remove it, or convert {name} again to learn its media_dir"
+            continue
+        if other != str(converted.media_dir):
             yield f"{name} has another media_dir ({other}): to mix the two, convert both with the same --media-root"
     keys = {
         "dataset": ",".join(dataset.name for dataset in converted.datasets if dataset.training),
@@ -153,7 +160,7 @@ def _too_many(path: Path, number: int, why: BadRecord, tally: Tally) -> str:
 
 
 def _line(record: Record, dataset: Dataset, media_dir: Path) -> str:
-    """One line of the file, after the checks that hold for every source."""
+    """Checks what holds for every source, and returns one line of the file."""
     media = {"images": (record.images, IMAGE), "videos": (record.videos, VIDEO)}
     columns: dict[str, Any] = {"id": record.id, "kind": record.kind, "messages": record.messages}
     for message in record.messages:
@@ -166,7 +173,13 @@ def _line(record: Record, dataset: Dataset, media_dir: Path) -> str:
             raise BadRecord("placeholders do not match the media", name, problem)
         if name in dataset.media:
             columns[name] = [path.relative_to(media_dir).as_posix() for path in paths]
-    return json.dumps(columns | record.more, ensure_ascii=False) + "\n"
+    line = json.dumps(columns | record.more, ensure_ascii=False) + "\n"
+    try:
+        line.encode()
+    except UnicodeEncodeError as err:
+        problem = f"a text has half a character, {err.object[err.start : err.end]!r}, which no file can hold"
+        raise BadRecord("broken text", "messages", problem) from err
+    return line
 
 
 def _reasons(tally: Tally) -> dict[str, int]:
@@ -207,7 +220,7 @@ def _info_entry(dataset: Dataset) -> dict[str, Any]:
 def _read_info(out: Path) -> dict[str, Any]:
     path = out / "dataset_info.json"
     try:
-        info = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        info = parse_json(path.read_text(encoding="utf-8")) if path.exists() else {}
     except ValueError as err:
         raise ValueError(f"{path} is not readable JSON ({err}): mend it, or give another --out.") from err
     if not isinstance(info, dict):

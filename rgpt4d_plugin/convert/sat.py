@@ -10,7 +10,6 @@ answer a letter.
 """
 
 import hashlib
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from reprlib import repr as shortened
@@ -18,11 +17,12 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from rgpt4d_plugin.convert.files import nothing_found, replacing
 from rgpt4d_plugin.convert.records import IMAGE, LETTERS, BadRecord, Dataset, Record, Row, exchange, gold_letter, take
 from rgpt4d_plugin.eval_hooks.benchmarks.sat import question_text, without_stray_phrase
+from rgpt4d_plugin.files import open_image
 
 
 FILES = {
@@ -126,7 +126,7 @@ def _write_image(image: Any, folder: Path, name: str) -> Path:
         raise BadRecord("unreadable image", name, f"expected the bytes of an image, found {type(data).__name__}")
     digest = hashlib.sha256(data).hexdigest()[:32]
     try:
-        with Image.open(io.BytesIO(data)) as decoded:
+        with open_image(data) as decoded:
             path = folder / digest[:2] / f"{digest}.{decoded.format.lower()}"
             if path.is_file():
                 return path

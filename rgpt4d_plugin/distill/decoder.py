@@ -39,7 +39,7 @@ class LatentDecoder(nn.Module):
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """Hidden states (N, student_width) to latents (N, K, teacher_width)."""
         if not torch.is_autocast_enabled(hidden.device.type):
-            hidden = hidden.to(self.layers[0].weight.dtype)
+            hidden = hidden.to(next(self.parameters()).dtype)
         for index, layer in enumerate(self.layers):
             hidden = layer(hidden if index == 0 else nn.functional.gelu(hidden))
         return hidden.unflatten(-1, (self.hooks, -1))

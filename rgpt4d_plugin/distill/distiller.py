@@ -112,7 +112,7 @@ class Distiller:
         counts = {}
         for term in self.weights:
             if TERMS[term].compares == "features":
-                shape = (len(self.hooks), *spec.grid[1:], spec.width)
+                shape: tuple[int, ...] = (len(self.hooks), *spec.grid[1:], spec.width)
             else:
                 channels, _, height, width = spec.maps[term].shape
                 shape = (channels, height, width)

@@ -7,10 +7,9 @@ asked for: `patches.auto_classes` makes transformers' Auto classes ask.
 
 import copy
 import importlib
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
-
-from rgpt4d_plugin.arguments import TimestampEncoding
 
 
 PREFIX = "rgpt4d_"
@@ -25,6 +24,19 @@ BASES = {
     "gemma3": "Gemma3",
 }
 """`model_type` of each base, and the stem of its class names."""
+
+
+@dataclass(frozen=True)
+class TimestampEncoding:
+    """Timestamp positional encoding that a model was, or is to be, trained with.
+
+    Attributes:
+        scale: Amplitude.
+        base: Base of the wavelengths.
+    """
+
+    scale: float
+    base: float
 
 
 def is_timestamped(model_type: str) -> bool:

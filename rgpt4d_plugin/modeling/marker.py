@@ -1,37 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An adapter that was trained with TPE says so: a small file beside it, since its base model's files cannot."""
+"""Marker file (`rgpt4d_tpe.json`) saved with adapters trained with TPE; the base model's config cannot record it."""
 
 import json
 import os
-from dataclasses import asdict
+import sys
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 from transformers.utils import cached_file
 
-from rgpt4d_plugin.arguments import TimestampEncoding
+from rgpt4d_plugin.files import parse_json, write_whole
+from rgpt4d_plugin.modeling import TimestampEncoding
 
 
 MARKER_FILE = "rgpt4d_tpe.json"
 """Beside `adapter_config.json`."""
+_REMEDY = "copy the file of the training run again, with the adapter"
 
 
 def write_marker(folder: str | os.PathLike, encoding: TimestampEncoding) -> None:
     """Marks an adapter's folder."""
-    Path(folder, MARKER_FILE).write_text(json.dumps(asdict(encoding)) + "\n", encoding="utf-8")
+    write_whole(Path(folder, MARKER_FILE), json.dumps(asdict(encoding)) + "\n")
 
 
 def read_marker(adapter: str, **hub: Any) -> TimestampEncoding | None:
-    """The encoding that an adapter was trained with, or None.
+    """Returns the encoding that an adapter was trained with, or None.
 
     Args:
-        adapter: folder or hub id.
+        adapter: Folder or hub id.
         **hub: `cache_dir`, `revision`, `token` for the hub.
+
+    Raises:
+        ValueError: The adapter has a marker, but it does not say the encoding.
     """
     quiet = ("gated_repo", "missing_entries", "connection_errors")
     path = cached_file(adapter, MARKER_FILE, **hub, **{f"_raise_exceptions_for_{case}": False for case in quiet})
-    return None if path is None else TimestampEncoding(**json.loads(Path(path).read_text(encoding="utf-8")))
+    if path is None:
+        return None
+    try:
+        found = parse_json(Path(path).read_bytes())
+    except ValueError as err:
+        raise ValueError(f"{path} is not readable JSON ({err}): {_REMEDY}") from err
+    names = {field.name for field in fields(TimestampEncoding)}
+    if not isinstance(found, dict) or set(found) != names or not all(map(_is_positive, found.values())):
+        shown = f"{json.dumps(found):.200}"
+        raise ValueError(f"{path}: expected positive numbers {' and '.join(sorted(names))}, found {shown}: {_REMEDY}")
+    return TimestampEncoding(**{name: float(value) for name, value in found.items()})
+
+
+def _is_positive(value: Any) -> bool:
+    return type(value) in (int, float) and 0 < value <= sys.float_info.max
 
 
 class MarkerCallback(TrainerCallback):

@@ -17,7 +17,7 @@ from llamafactory.extras.constants import IGNORE_INDEX
 
 from rgpt4d_plugin.preview import map_figure
 from rgpt4d_plugin.preview.contact_sheet import MapRow, Piece, SheetClip, SheetImage, SheetSample, save_sheet
-from rgpt4d_plugin.preview.recipe_pipeline import Host
+from rgpt4d_plugin.preview.recipe_pipeline import RecipePipeline
 from rgpt4d_plugin.recipe import read_recipe
 from rgpt4d_plugin.regions.media_entries import decode_image_entry
 from rgpt4d_plugin.regions.region import RegionError
@@ -39,10 +39,10 @@ def run_preview(
 
     Args:
         recipe_path: YAML file, with or without a `p4d:` block.
-        out: folder for the PNGs.
-        count: samples, spread over the recipe's datasets; of each the first ones.
-        dataset: one dataset instead, from the recipe's dataset_info.json.
-        teacher: show the teacher's maps too.
+        out: Folder for the PNGs.
+        count: Samples, spread over the recipe's datasets; of each the first ones.
+        dataset: One dataset instead, from the recipe's dataset_info.json.
+        teacher: Show the teacher's maps too.
         overrides: KEY=VALUE, as `llamafactory-cli` takes them.
 
     Returns:
@@ -56,20 +56,20 @@ def run_preview(
     recipe = read_recipe(recipe_path, overrides)
     if dataset is not None:
         recipe.setdefault("dataset", dataset)
-    host = Host.walk(recipe, needs_teacher=teacher)
-    if host.finetuning_args.stage != "sft":
-        raise ValueError(f"stage: {host.finetuning_args.stage!r}: only the samples of stage: sft can be previewed")
-    names = [dataset] if dataset is not None else list(dict.fromkeys(host.data_args.dataset or []))
+    pipeline = RecipePipeline.from_recipe(recipe, needs_teacher=teacher)
+    if pipeline.finetuning_args.stage != "sft":
+        raise ValueError(f"stage: {pipeline.finetuning_args.stage!r}: only the samples of stage: sft can be previewed")
+    names = [dataset] if dataset is not None else list(dict.fromkeys(pipeline.data_args.dataset or []))
     if not names:
         raise ValueError("the recipe names no dataset: add `dataset:` or give --dataset NAME")
-    expert = Expert(host) if teacher else None
+    maps = TeacherMaps(pipeline) if teacher else None
 
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, number, record in _records(host, names, count):
+    for name, number, record in _records(pipeline, names, count):
         with _naming(name, number):
-            sample = describe(host, name, number, record, expert)
+            sample = describe(pipeline, name, number, record, maps)
         if sample is None:
             print(f"{name}, record {number}: left out, as LLaMA-Factory does: its turns do not alternate as they must")
             continue
@@ -82,10 +82,12 @@ def run_preview(
     return written
 
 
-def _records(host: Host, names: Sequence[str], count: int) -> Iterator[tuple[str, int, dict[str, Any]]]:
-    """The first records of each dataset with their numbers, `count` in all."""
+def _records(pipeline: RecipePipeline, names: Sequence[str], count: int) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """Returns the first records of each dataset with their numbers, `count` in all."""
     share = math.ceil(count / len(names))
-    numbered = ((name, number, record) for name in names for number, record in enumerate(host.records(name, share)))
+    numbered = (
+        (name, number, record) for name in names for number, record in enumerate(pipeline.records(name, share))
+    )
     return itertools.islice(numbered, count)
 
 
@@ -103,59 +105,59 @@ def _naming(dataset: str, record: int) -> Iterator[None]:
 
 
 def describe(
-    host: Host, dataset: str, number: int, record: dict[str, Any], expert: "Expert | None" = None
+    pipeline: RecipePipeline, dataset: str, number: int, record: dict[str, Any], maps: "TeacherMaps | None" = None
 ) -> SheetSample | None:
-    """What the sheet of one record says; None if the host drops the record.
+    """Returns what the sheet of one record says; None if the host drops the record.
 
     Args:
-        host: the walk through the host.
-        dataset: name, for the sheet.
-        number: of the record in it, for the sheet.
-        record: from `Host.records`.
-        expert: gives the maps, if they are wanted.
+        pipeline: Pipeline of the recipe.
+        dataset: Name, for the sheet.
+        number: Number of the record in it, for the sheet.
+        record: One of `RecipePipeline.records`.
+        maps: Makes the maps of the teacher, if they are wanted.
     """
-    template = host.run_template
-    feature = host.tokenise(template, record)
+    template = pipeline.run_template
+    feature = pipeline.tokenise(template, record)
     if feature is None:
         return None
-    ids, cutoff_len = feature["input_ids"], host.data_args.cutoff_len
+    ids, cutoff_len = feature["input_ids"], pipeline.data_args.cutoff_len
     full_length = len(ids)
     if full_length >= cutoff_len:
-        full_length = len(host.tokenise(template, record, cutoff_len=2**31)["input_ids"])
+        full_length = len(pipeline.tokenise(template, record, cutoff_len=2**31)["input_ids"])
 
     plugin = template.mm_plugin
     clips, images, notes = [], [], []
     visual = {token for token in (plugin.image_token, plugin.video_token, plugin.audio_token) if token}
     if feature["images"] or feature["videos"]:
-        family = get_family(host.config.model_type)
+        family = get_family(pipeline.config.model_type)
         seen: list[SeenClip] = []
         with plugin.recording(seen.append):
-            batch = host.plain_collator(template)([dict(feature)])
+            batch = pipeline.plain_collator(template)([dict(feature)])
         rows = [RowMedia(len(feature["images"] or []), tuple(len(clip.frames) for clip in seen))]
-        of_clips, of_images = family.visual_tokens(torch.tensor([ids]), rows, host.tokenizer)
-        grids = family.video_grids(batch, host.processor, rows)
+        of_clips, of_images = family.visual_tokens(torch.tensor([ids]), rows, pipeline.tokenizer)
+        grids = family.video_grids(batch, pipeline.processor, rows)
         kept = _kept(int(of_clips.sum()), grids, family.tokens_after_clip)
-        pixels = family.frames(batch, host.processor, rows)
+        pixels = family.frames(batch, pipeline.processor, rows)
         for clip, frames, grid, tokens in zip(seen, pixels, grids, kept, strict=True):
-            maps = expert.maps(clip) if expert is not None and tokens == math.prod(grid) else ()
-            name = _media_name(host, clip.source)
-            clips.append(SheetClip(name, frames, clip.timestamps, grid, tokens, clip.marked, maps))
-        grids = family.image_grids(batch, host.processor, rows) if feature["images"] else []
+            rows_of_maps = maps.of(clip) if maps is not None and tokens == math.prod(grid) else ()
+            name = _media_name(pipeline, clip.source)
+            clips.append(SheetClip(name, frames, clip.timestamps, grid, tokens, clip.marked, rows_of_maps))
+        grids = family.image_grids(batch, pipeline.processor, rows) if feature["images"] else []
         kept = _kept(int(of_images.sum()), grids)
-        pixels = family.images(batch, host.processor, rows)
+        pixels = family.images(batch, pipeline.processor, rows)
         for image, array, grid, tokens in zip(feature["images"] or [], pixels, grids, kept):
-            images.append(SheetImage(_image_name(host, image), array, grid, tokens))
-        notes = _media_notes(host, clips, images, cut=full_length > len(ids))
+            images.append(SheetImage(_image_name(pipeline, image), array, grid, tokens))
+        notes = _media_notes(pipeline, clips, images, cut=full_length > len(ids))
         visual |= {family.image_token, family.clip_token}
 
-    pieces = _pieces(ids, feature["labels"], host.tokenizer, visual)
+    pieces = _pieces(ids, feature["labels"], pipeline.tokenizer, visual)
     if not any(piece.trained for piece in pieces):
         notes.append("Nothing of this sample is trained on.")
     return SheetSample(
         dataset=dataset,
         record=number,
-        template=host.data_args.template,
-        model=os.path.basename(host.model_args.model_name_or_path.rstrip("/")),
+        template=pipeline.data_args.template,
+        model=os.path.basename(pipeline.model_args.model_name_or_path.rstrip("/")),
         cutoff_len=cutoff_len,
         full_length=full_length,
         pieces=pieces,
@@ -169,9 +171,9 @@ def _kept(tokens: int, grids: Sequence[tuple[int, int, int]], after: int = 0) ->
     """Tokens that each clip or image has in the sequence; the last one also has those that are too many.
 
     Args:
-        tokens: of all clips or images together.
-        grids: of each.
-        after: tokens that follow each grid and are not counted.
+        tokens: Tokens of all clips or images together.
+        grids: Grid of each.
+        after: Tokens that follow each grid and are not counted.
     """
     kept = []
     for grid in grids:
@@ -182,21 +184,23 @@ def _kept(tokens: int, grids: Sequence[tuple[int, int, int]], after: int = 0) ->
     return kept
 
 
-def _media_notes(host: Host, clips: Sequence[SheetClip], images: Sequence[SheetImage], cut: bool) -> list[str]:
-    """What becomes of media whose tokens are not all there."""
+def _media_notes(
+    pipeline: RecipePipeline, clips: Sequence[SheetClip], images: Sequence[SheetImage], cut: bool
+) -> list[str]:
+    """Returns what becomes of media whose tokens are not all there."""
     if not cut:
         wrong = [medium.name for medium in (*clips, *images) if medium.tokens != math.prod(medium.grid)]
         if not wrong:
             return []
         return [
             f"The tokens of {wrong[-1]} are not as many as its grid has: LLaMA-Factory miscounts them. Training stops "
-            "with an error here; the rgpt4d_... twin of the template counts several clips right."
+            "with an error here; the rgpt4d_... template derived from it counts several clips right."
         ]
     notes = []
     missing = [str(n) for n, clip in enumerate(clips, 1) if clip.tokens < math.prod(clip.grid)]
     if missing:
         left_out = "it is left out of the batch, and what is left of its tokens is masked"
-        outcome = left_out if host.distils else "training stops with an error here"
+        outcome = left_out if pipeline.distils else "training stops with an error here"
         notes.append(
             f"cutoff_len cuts tokens of video {' and '.join(missing)}: {outcome}. Raise it or use fewer frames."
         )
@@ -210,7 +214,7 @@ def _media_notes(host: Host, clips: Sequence[SheetClip], images: Sequence[SheetI
 
 
 def _pieces(ids: Sequence[int], labels: Sequence[int], tokenizer: Any, visual: set[str]) -> list[Piece]:
-    """The sequence cut into text and runs of one special token, each trained on as a whole or not at all."""
+    """Returns the sequence cut into text and runs of one special token, each trained on as a whole or not at all."""
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
 
     def look(pair: tuple[int, int]) -> tuple[int | None, bool]:
@@ -229,17 +233,17 @@ def _pieces(ids: Sequence[int], labels: Sequence[int], tokenizer: Any, visual: s
     return pieces
 
 
-def _media_name(host: Host, path: str) -> str:
-    """A file as the dataset names it: below media_dir."""
-    folder = os.path.join(host.data_args.media_dir, "")
+def _media_name(pipeline: RecipePipeline, path: str) -> str:
+    """Returns a file as the dataset names it: below media_dir."""
+    folder = os.path.join(pipeline.data_args.media_dir, "")
     return path.removeprefix(folder)
 
 
-def _image_name(host: Host, image: Any) -> str:
+def _image_name(pipeline: RecipePipeline, image: Any) -> str:
     if isinstance(image, dict):
         image = image.get("path")
     still = decode_image_entry(image)
-    return "image in the dataset's own file" if still is None else _media_name(host, still.path)
+    return "image in the dataset's own file" if still is None else _media_name(pipeline, still.path)
 
 
 def _summary(sample: SheetSample) -> str:
@@ -247,32 +251,32 @@ def _summary(sample: SheetSample) -> str:
     return ", ".join(parts) + "".join(f"\n  ! {note}" for note in sample.notes)
 
 
-class Expert:
+class TeacherMaps:
     """The recipe's teacher, for the maps that can be looked at.
 
     Raises:
         ValueError: the recipe has no teacher, or gives no such map a weight.
     """
 
-    def __init__(self, host: Host) -> None:
-        if not host.distils:
+    def __init__(self, pipeline: RecipePipeline) -> None:
+        if not pipeline.distils:
             raise ValueError("--teacher: the recipe has no `p4d:` block whose loss terms have weights, so no teacher")
-        self._terms = [term for term in TERMS.values() if term.colors and term.name in host.p4d.loss.active]
+        self._terms = [term for term in TERMS.values() if term.colors and term.name in pipeline.p4d.loss.active]
         if not self._terms:
             drawn = ", ".join(term.name for term in TERMS.values() if term.colors)
             raise ValueError(f"--teacher: p4d.loss gives none of {drawn} a weight: nothing to show")
-        self._frames = functools.partial(host.run.teacher_frames, processor=host.processor)
-        self._key = functools.partial(host.run.clip_key, processor=host.processor)
-        self._hooks = host.run.hooks
-        options = host.p4d.teacher
+        self._frames = functools.partial(pipeline.run.teacher_frames, processor=pipeline.processor)
+        self._key = functools.partial(pipeline.run.clip_key, processor=pipeline.processor)
+        self._hooks = pipeline.run.hooks
+        options = pipeline.p4d.teacher
         device = options.device
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         names = tuple(term.name for term in self._terms)
         self._teacher = teacher_class(options.type).load(options, torch.device(device), names)
 
-    def maps(self, clip: SeenClip) -> list[MapRow]:
-        """The maps of a clip, in color; all windows as one."""
+    def of(self, clip: SeenClip) -> list[MapRow]:
+        """Returns the maps of a clip, in color; all windows as one."""
         frames, key = self._frames(clip), self._key(clip)
         rows = []
         for term in self._terms:

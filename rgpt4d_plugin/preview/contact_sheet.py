@@ -6,11 +6,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
+from rgpt4d_plugin.files import replacing
 from rgpt4d_plugin.preview.frame_grid import (
     FAINT,
     GAP,
@@ -73,10 +75,10 @@ class MapRow:
     """One kind of map of a clip.
 
     Attributes:
-        title: such as "depth".
-        legend: how to read the colours.
+        title: Name such as "depth".
+        legend: How to read the colours.
         frames: (T, H, W, 3) uint8, of any size, stretched over the frames.
-        first: first frame that has a map.
+        first: First frame that has a map.
     """
 
     title: str
@@ -90,13 +92,13 @@ class SheetClip:
     """A video of the sample.
 
     Attributes:
-        name: of the file.
+        name: Name of the file.
         frames: (T, H, W, 3) uint8, as the model gets them.
-        timestamps: seconds of the real frames; the frames beyond them repeat the last one.
-        grid: tokens (t, h, w).
-        tokens: how many of them the sample has.
-        marked: position of a frame -> labels of the regions drawn on it.
-        maps: the teacher's.
+        timestamps: Seconds of the real frames; the frames beyond them repeat the last one.
+        grid: Tokens (t, h, w).
+        tokens: How many of them the sample has.
+        marked: Position of a frame -> labels of the regions drawn on it.
+        maps: Maps of the teacher.
     """
 
     name: str
@@ -123,16 +125,16 @@ class SheetSample:
     """All that a sheet says.
 
     Attributes:
-        dataset: name.
-        record: number in the dataset, from 0.
-        template: of the recipe.
-        model: of the recipe.
-        cutoff_len: tokens at most.
-        full_length: tokens before `cutoff_len` cut.
-        pieces: the whole sequence, in order.
-        clips: videos, in order.
-        images: in order.
-        notes: what a person should look at, one sentence each.
+        dataset: Name.
+        record: Number in the dataset, from 0.
+        template: Template of the recipe.
+        model: Model of the recipe.
+        cutoff_len: Tokens at most.
+        full_length: Tokens before `cutoff_len` cut.
+        pieces: The whole sequence, in order.
+        clips: Videos, in order.
+        images: Images, in order.
+        notes: What a person should look at, one sentence each.
     """
 
     dataset: str
@@ -157,12 +159,13 @@ class SheetSample:
 
 
 def save_sheet(sample: SheetSample, path: str | PathLike) -> None:
-    """Writes the sheet as a PNG."""
-    draw_sheet(sample).save(path)
+    """Writes the sheet as a PNG, whole or not at all."""
+    with replacing(Path(path), "wb") as file:
+        draw_sheet(sample).save(file, format="PNG")
 
 
 def draw_sheet(sample: SheetSample) -> Image.Image:
-    """The sheet, `WIDTH` pixels wide and as high as it takes."""
+    """Draws the sheet, `WIDTH` pixels wide and as high as it takes."""
     notes = [*sample.notes, *_font_notes(sample)]
     blocks = [_header(sample), _budget(sample)]
     blocks += [_notes(notes)] if notes else []
@@ -170,18 +173,11 @@ def draw_sheet(sample: SheetSample) -> Image.Image:
     blocks += [_images(sample.images)] if sample.images else []
     blocks.append(_sequence(sample))
 
-    between = 30
-    height = 2 * MARGIN + sum(block.height for block in blocks) + between * (len(blocks) - 1)
-    sheet = Image.new("RGB", (WIDTH, height), PAPER)
-    top = MARGIN
-    for block in blocks:
-        sheet.paste(block, (MARGIN, top))
-        top += block.height + between
-    return sheet
+    return ImageOps.expand(stack(blocks, between=30), MARGIN, PAPER)
 
 
 def choose_frames(count: int, marked: Sequence[int], limit: int = SHOWN_FRAMES) -> list[int]:
-    """Positions of the frames to show: all that are marked, and others spread evenly up to `limit` in all."""
+    """Returns positions of the frames to show: all that are marked, and others spread evenly up to `limit` in all."""
     if count <= limit:
         return list(range(count))
     chosen = {position for position in marked if position < count}
@@ -227,7 +223,7 @@ def _share(part: int, total: int) -> str:
 
 
 def _budget(sample: SheetSample) -> Image.Image:
-    """A bar of the token budget, with its legend."""
+    """Draws a bar of the token budget, with its legend."""
     block = blank(44)
     draw = ImageDraw.Draw(block)
     total, visual, trained = sample.count(), sample.count("visual"), sample.trained
@@ -238,13 +234,11 @@ def _budget(sample: SheetSample) -> Image.Image:
         ("free up to cutoff_len", max(sample.cutoff_len - total, 0), RULE),
     ]
     whole = max(sum(tokens for _, tokens, _ in parts), 1)
-    strip = Image.new("RGB", (INNER, 12), PAPER)
     before = 0
     for _, tokens, colour in parts:
-        edges = [round(INNER * count / whole) for count in (before, before + tokens)]
-        strip.paste(colour, (edges[0], 0, edges[1], 12))
+        start, end = (round(INNER * count / whole) for count in (before, before + tokens))
+        block.paste(colour, (start, 0, end, 12))
         before += tokens
-    block.paste(strip, (0, 0))
     left = 0.0
     for name, tokens, colour in parts:
         rounded(block, (left, 26, left + 12, 38), 3, colour)
@@ -306,46 +300,37 @@ def _clip(clip: SheetClip, number: int, of: int) -> Image.Image:
 
 
 def _images(images: Sequence[SheetImage]) -> Image.Image:
+    """Draws the images in rows of equal cells, each under its captions."""
     tokens = sum(image.tokens for image in images)
     heading = _section("Image" if len(images) == 1 else f"{len(images)} images", "", f"{tokens:,} tokens")
-    shelves: list[Image.Image] = [heading]
-    left = INNER
-    for number, image in enumerate(images, 1):
-        tile = _image(number, image)
-        if left + tile.width > INNER:
-            shelves.append(blank(tile.height + GAP))
-            left = 0
-        shelves[-1].paste(tile, (left, 0))
-        left += tile.width + GAP
-    return stack(shelves)
-
-
-def _image(number: int, image: SheetImage) -> Image.Image:
-    """An image under its captions; all have one height, but for very wide ones."""
-    height, width = image.pixels.shape[:2]
-    scale = min(280 / height, INNER / width)
-    size = (max(round(height * scale), 1), max(round(width * scale), 1))
-    room = max(size[1], 280)
-    tile = Image.new("RGB", (room, 330), PAPER)
-    draw = ImageDraw.Draw(tile)
-    LABEL.draw(draw, 0, 16, f"image {number}", INK)
-    left = LABEL.width(f"image {number}") + 10
-    SMALL.draw(draw, left, 16, SMALL.elide(image.name, room - left), SOFT)
-    ink = SOFT if image.tokens == math.prod(image.grid) else WARN_INK
-    SMALL.draw(draw, 0, 36, f"{width} × {height} px · {_grid_text(image.grid[1:], image.tokens)}", ink)
-    tile.paste(resized(image.pixels, size), (0, 46))
-    return tile
+    across = min(max(len(images), 2), 4)
+    room, height = (INNER - (across - 1) * GAP) // across, 330
+    block = blank(math.ceil(len(images) / across) * (height + GAP))
+    draw = ImageDraw.Draw(block)
+    for number, image in enumerate(images):
+        left, top = number % across * (room + GAP), number // across * (height + GAP)
+        LABEL.draw(draw, left, top + 16, f"image {number + 1}", INK)
+        indent = LABEL.width(f"image {number + 1}") + 10
+        SMALL.draw(draw, left + indent, top + 16, SMALL.elide(image.name, room - indent), SOFT)
+        high, wide = image.pixels.shape[:2]
+        ink = SOFT if image.tokens == math.prod(image.grid) else WARN_INK
+        facts = f"{wide} × {high} px · {_grid_text(image.grid[1:], image.tokens)}"
+        SMALL.draw(draw, left, top + 36, SMALL.elide(facts, room), ink)
+        scale = min((height - 46) / high, room / wide)
+        size = max(round(high * scale), 1), max(round(wide * scale), 1)
+        block.paste(resized(image.pixels, size), (left, top + 46))
+    return stack([heading, block])
 
 
 def _grid_text(grid: Sequence[int], tokens: int) -> str:
-    """The student's grid; how many of its tokens the sample has where `cutoff_len` cut it."""
+    """Describes the student's grid, and how many of its tokens the sample has where `cutoff_len` cut it."""
     size = math.prod(grid)
     text = f"grid {' × '.join(map(str, grid))} = {size:,} tokens"
     return text if tokens == size else f"{text}, {tokens:,} kept"
 
 
 def _sequence(sample: SheetSample) -> Image.Image:
-    """The whole token sequence as text."""
+    """Draws the whole token sequence as text."""
     heading = _section("What the model reads", "", "")
     legend = [("special token", CHIP_INK, CHIP_FILL), ("visual tokens", VISUAL_INK, VISUAL_FILL)]
     legend.append(("trained on", TRAINED_INK, TRAINED_FILL))
@@ -358,7 +343,7 @@ def _sequence(sample: SheetSample) -> Image.Image:
         half = SHOWN_LINES // 2
         left_out = [(0.0, Span(f"… {len(lines) - 2 * half} lines are not shown …", STRONG, FAINT))]
         lines = [*lines[:half], [], left_out, [], *lines[-half:]]
-    while lines and not lines[-1]:
+    if not lines[-1]:
         lines.pop()
     panel = blank(len(lines) * LEADING + 40)
     rounded(panel, (0, 0, INNER, panel.height), 8, PANEL)

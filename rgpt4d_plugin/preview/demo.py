@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`rgpt4d demo`: the whole product in small, offline, on a CPU: assets, training through the host, pictures."""
 
+import filecmp
 import json
 import os
 import shutil
@@ -9,22 +10,32 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from rgpt4d_plugin.synth4d import HELD_OUT, TINY_EXPERT, write_clips
+from rgpt4d_plugin.recipe import read_recipe
+from rgpt4d_plugin.synth4d import HELD_OUT, TINY_TEACHER, write_clips
 from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
+
+
+# What the demo builds, or reads after the run.
+_NEEDED = ("model_name_or_path", "dataset_dir", "output_dir", "max_steps", "p4d.teacher.checkpoint")
 
 
 def run_demo(recipe_path: str) -> None:
     """Builds what the recipe names, trains with `llamafactory-cli`, prints the terms and draws the maps.
 
     Raises:
-        FileNotFoundError: there is no such recipe.
-        RuntimeError: the training failed; its own output says why.
+        FileNotFoundError: There is no such recipe.
+        ValueError: It is no recipe of the demo, or its files would take the place of others.
+        RuntimeError: The training failed; its own output says why.
     """
     if not os.path.isfile(recipe_path):
         raise FileNotFoundError(f"{recipe_path}: no such recipe; run this in a clone of the repository")
-    recipe = yaml.safe_load(Path(recipe_path).read_text(encoding="utf-8"))
+    recipe = read_recipe(recipe_path)
+    for key in _NEEDED:
+        found: Any = recipe
+        for part in key.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+        if found is None:
+            raise ValueError(f"{recipe_path}: {key}: missing; the demo is made for recipes like recipes/demo_cpu.yaml")
     _build_assets(recipe)
 
     command = [str(Path(sys.executable).with_name("llamafactory-cli")), "train", recipe_path]
@@ -42,19 +53,24 @@ def run_demo(recipe_path: str) -> None:
 
 
 def _build_assets(recipe: dict[str, Any]) -> None:
-    """Puts the tiny student, the clips and the shipped expert at the recipe's paths; keeps what was made before."""
+    """Puts the tiny student, the clips and the shipped teacher at the recipe's paths; keeps what was made before."""
+    teacher = Path(recipe["p4d"]["teacher"]["checkpoint"])
+    if teacher.exists() and not filecmp.cmp(teacher, TINY_TEACHER, shallow=False):
+        raise ValueError(
+            f"p4d.teacher.checkpoint: {teacher} is there already, and is not the demo's: it would be overwritten. "
+            "Move it away, or use recipes/demo_cpu.yaml"
+        )
     student = Path(recipe["model_name_or_path"])
     if not (student / "model.safetensors").exists():
-        build_tiny_student(student, family="qwen2_5_vl", seed=0, merge=1)  # as many tokens as the expert has
+        build_tiny_student(student, family="qwen2_5_vl", seed=0, merge=1)  # as many tokens as the teacher has
     write_clips(recipe["dataset_dir"], count=48, seed=0, held_out=0.125)
-    expert = Path(recipe["p4d"]["teacher"]["checkpoint"])
-    expert.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(TINY_EXPERT, expert)
-    print(f"student {student}, expert {expert}, clips {recipe['dataset_dir']}")
+    teacher.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(TINY_TEACHER, teacher)
+    print(f"student {student}, teacher {teacher}, clips {recipe['dataset_dir']}")
 
 
 def _print_terms(output: Path) -> None:
-    """A table of the loss terms in the first and the last logging window."""
+    """Prints a table of the loss terms in the first and the last logging window."""
     lines = [json.loads(line) for line in (output / "trainer_log.jsonl").read_text().splitlines()]
     first, *_, last = [line for line in lines if "loss_sft" in line]
     print(f"\n{'term':<14}{'step ' + str(first['current_steps']):>12}{'step ' + str(last['current_steps']):>12}")

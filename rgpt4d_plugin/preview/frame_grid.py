@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tiles of a contact sheet: frames side by side under their captions, marked ones framed, maps below."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,12 +39,12 @@ class Column:
 
 
 def draw_tiles(columns: Sequence[Column], size: tuple[int, int], titles: Sequence[str]) -> Image.Image:
-    """Columns side by side, in as many rows as it takes.
+    """Draws columns side by side, in as many rows as it takes.
 
     Args:
-        columns: all with as many pictures.
-        size: (height, width) of the first picture; the others are stretched to its place.
-        titles: of the pictures from top to bottom, or nothing.
+        columns: All with as many pictures.
+        size: Height and width of the first picture; the others are stretched to its place.
+        titles: Titles of the pictures from top to bottom, or nothing.
     """
     has_labels = any(column.labels for column in columns)
     gutter = 72 if titles else BORDER if has_labels else 0
@@ -79,13 +80,13 @@ def draw_tiles(columns: Sequence[Column], size: tuple[int, int], titles: Sequenc
 
 
 def _layout(count: int, size: tuple[int, int], width: int, side: int) -> tuple[int, tuple[int, int]]:
-    """Tiles in a row, and their (height, width): rows are alike and fill the width unless there are few tiles.
+    """Returns tiles in a row and their (height, width). Rows are alike and fill the width unless there are few tiles.
 
     Args:
-        count: tiles.
-        size: (height, width) of the frames.
-        width: of a row.
-        side: of a square tile with about the area of these.
+        count: Tiles in all.
+        size: Height and width of the frames.
+        width: Pixels of a row.
+        side: Side of a square tile with about the area of these.
     """
     height, wide = size
     across = min(max(round((width + GAP) / (side * math.sqrt(wide / height) + GAP)), 1), 8)
@@ -95,22 +96,21 @@ def _layout(count: int, size: tuple[int, int], width: int, side: int) -> tuple[i
 
 
 def resized(picture: np.ndarray, size: tuple[int, int]) -> Image.Image:
-    """At (height, width); pixels of a small picture stay squares."""
+    """Returns a picture at (height, width); pixels of a small one stay squares."""
     image = Image.fromarray(picture)
     is_small = size[0] >= 3 * image.height and size[1] >= 3 * image.width
     return image.resize(size[::-1], Image.Resampling.NEAREST if is_small else Image.Resampling.LANCZOS)
 
 
 def blank(height: int) -> Image.Image:
-    """An empty block."""
+    """Returns an empty block."""
     return Image.new("RGB", (INNER, height), PAPER)
 
 
-def stack(blocks: Sequence[Image.Image]) -> Image.Image:
-    """Blocks on top of each other, as one."""
-    stacked = blank(sum(block.height for block in blocks))
-    top = 0
-    for block in blocks:
+def stack(blocks: Sequence[Image.Image], between: int = 0) -> Image.Image:
+    """Joins blocks on top of each other, some pixels apart."""
+    stacked = blank(sum(block.height + between for block in blocks) - between)
+    tops = itertools.accumulate((block.height + between for block in blocks), initial=0)
+    for top, block in zip(tops, blocks):
         stacked.paste(block, (0, top))
-        top += block.height
     return stacked

@@ -25,6 +25,7 @@ from rgpt4d_plugin.arguments import P4DArguments
 from rgpt4d_plugin.regions.region import RegionError
 from rgpt4d_plugin.seams import require
 from rgpt4d_plugin.template.clip_recorder import with_recorder
+from rgpt4d_plugin.template.region_formats import check_region_formats
 from rgpt4d_plugin.trainers.collator import P4DDataCollator
 from rgpt4d_plugin.trainers.setup import P4DSetup
 
@@ -35,8 +36,11 @@ _EVAL_KEYS = ("p4d_eval", "eval_strategy", "do_eval", "do_predict", "load_best_m
 
 
 @dataclass(frozen=True)
-class Host:
-    """What the host makes of a recipe; whatever is heavy is loaded when it is asked for."""
+class RecipePipeline:
+    """LLaMA-Factory's parsed arguments, tokenizer and template of a recipe.
+
+    Config, run and model are loaded on first use.
+    """
 
     model_args: Any
     data_args: Any
@@ -49,11 +53,11 @@ class Host:
     """The very object of the host's registry."""
 
     @classmethod
-    def walk(cls, recipe: Mapping[str, Any], needs_teacher: bool = True) -> Self:
+    def from_recipe(cls, recipe: Mapping[str, Any], needs_teacher: bool = True) -> Self:
         """Parses a recipe and loads tokenizer, processor and template. Nothing is written.
 
         Args:
-            recipe: as read from its file.
+            recipe: Recipe as read from its file.
             needs_teacher: False: the teacher is not used, and its file need not be there.
         """
         recipe = {key: value for key, value in recipe.items() if key not in (*_RUN_KEYS, *_EVAL_KEYS)}
@@ -78,7 +82,7 @@ class Host:
 
     @property
     def distils(self) -> bool:
-        """Whether a run of the recipe distils. If not it is plain SFT."""
+        """True if a run of the recipe distils. If not it is plain SFT."""
         return self.p4d is not None and bool(self.p4d.loss.active)
 
     @functools.cached_property
@@ -92,7 +96,7 @@ class Host:
         return P4DSetup.prepare(self.p4d, self.config)
 
     def recording(self, frames: int | None = None, sentences: bool = False) -> Template:
-        """The template with a recorder of clips, with `frames` in place of the host's sampling rule, and sentences."""
+        """Returns the template with a recorder of clips, `frames` in place of the host's sampling, and sentences."""
         return with_recorder(self.template, frames, sentences)
 
     @functools.cached_property
@@ -103,13 +107,15 @@ class Host:
         return self.recording(self.p4d.frames, self.p4d.tpe == "text")
 
     def records(self, dataset: str, count: int) -> list[dict[str, Any]]:
-        """The first records of a dataset in the host's standard format, before they are tokenised.
+        """Returns the first records of a dataset in the host's standard format, before they are tokenised.
 
         Args:
-            dataset: name in `dataset_info.json`, whether or not the recipe trains on it.
-            count: how many; a shorter dataset gives all it has.
+            dataset: Name in `dataset_info.json`, whether or not the recipe trains on it.
+            count: How many; a shorter dataset gives all it has.
         """
         require(loader, "_load_single_dataset")
+        if self.p4d is not None:
+            check_region_formats(self.data_args, [dataset])
         (attributes,) = get_dataset_list([dataset], self.data_args.dataset_dir)
         attributes.num_samples = None  # a random draw: what it gives has no record numbers
         data_args = _with(self.data_args, max_samples=count, streaming=False, preprocessing_num_workers=None)
@@ -125,12 +131,12 @@ class Host:
     def tokenise(
         self, template: Template, record: Mapping[str, Any], cutoff_len: int | None = None
     ) -> dict[str, Any] | None:
-        """One record as the collator gets it; None if the host drops it, as it does when turns are out of order.
+        """Returns one record as the collator gets it; None if the host drops it, as where turns are out of order.
 
         Args:
             template: `run_template`, or another.
-            record: one of `records`.
-            cutoff_len: in place of the recipe's.
+            record: One of `records`.
+            cutoff_len: Limit in place of the recipe's.
         """
         data_args = self.data_args if cutoff_len is None else _with(self.data_args, cutoff_len=cutoff_len)
         encoder = SupervisedDatasetProcessor(template, self.tokenizer, self.processor, data_args)
@@ -138,21 +144,21 @@ class Host:
         return {key: value for key, (value,) in columns.items()} or None
 
     def load_student(self, trainable: bool) -> Any:
-        """The model, with its adapters if the recipe has any, on the host's device."""
+        """Returns the model, with its adapters if the recipe has any, on the host's device."""
         return load_model(self.tokenizer, self.model_args, self.finetuning_args, is_trainable=trainable)
 
     def plain_collator(self, template: Template, model: Any = None) -> SFTDataCollatorWith4DAttentionMask:
-        """The host's collator; without a model it leaves out the positions and nothing else."""
+        """Returns the host's collator; without a model it leaves out the positions and nothing else."""
         return SFTDataCollatorWith4DAttentionMask(**self._collator_arguments(template, model))
 
     def p4d_collator(self, template: Template, model: Any = None) -> P4DDataCollator:
-        """The collator of a run that distils; the template must record."""
+        """Returns the collator of a run that distils; the template must record."""
         arguments = self._collator_arguments(template, model)
         cut = {"cutoff_len": self.data_args.cutoff_len, "mask_history": self.data_args.mask_history}
         return P4DDataCollator(p4d=self.run, **cut, **arguments)
 
     def _collator_arguments(self, template: Template, model: Any) -> dict[str, Any]:
-        """The workflow's own, but for packing: `tokenise` packs nothing."""
+        """Returns the workflow's own arguments, but for packing: `tokenise` packs nothing."""
         keeps_pads_out = self.data_args.ignore_pad_token_for_loss
         return {
             "template": template,
@@ -167,7 +173,7 @@ class Host:
 
 
 def _with_any_checkpoint(recipe: dict[str, Any]) -> dict[str, Any]:
-    """The recipe with a file in the teacher's place that is sure to exist; nothing reads it."""
+    """Returns the recipe with a file in the teacher's place that is sure to exist; nothing reads it."""
     block = recipe.get("p4d") or {}
     teacher = block.get("teacher") or {} if isinstance(block, Mapping) else None
     if "p4d" not in recipe or not isinstance(teacher, Mapping):  # the parser says what is wrong
@@ -176,7 +182,7 @@ def _with_any_checkpoint(recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with(arguments: Any, **values: Any) -> Any:
-    """A copy of a host argument object with other values; its checks, which resolve names, are not run again."""
+    """Copies a host argument object with other values; its checks, which resolve names, are not run again."""
     arguments = copy.copy(arguments)
     for name, value in values.items():
         setattr(arguments, name, value)

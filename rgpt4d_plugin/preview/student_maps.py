@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from rgpt4d_plugin.preview.recipe_pipeline import Host
+from rgpt4d_plugin.preview.recipe_pipeline import RecipePipeline
 from rgpt4d_plugin.teachers import TeacherWindows, cut_windows
 from rgpt4d_plugin.terms import MAP_TERMS
 from rgpt4d_plugin.trainers.mixin import BATCH_KEY, DECODER_FILE
@@ -44,19 +44,19 @@ def clip_maps(recipe: dict[str, Any], dataset: str, record: int, checkpoint: str
     """
     if checkpoint is not None:
         recipe = {**recipe, "model_name_or_path": checkpoint}
-    host = Host.walk(recipe)
-    run, template = host.run, host.run_template
-    model = host.load_student(trainable=False)
+    pipeline = RecipePipeline.from_recipe(recipe)
+    run, template = pipeline.run, pipeline.run_template
+    model = pipeline.load_student(trainable=False)
 
-    decoder = run.build_decoder(model.config, host.training_args.seed)
+    decoder = run.build_decoder(model.config, pipeline.training_args.seed)
     if checkpoint is not None:
         decoder.load_state_dict(load_file(Path(checkpoint) / DECODER_FILE))
-    per_step = run.family.frames_per_step(host.processor)
+    per_step = run.family.frames_per_step(pipeline.processor)
     tap = StudentTap(model, run.family, decoder.to(model.device), run.teacher, per_step)
     teacher = run.load_distiller(model.device).teacher
 
-    feature = host.tokenise(template, host.records(dataset, record + 1)[record])
-    inputs = host.p4d_collator(template, model)([feature])
+    feature = pipeline.tokenise(template, pipeline.records(dataset, record + 1)[record])
+    inputs = pipeline.p4d_collator(template, model)([feature])
     batch = inputs.pop(BATCH_KEY).to(model.device)
     with tap.listen(batch):
         model(**{name: value.to(model.device) for name, value in inputs.items() if torch.is_tensor(value)})

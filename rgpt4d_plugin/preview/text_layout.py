@@ -2,6 +2,7 @@
 """Text in pictures: a font for every character that any installed font has, and wrapped lines of styled spans."""
 
 import functools
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -20,12 +21,12 @@ Colour = tuple[int, int, int]
 
 # matplotlib ships these, so that they are wherever the plugin is.
 _FILES = {"regular": "DejaVuSans.ttf", "bold": "DejaVuSans-Bold.ttf", "mono": "DejaVuSansMono.ttf"}
-_BOX: Colour = (148, 155, 166)
-"""Outline of the box that stands for a character no font has."""
 
 # Scripts that are written without spaces may break after any character.
 _BREAKABLE = "\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
 _ATOM = re.compile(rf"\n|[^\S\n]+|[{_BREAKABLE}]|[^\s{_BREAKABLE}]+")
+
+CHIP_PADDING, CHIP_MARGIN = 6, 2
 
 
 def _own_file(style: Style) -> str:
@@ -34,7 +35,7 @@ def _own_file(style: Style) -> str:
 
 @functools.cache
 def _characters(path: str) -> frozenset[int]:
-    """Code points that a font file has; none for a file that is no scalable font."""
+    """Returns the code points that a font file has; none for a file that is no scalable font."""
     try:
         ImageFont.truetype(path, 16)
         return frozenset(FT2Font(path).get_charmap())
@@ -44,31 +45,26 @@ def _characters(path: str) -> frozenset[int]:
 
 @functools.cache
 def _system_files() -> list[str]:
-    """Installed fonts, those first that were made for many scripts."""
-
-    def likely(path: str) -> bool:
-        return bool(re.search(r"noto|cjk|wqy|unicode|unifont|gothic|hei|emoji|symbol", Path(path).name.lower()))
-
-    return sorted(font_manager.findSystemFonts(), key=lambda path: (not likely(path), path))
+    """Returns the installed fonts, those first that were made for many scripts."""
+    likely = re.compile(r"noto|cjk|wqy|unicode|unifont|gothic|hei|emoji|symbol")
+    return sorted(font_manager.findSystemFonts(), key=lambda path: (not likely.search(Path(path).name.lower()), path))
 
 
 @functools.cache
 def _file_with(character: str, style: Style) -> str | None:
-    """The first font file that has a character, beginning with the style's own; None if there is none."""
-    code = ord(character)
-    own = _own_file(style)
-    if code in _characters(own):
-        return own
-    return next((path for path in _system_files() if code in _characters(path)), None)
+    """Returns the first font file that has a character, beginning with the style's own; None if there is none."""
+    if ord(character) in _characters(_own_file(style)):
+        return _own_file(style)
+    return next((path for path in _system_files() if ord(character) in _characters(path)), None)
 
 
 def missing_characters(text: str) -> set[str]:
-    """Characters that are shown as a box because no font has them."""
+    """Returns the characters that are shown as boxes because no font has them."""
     return {char for char in set(text) if _is_shown(char) and _file_with(char, "regular") is None}
 
 
 def _is_shown(character: str) -> bool:
-    """False for what only says how its neighbours are drawn (joiners, variation selectors), and for controls."""
+    """Returns False for what only says how its neighbours are drawn (joiners, variation selectors), and controls."""
     return unicodedata.category(character) not in ("Cc", "Cf") and not "\ufe00" <= character <= "\ufe0f"
 
 
@@ -80,42 +76,22 @@ class Face:
     size: int
 
     def width(self, text: str) -> float:
-        """Pixels that a line of text takes."""
-        return sum(
-            self._box if path is None else _font(path, self.size).getlength(run)
-            for path, run in _runs(text, self.style)
-        )
+        """Returns the pixels that a line of text takes."""
+        return sum(font.getlength(run) for font, run in _runs(text, self))
 
     def draw(self, draw: ImageDraw.ImageDraw, x: float, baseline: float, text: str, ink: Colour) -> None:
         """Draws a line of text from `x` to the right, on a baseline."""
-        for path, run in _runs(text, self.style):
-            if path is None:
-                top = baseline - 0.72 * self.size
-                draw.rectangle((x + 1, top, x + self._box - 2, baseline), outline=_BOX)
-                x += self._box
-            else:
-                font = _font(path, self.size)
-                draw.text((x, baseline), run, font=font, fill=ink, anchor="ls")
-                x += font.getlength(run)
+        for font, run in _runs(text, self):
+            draw.text((x, baseline), run, font=font, fill=ink, anchor="ls")
+            x += font.getlength(run)
 
     def elide(self, text: str, width: float) -> str:
-        """The text, with its middle left out if it would be wider."""
-        if self.width(text) <= width:
-            return text
-        kept = len(text)
-        while kept > 2 and self.width(_without_middle(text, kept)) > width:
+        """Returns the text, with its middle left out if it would be wider. Of a path, the end says most."""
+        shown, kept = text, len(text)
+        while kept > 2 and self.width(shown) > width:
             kept -= 1
-        return _without_middle(text, kept)
-
-    @property
-    def _box(self) -> float:
-        return 0.7 * self.size
-
-
-def _without_middle(text: str, kept: int) -> str:
-    """The end says more than the start: of a path it is the file."""
-    start = kept // 3
-    return f"{text[:start]}…{text[len(text) - (kept - start) :]}"
+            shown = f"{text[: kept // 3]}…{text[len(text) - kept + kept // 3 :]}"
+        return shown
 
 
 @functools.cache
@@ -124,18 +100,11 @@ def _font(path: str, size: int) -> ImageFont.FreeTypeFont:
 
 
 @functools.lru_cache(maxsize=4096)
-def _runs(text: str, style: Style) -> tuple[tuple[str | None, str], ...]:
-    """Text cut where its font changes; a character that no font has is a run of its own, without a font."""
-    runs: list[tuple[str | None, str]] = []
-    for character in text:
-        if not _is_shown(character):
-            continue
-        path = _file_with(character, style)
-        if runs and path is not None and runs[-1][0] == path:
-            runs[-1] = (path, runs[-1][1] + character)
-        else:
-            runs.append((path, character))
-    return tuple(runs)
+def _runs(text: str, face: Face) -> tuple[tuple[ImageFont.FreeTypeFont, str], ...]:
+    """Cuts text where its font changes. A font draws a box for a character that it does not have."""
+    shown = filter(_is_shown, text.encode("utf-8", "replace").decode())
+    grouped = itertools.groupby(shown, lambda character: _file_with(character, face.style) or _own_file(face.style))
+    return tuple((_font(path, face.size), "".join(run)) for path, run in grouped)
 
 
 @dataclass(frozen=True)
@@ -144,10 +113,10 @@ class Span:
 
     Attributes:
         text: "\\n" begins a line.
-        face: font.
-        ink: colour of the letters.
-        fill: colour behind them, or None.
-        chip: drawn as one rounded label that is not broken.
+        face: Font of the letters.
+        ink: Colour of the letters.
+        fill: Colour behind them, or None.
+        chip: The text is drawn as one rounded label that is not broken.
     """
 
     text: str
@@ -158,11 +127,9 @@ class Span:
 
     @property
     def width(self) -> float:
+        """Pixels that the span takes in a line."""
         return self.face.width(self.text) + (2 * CHIP_MARGIN + 2 * CHIP_PADDING if self.chip else 0)
 
-
-CHIP_PADDING = 6
-CHIP_MARGIN = 2
 
 Line = list[tuple[float, Span]]
 """Spans of one line with their x, pixels from the line's start."""
@@ -173,45 +140,23 @@ def wrap(spans: Iterable[Span], width: float) -> list[Line]:
     lines: list[Line] = [[]]
     x = 0.0
     for span in spans:
-        for atom in _atoms(span, width):
-            if atom.text == "\n":
+        for atom in [span] if span.chip else _atoms(span, width):
+            is_break = atom.text == "\n"
+            if is_break or (x and x + atom.width > width):
                 lines.append([])
                 x = 0.0
-                continue
-            blank = atom.text.isspace()
-            if x and x + atom.width > width:
-                lines.append([])
-                x = 0.0
-                if blank:  # the break stands for it
+                if is_break or atom.text.isspace():  # the break stands for a blank
                     continue
-            _append(lines[-1], x, atom)
+            lines[-1].append((x, atom))
             x += atom.width
     return lines
 
 
-def _append(line: Line, x: float, atom: Span) -> None:
-    """Adds an atom to a line, to the span before it if the two look the same: letters are then spaced as one text."""
-    if line and not atom.chip:
-        at, last = line[-1]
-        if replace(last, text="") == replace(atom, text=""):
-            line[-1] = (at, replace(last, text=last.text + atom.text))
-            return
-    line.append((x, atom))
-
-
 def _atoms(span: Span, width: float) -> Iterable[Span]:
-    """What is not broken: words, blanks, chips, line breaks."""
-    if span.chip:
-        yield span
-        return
+    """Yields what is not broken: words, blanks, line breaks; the characters of a word that no line can hold."""
     for text in _ATOM.findall(span.text.replace("\t", "    ")):
-        atom = replace(span, text=text)
-        while len(text) > 1 and atom.width > width:
-            fitting = next(n for n in range(len(text) - 1, 0, -1) if n == 1 or span.face.width(text[:n]) <= width)
-            yield replace(span, text=text[:fitting])
-            text = text[fitting:]
-            atom = replace(span, text=text)
-        yield atom
+        word = replace(span, text=text)
+        yield from [word] if word.width <= width else (replace(span, text=character) for character in text)
 
 
 def draw_lines(image: Image.Image, lines: Iterable[Line], x: float, top: float, leading: int) -> None:
@@ -219,30 +164,21 @@ def draw_lines(image: Image.Image, lines: Iterable[Line], x: float, top: float, 
     draw = ImageDraw.Draw(image)
     for row, line in enumerate(lines):
         y = top + row * leading
-        baseline = y + round(0.7 * leading)
         for at, span in line:
-            left = x + at
+            left, right = x + at, x + at + span.width
             if span.chip:
-                box = (left + CHIP_MARGIN, y + 2, left + span.width - CHIP_MARGIN, y + leading - 3)
-                rounded(image, box, 5, span.fill)
-                span.face.draw(draw, left + CHIP_MARGIN + CHIP_PADDING, baseline, span.text, span.ink)
-                continue
-            if span.fill is not None:
-                draw.rectangle((left, y + 1, left + span.width - 1, y + leading - 2), fill=span.fill)
-            span.face.draw(draw, left, baseline, span.text, span.ink)
+                left += CHIP_MARGIN
+                rounded(image, (left, y + 2, right - CHIP_MARGIN, y + leading - 3), 5, span.fill)
+                left += CHIP_PADDING
+            elif span.fill is not None:
+                draw.rectangle((left, y + 1, right, y + leading - 2), fill=span.fill)
+            span.face.draw(draw, left, y + round(0.7 * leading), span.text, span.ink)
 
 
 def rounded(image: Image.Image, box: tuple[float, float, float, float], radius: int, fill: Colour) -> None:
-    """Fills a rounded rectangle (left, top, right, bottom) with smooth corners."""
+    """Fills a rounded rectangle (left, top, right, bottom), drawn four times as large for smooth corners."""
     left, top, right, bottom = (round(edge) for edge in box)
-    if right > left and bottom > top:
-        image.paste(fill, (left, top, right, bottom), _corners(right - left, bottom - top, radius))
-
-
-@functools.lru_cache(maxsize=512)
-def _corners(width: int, height: int, radius: int) -> Image.Image:
-    scale = 4
-    mask = Image.new("L", (width * scale, height * scale))
-    last = (width * scale - 1, height * scale - 1)
-    ImageDraw.Draw(mask).rounded_rectangle((0, 0, *last), radius * scale, fill=255)
-    return mask.resize((width, height), Image.Resampling.LANCZOS)
+    size = max(right - left, 1), max(bottom - top, 1)
+    mask = Image.new("L", (4 * size[0], 4 * size[1]))
+    ImageDraw.Draw(mask).rounded_rectangle((0, 0, 4 * size[0] - 1, 4 * size[1] - 1), 4 * radius, fill=255)
+    image.paste(fill, (left, top, left + size[0], top + size[1]), mask.reduce(4))

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which sampled frame of a clip carries which region's mark."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,20 +31,25 @@ def window(clip: Clip, info: VideoInfo) -> tuple[int, int]:
 
     Raises:
         RegionError: start or end is past the end of the file, or no frame lies between them.
-        VideoError: the file does not say its frame rate or its length.
     """
-    last, rate = info.known_last, info.known_rate
-    length = (last + 1) / rate
     for key, value in (("start", clip.start), ("end", clip.end)):
         # Annotations round their times, and a file's length has the last frame's duration in it or not.
-        if value is not None and value > length + 1 / rate:
-            raise RegionError(f"videos: {key} {value:g} s is past the end of {clip.path} ({length:.2f} s)")
+        if value is not None and value > info.length + 1 / info.rate:
+            raise RegionError(f"videos: {key} {value:g} s is past the end of {clip.path} ({info.length:.2f} s)")
     # As a cutting tool does: start <= time < end. A time that was rounded to milliseconds stays with its own frame.
-    first = max(math.ceil((clip.start - _ROUNDING) * rate), 0) if clip.start is not None else 0
-    final = min(math.ceil((clip.end - _ROUNDING) * rate) - 1, last) if clip.end is not None else last
+    first = info.first_from(clip.start - _ROUNDING) if clip.start is not None else 0
+    final = min(info.first_from(clip.end - _ROUNDING), info.frames) - 1 if clip.end is not None else info.last
     if first > final:
         raise RegionError(f"videos: {clip.path} has no frame between {clip.start or 0.0:g} s and {clip.end} s")
     return first, final
+
+
+def span(clip: Clip, info: VideoInfo) -> tuple[int, int, float]:
+    """Returns the numbers of a clip's first and last frame, and its length in seconds; see `window` for errors."""
+    if not clip.is_part:
+        return 0, info.last, info.duration
+    first, final = window(clip, info)
+    return first, final, info.seconds_of(first, final)
 
 
 def place(clip: Clip, info: VideoInfo, indices: Sequence[int]) -> Placed:
@@ -69,19 +73,19 @@ def place(clip: Clip, info: VideoInfo, indices: Sequence[int]) -> Placed:
     shown = list(indices)
     reach = _reach(shown, clip, info)
     for region, seen in zip(clip.regions, moments, strict=True):
-        if not any(_near(shown, frame, reach) is not None for frame, _ in seen):
-            frame, annotation = min(seen, key=lambda moment: min(abs(moment[0] - index) for index in indices))
+        if not any(_near(shown, frame, reach, info) is not None for frame, _ in seen):
+            frame, annotation = min(seen, key=lambda moment: min(_apart(moment[0], i, info) for i in indices))
             if not clip.insert_missing:
                 raise RegionError(_missed(region, annotation, frame, shown, clip))
             shown = sorted({*shown, frame})
 
     marks: dict[int, list[Mark]] = {}
     for region, seen in zip(clip.regions, moments, strict=True):
-        nearest: dict[int, tuple[int, Annotation]] = {}
+        nearest: dict[int, tuple[float, Annotation]] = {}
         for frame, annotation in seen:
-            position = _near(shown, frame, reach)
+            position = _near(shown, frame, reach, info)
             if position is not None:
-                distance = abs(shown[position] - frame)
+                distance = _apart(shown[position], frame, info)
                 if position not in nearest or distance < nearest[position][0]:
                     nearest[position] = (distance, annotation)
         for position, (_, annotation) in nearest.items():
@@ -101,29 +105,33 @@ def frame_of(annotation: Annotation, info: VideoInfo) -> int:
         frame, name, given = annotation.frame, "frame", f"frame {annotation.frame}"
     else:
         frame, name, given = info.frame_at(annotation.time), "time", f"{annotation.time:g} s"
-        if info.last is not None and frame == info.last + 1:
+        if frame == info.last + 1:
             frame = info.last  # the very end of the file: its last frame is still shown
-    if info.last is not None and frame > info.last:
-        length = f"{info.last + 1} frames" + (f", {(info.last + 1) / info.rate:.2f} s" if info.rate else "")
+    if frame > info.last:
+        length = f"{info.frames} frames, {info.length:.2f} s"
         raise RegionError(f"{annotation.field}.{name}: {given} is past the end of {info.path} ({length})")
     return frame
 
 
 def _reach(indices: Sequence[int], clip: Clip, info: VideoInfo) -> float:
-    """Half a sampling step, in frames; the half frame more is what rounding of the sampled numbers takes away."""
+    """Half a sampling step, in seconds; the half frame more is what rounding of the sampled numbers takes away."""
     if len(indices) > 1:
-        step = (indices[-1] - indices[0]) / (len(indices) - 1)
-    elif clip.is_part:
-        first, final = window(clip, info)
-        step = final - first + 1
+        step = (info.time_of(indices[-1]) - info.time_of(indices[0])) / (len(indices) - 1)
     else:
-        step = math.inf if info.last is None else info.last + 1
-    return step / 2 + 0.5
+        step = span(clip, info)[2]
+    return step / 2 + 0.5 / info.rate
 
 
-def _near(indices: Sequence[int], frame: int, reach: float) -> int | None:
-    position = min(range(len(indices)), key=lambda i: abs(indices[i] - frame))
-    return position if abs(indices[position] - frame) <= reach else None
+def _apart(one: int, other: int, info: VideoInfo) -> float:
+    """Seconds between two frames; rounded, so that equal distances compare as equal."""
+    return round(abs(info.time_of(one) - info.time_of(other)), 6)
+
+
+def _near(indices: Sequence[int], frame: int, reach: float, info: VideoInfo) -> int | None:
+    """Position of the shown frame that a source frame belongs to: the nearest, unless the clip ends far before it."""
+    position = min(range(len(indices)), key=lambda at: _apart(indices[at], frame, info))
+    inside = indices[0] <= frame <= indices[-1]
+    return position if inside or _apart(indices[position], frame, info) <= reach + 1e-6 else None
 
 
 def _missed(region: Region, annotation: Annotation, frame: int, shown: Sequence[int], clip: Clip) -> str:

@@ -15,25 +15,33 @@ from PIL import Image
 _ZERO, _BITS, _MORE, _SIGN = ord("0"), 0x1F, 0x20, 0x10
 # 60 bits: more than any frame needs, and still an int64.
 _LONGEST = 12
+_MOST_PIXELS = 2**27
+"""More than 16,000 x 8,000, so that a wrong size takes no more memory than a large picture."""
 
 
-def decode_rle(rle: Mapping[str, Any]) -> np.ndarray:
+def decode_rle(rle: Mapping[str, Any], expected: tuple[int, int] | None = None) -> np.ndarray:
     """Decodes COCO run lengths.
 
     Args:
         rle: `{"size": [height, width], "counts": ...}`. Counts are the lengths of the runs in column-major order, the
             first one outside of the region: a list of integers, or the compressed text as str or bytes.
+        expected: Height and width that the mask must have, if they are known.
 
     Returns:
         bool (H, W) in column-major memory, True on the region.
 
     Raises:
-        ValueError: the run lengths are broken, do not fill the frame, or mark no pixel.
+        ValueError: The run lengths are broken, do not fill the frame, or mark no pixel; or the mask has another size.
     """
     if not isinstance(rle, Mapping) or set(rle) != {"size", "counts"}:
         found = sorted(map(str, rle)) if isinstance(rle, Mapping) else type(rle).__name__
         raise ValueError(f"run lengths need exactly the keys size and counts, found {found}")
     height, width = _checked_size(rle["size"])
+    if expected is not None and (height, width) != expected:
+        frame = f"the frame {expected[1]} x {expected[0]}"
+        raise ValueError(f"the mask is {width} x {height} pixels, {frame}; they must be the same")
+    if height * width > _MOST_PIXELS:
+        raise ValueError(f"size {width} x {height} has more than {_MOST_PIXELS:,} pixels")
     counts = rle["counts"]
     if isinstance(counts, str | bytes):
         counts = _parse_counts(counts, height * width)
@@ -93,6 +101,8 @@ def read_mask_png(path: str | os.PathLike) -> np.ndarray:
         ValueError: the file is not a readable PNG, or its mask is empty.
     """
     path = os.fspath(path)
+    if os.path.exists(path) and not os.path.isfile(path):  # opening a pipe would wait for ever
+        raise ValueError(f"{path} is not a readable PNG: it is no regular file")
     try:
         with Image.open(path, formats=["PNG"]) as image:
             values = np.asarray(image)
@@ -160,7 +170,7 @@ def _parse_counts(text: str | bytes, pixels: int) -> np.ndarray:
 
 
 def _format_counts(counts: np.ndarray) -> str:
-    """The compressed text of run lengths (n,)."""
+    """Returns the compressed text of run lengths (n,)."""
     numbers = counts.astype(np.int64)
     numbers[3:] -= counts[1:-2]
     # k characters hold numbers from -16 * 32^(k-1) up to, not including, 16 * 32^(k-1).

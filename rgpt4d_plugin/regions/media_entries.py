@@ -1,99 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What rides in a sample's `videos` and `images` lists: a path, or a path with what is to be done with it.
-
-Datasets keep both columns as lists of strings, and LLaMA-Factory hands them on from the converter to the collator
-untouched while it drops every other column. So an entry with regions is itself a string: `PREFIX` and JSON. An entry
-without is the plain path, and nothing of the host's handling changes for it.
-"""
+"""Reads the entries of a sample's `videos` and `images` that carry regions or name a part of a file."""
 
 import json
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from rgpt4d_plugin.regions.region import Region, RegionError, parse_region
+from rgpt4d_plugin.video.entries import PREFIX, Clip, ImageEntry, LabelStyle, has_prefix, plain_clip
 
 
-PREFIX = "rgpt4d:"
-
-LabelStyle = Literal["number", "tag"]
-"""What a label plate shows of <obj_1>: "1" or "<obj_1>"."""
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A video, or the part of it from `start` to `end` (seconds of the source video, None: its own ends).
-
-    Attributes:
-        path: the file.
-        start: seconds.
-        end: seconds.
-        regions: to be marked on the frames that carry them.
-        insert_missing: a region's frame that is not sampled is inserted instead of refused.
-    """
-
-    path: str
-    start: float | None = None
-    end: float | None = None
-    regions: tuple[Region, ...] = ()
-    insert_missing: bool = False
-
-    @property
-    def is_part(self) -> bool:
-        """Whether only a part of the file is shown."""
-        return self.start is not None or self.end is not None
-
-    def encode(self) -> str:
-        """The entry of `videos`: the plain path if there is nothing else to say."""
-        if not self.is_part and not self.regions:
-            return self.path
-        return _dump(
-            "clip", self.path, self.regions, start=self.start, end=self.end, insert=self.insert_missing or None
-        )
-
-
-@dataclass(frozen=True)
-class ImageEntry:
-    """An image file, or the frame of a video at which its regions are first seen; the regions are marked on it.
-
-    Attributes:
-        path: of the image, or of the video.
-        of_video: whether it is a frame of a video; its regions are then all seen at that frame.
-        regions: to be marked.
-        labels: what the label plates show.
-    """
-
-    path: str
-    of_video: bool = False
-    regions: tuple[Region, ...] = ()
-    labels: LabelStyle = "number"
-
-    def encode(self) -> str:
-        """The entry of `images`: the plain path if there is nothing else to say."""
-        if not self.regions:
-            return self.path
-        return _dump("still", self.path, self.regions, of_video=self.of_video or None, labels=self.labels)
+__all__ = ["PREFIX", "Clip", "ImageEntry", "LabelStyle", "decode_clip", "decode_image_entry", "parse_clip"]
 
 
 def decode_clip(entry: Any) -> Clip | None:
-    """The clip that an entry of `videos` stands for; None for what is no path (frame lists, file objects)."""
-    if isinstance(entry, os.PathLike):
-        entry = os.fspath(entry)
-    if not isinstance(entry, str):
-        return None
-    if not entry.startswith(PREFIX):
-        return Clip(entry)
+    """Returns the clip that an entry of `videos` stands for; None for what is no path (frame lists, file objects)."""
+    if not has_prefix(entry):
+        return plain_clip(entry)
     path, regions, data = _load(entry, "clip")
     return Clip(path, data.get("start"), data.get("end"), regions, data.get("insert", False))
 
 
 def decode_image_entry(entry: Any) -> ImageEntry | None:
-    """The still that an entry of `images` stands for; None for what is no path."""
-    if not isinstance(entry, str):
-        return None
-    if not entry.startswith(PREFIX):
-        return ImageEntry(entry)
+    """Returns what an entry of `images` stands for; None for what is no path."""
+    if not has_prefix(entry):
+        return ImageEntry(entry) if isinstance(entry, str) else None
     path, regions, data = _load(entry, "still")
     return ImageEntry(path, data.get("of_video", False), regions, data["labels"])
 
@@ -123,19 +53,6 @@ def parse_clip(entry: Any, field: str) -> Clip:
     if clip.end is not None and clip.end <= (clip.start or 0.0):
         raise RegionError(f"{field}: end {clip.end:g} s is not after start {clip.start or 0.0:g} s")
     return clip
-
-
-def _dump(kind: str, path: str, regions: tuple[Region, ...], **rest: Any) -> str:
-    data = {"kind": kind, "path": path, **{key: value for key, value in rest.items() if value is not None}}
-    if regions:
-        data["regions"] = [dict(region.raw) for region in regions]
-        data["fields"] = [_field(region) for region in regions]
-    return PREFIX + json.dumps(data, separators=(",", ":"), ensure_ascii=False)
-
-
-def _field(region: Region) -> str:
-    """`regions[N]` of the record, so that errors found later still name it."""
-    return region.annotations[0].field.partition(".")[0]
 
 
 def _load(entry: str, kind: str) -> tuple[str, tuple[Region, ...], dict[str, Any]]:

@@ -8,6 +8,7 @@ import base64
 import functools
 import io
 import mimetypes
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
@@ -38,20 +39,20 @@ class RegionPrompt:
         >>> client.chat.completions.create(model="m", messages=prompt.openai_messages())  # its API server, vLLM, ...
 
     Attributes:
-        path: of a video or an image; which one is told by the file's name.
-        question: text that names the regions as <obj_1>, <obj_2>, ...
-        regions: as in a dataset's `regions` column; `video` and `image` may be left out.
+        path: Path of a video or an image; the file's name tells which one, or for a GIF whether it moves.
+        question: Text that names the regions as <obj_1>, <obj_2>, ...
+        regions: Regions as in a dataset's `regions` column; `video` and `image` may be left out.
         style: `p4d.regions.style`.
         missing_frame: `p4d.regions.missing_frame`.
-        time_sentence: say the video's length, as `p4d.tpe: text` does. Not for `chat` with a recipe that has it, whose
+        time_sentence: Say the video's length, as `p4d.tpe: text` does. Not for `chat` with a recipe that has it, whose
             template says so itself.
-        start: seconds at which the shown part of the video begins, None: its beginning.
-        end: seconds at which it ends, None: its end.
-        fps: frames per second that are shown; the host's `video_fps`.
-        max_frames: at most; the host's `video_maxlen`.
-        frames: this many, spread over the clip, in place of `fps` and `max_frames`; `p4d.frames`.
-        max_pixels: frames are scaled down to this area; the host's `video_max_pixels`.
-        image_max_pixels: the same for images; the host's `image_max_pixels`.
+        start: Seconds at which the shown part of the video begins, None: its beginning.
+        end: Seconds at which it ends, None: its end.
+        fps: Frames per second that are shown; the host's `video_fps`.
+        max_frames: At most; the host's `video_maxlen`.
+        frames: This many, spread over the clip, in place of `fps` and `max_frames`; `p4d.frames`.
+        max_pixels: Frames are scaled down to this area; the host's `video_max_pixels`.
+        image_max_pixels: The same limit for images; the host's `image_max_pixels`.
 
     Raises:
         RegionError: on construction, if question and regions do not fit; later, if a region does not fit its frame.
@@ -107,8 +108,8 @@ class RegionPrompt:
         """Tensors for `model.generate` of a plain transformers model.
 
         Args:
-            processor: the model's, with a chat template.
-            **kwargs: for the processor.
+            processor: Processor of the model, with a chat template.
+            **kwargs: For the processor.
 
         Returns:
             BatchFeature of one sample.
@@ -145,7 +146,7 @@ class RegionPrompt:
         return [{"role": "user", "content": content}]
 
     def _parts(self) -> list[dict[str, Any]]:
-        """The message as content parts: the images and the video it begins with, then its text."""
+        """Returns the message as content parts: the images and the video it begins with, then its text."""
         content = self.styled.messages[0]["content"]
         parts: list[dict[str, Any]] = []
         while found := re.match("<(image|video)>", content):
@@ -155,7 +156,11 @@ class RegionPrompt:
 
     @property
     def _is_image(self) -> bool:
-        return (mimetypes.guess_type(self.path)[0] or "").startswith("image/")
+        kind = mimetypes.guess_type(self.path)[0] or ""
+        if kind == "image/gif" and os.path.isfile(self.path):
+            with Image.open(self.path) as picture:
+                return picture.n_frames == 1
+        return kind.startswith("image/")
 
     @property
     def _sampling(self) -> Sampling:

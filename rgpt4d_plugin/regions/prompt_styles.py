@@ -11,22 +11,19 @@
 A region of an image is marked on that image in both `som` styles.
 """
 
-import functools
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from PIL import Image
-
 from rgpt4d_plugin.arguments import RegionArguments
+from rgpt4d_plugin.files import open_image
 from rgpt4d_plugin.regions.drawing.shapes import Box, Mask, Point, Polygon
-from rgpt4d_plugin.regions.frame_matching import frame_of, window
+from rgpt4d_plugin.regions.frame_matching import frame_of, span
 from rgpt4d_plugin.regions.media_entries import Clip, ImageEntry, decode_clip
 from rgpt4d_plugin.regions.region import Annotation, Region, RegionError
 from rgpt4d_plugin.video import VideoError
-from rgpt4d_plugin.video.frames import VideoInfo, read_info
+from rgpt4d_plugin.video.frames import read_info
 
 
 IMAGE, VIDEO = "<image>", "<video>"
@@ -61,13 +58,13 @@ def apply_style(
     """Puts a record into the style of `options`.
 
     Args:
-        messages: mappings with `content`, whose placeholders stand for the images and videos in their order.
-        images: paths or whatever else the host takes; a path where a region belongs to it.
+        messages: Mappings with `content`, whose placeholders stand for the images and videos in their order.
+        images: Paths or whatever else the host takes; a path where a region belongs to it.
         videos: `Clip`s or whatever else the host takes; a `Clip` where a region belongs to it.
-        regions: of the record.
+        regions: Regions of the record.
         options: `p4d.regions`.
-        image_placeholder: the host's.
-        video_placeholder: the host's.
+        image_placeholder: The host's placeholder of an image.
+        video_placeholder: The host's placeholder of a video.
 
     Raises:
         RegionError: a region belongs to what is no file, or, in style `text`, does not fit its frame.
@@ -128,13 +125,13 @@ def with_time_sentences(
     image_placeholder: str = IMAGE,
     video_placeholder: str = VIDEO,
 ) -> list[dict[str, Any]]:
-    """The messages with the length of every video said before the question about it: `p4d.tpe: text`.
+    """Returns the messages with the length of every video said before the question about it: `p4d.tpe: text`.
 
     Args:
-        messages: mappings with `content`.
+        messages: Mappings with `content`.
         videos: `Clip`s, or entries that `decode_clip` reads as one, in the order of their placeholders.
-        image_placeholder: the host's.
-        video_placeholder: the host's.
+        image_placeholder: The host's placeholder of an image.
+        video_placeholder: The host's placeholder of a video.
 
     Raises:
         VideoError: a video is no file, or its header cannot be read.
@@ -151,7 +148,7 @@ def with_time_sentences(
                 raise VideoError("p4d.tpe: text needs the length of each video, which only a file has")
             seen += 1
             which = "These images are" if len(videos) == 1 else f"The images of video {seen} are"
-            words.append(_TIME_SENTENCE.format(which=which, seconds=f"{_seconds(clip):.1f}"))
+            words.append(_TIME_SENTENCE.format(which=which, seconds=f"{span(clip, read_info(clip.path))[2]:.1f}"))
         said.append({**message, "content": _insert(message["content"], words, placeholder)})
     return said
 
@@ -173,7 +170,7 @@ def _insert(content: str, words: Sequence[str], placeholder: re.Pattern) -> str:
 
 
 def _key_frames(regions: Sequence[Region], clip: Clip) -> list[ImageEntry]:
-    """One still per moment at which regions are first seen, in the order of time."""
+    """Returns one still per moment at which regions are first seen, in the order of time."""
     moments: dict[tuple[float, float], list[Region]] = {}
     for region in regions:
         first = region.annotations[0]
@@ -192,25 +189,21 @@ def _preamble(before: int, count: int) -> str:
 
 
 def _in_words(regions: Sequence[Region], medium: Any) -> list[str]:
-    """One paragraph about the regions of a video or an image."""
+    """Returns one paragraph about the regions of a video or an image."""
     if not regions:
         return []
     if isinstance(medium, Clip):
-        info = _info(medium.path)
+        info = read_info(medium.path)
         size = (info.width, info.height)
-        origin = window(medium, info)[0] if medium.is_part else 0
+        origin = info.time_of(span(medium, info)[0])
     else:
-        with Image.open(medium) as image:
+        with open_image(medium) as image:
             size = image.size
     sentences = ["Coordinates are x, y in thousandths of the frame's width and height, from its top left corner."]
     for region in regions:
         places = []
         for annotation in region.annotations:
-            when = (
-                f" at {(frame_of(annotation, info) - origin) / info.known_rate:.2f} seconds"
-                if annotation.timed
-                else ""
-            )
+            when = f" at {info.time_of(frame_of(annotation, info)) - origin:.2f} seconds" if annotation.timed else ""
             places.append(_place(annotation, *size) + when)
         sentences.append(f"{region.tag} is {', then '.join(places)}.")
     return [" ".join(sentences)]
@@ -237,21 +230,3 @@ def _bounds(mask: Mask) -> tuple[int, int, int, int]:
 
 def _thousandths(value: float, size: int) -> int:
     return round(1000 * value / size)
-
-
-def _seconds(clip: Clip) -> float:
-    info = _info(clip.path)
-    if clip.is_part:
-        first, final = window(clip, info)
-        return (final - first + 1) / info.known_rate
-    return info.duration if info.duration is not None else (info.known_last + 1) / info.known_rate
-
-
-def _info(path: str) -> VideoInfo:
-    """Header of a file; records about the same video follow each other in most datasets."""
-    return _cached_info(path, os.stat(path).st_mtime_ns if os.path.exists(path) else None)
-
-
-@functools.lru_cache(maxsize=1024)
-def _cached_info(path: str, changed: int | None) -> VideoInfo:
-    return read_info(path)

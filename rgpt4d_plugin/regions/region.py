@@ -13,27 +13,31 @@ Keys whose value is null count as absent, since Arrow fills the keys of other re
 """
 
 import difflib
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rgpt4d_plugin.files import parse_json
 from rgpt4d_plugin.regions.drawing.shapes import Box, Mask, Point, Polygon, Shape
 from rgpt4d_plugin.regions.masks import decode_rle, read_mask_png
+from rgpt4d_plugin.video import MediaError
 
 
 MENTION = re.compile(r"<(obj_\d+)>")
-"""How a text names a region."""
+"""Pattern by which a text names a region."""
 
-_ID = re.compile(r"obj_([1-9]\d*)")
+_ID = re.compile(r"obj_([1-9]\d{0,5})", re.ASCII)
 _SHAPES = ("box", "mask", "polygon", "point")
 _REGION_KEYS = ("id", "video", "image", "frame", "time", "normalized", "track", *_SHAPES)
-_SIGHTING_KEYS = ("frame", "time", "normalized", *_SHAPES)
+_ANNOTATION_KEYS = ("frame", "time", "normalized", *_SHAPES)
+# Frame numbers and seconds of no video. Far below what floats and frame rates can still count with.
+_TOO_MANY_FRAMES, _TOO_LATE = 2**31, 1e7
+_THOUSANDTHS = 'if these are 0-1000 coordinates, divide them by 1000 and set "normalized": true'
 
 
-class RegionError(ValueError):
+class RegionError(MediaError):
     """A record's regions cannot be used. The message begins with the field, e.g. `regions[1].box`."""
 
 
@@ -42,12 +46,12 @@ class Annotation:
     """Where a region is at one moment.
 
     Attributes:
-        field: name for messages, e.g. `regions[0].track[2]`.
+        field: Name for messages, e.g. `regions[0].track[2]`.
         kind: "box", "mask", "polygon" or "point".
-        value: as in the record.
-        normalized: coordinates are shares of width and height instead of pixels.
-        frame: number of the frame in the source video, from 0; None where `time` says it, and for images.
-        time: seconds from the start of the source video, or None.
+        value: Value as in the record.
+        normalized: Coordinates are shares of width and height instead of pixels.
+        frame: Number of the frame in the source video, from 0; None where `time` says it, and for images.
+        time: Seconds from the start of the source video, or None.
     """
 
     field: str
@@ -59,11 +63,11 @@ class Annotation:
 
     @property
     def timed(self) -> bool:
-        """Whether it belongs to a moment of a video."""
+        """True if it belongs to a moment of a video."""
         return self.frame is not None or self.time is not None
 
     def shape(self, width: int, height: int) -> Shape:
-        """The shape in pixels of a source frame of this size.
+        """Returns the shape in pixels of a source frame of this size.
 
         Raises:
             RegionError: it leaves the frame, has another size, or cannot be decoded.
@@ -73,18 +77,21 @@ class Annotation:
             return Mask(self._bitmap(here, width, height))
         scale = (width, height) if self.normalized else (1, 1)
         points = [(x * scale[0], y * scale[1]) for x, y in _corners(self.kind, self.value)]
-        for x, y in points:
-            if not (0 <= x <= width and 0 <= y <= height):
-                raise RegionError(
-                    f"{here}: {self.value} leaves the frame of {width} x {height} pixels; clip it to that"
-                )
+        if any(not (0 <= x <= width and 0 <= y <= height) for x, y in points):
+            readings = "clip it to that"
+            if max(max(point) for point in points) <= 1000 and not self.normalized:
+                readings += f"; {_THOUSANDTHS}"
+            raise RegionError(f"{here}: {shown(self.value)} leaves the frame of {width} x {height} pixels; {readings}")
         if self.kind == "box":
             return Box(*points[0], *points[1])
         return Point(*points[0]) if self.kind == "point" else Polygon(tuple(points))
 
     def _bitmap(self, here: str, width: int, height: int) -> Any:
         try:
-            bitmap = decode_rle(self.value) if isinstance(self.value, Mapping) else read_mask_png(self.value)
+            if isinstance(self.value, Mapping):
+                bitmap = decode_rle(self.value, (height, width))
+            else:
+                bitmap = read_mask_png(self.value)
         except (OSError, ValueError) as err:
             raise RegionError(f"{here}: {err}") from err
         if bitmap.shape != (height, width):
@@ -102,9 +109,9 @@ class Region:
     Attributes:
         id: "obj_N".
         medium: "video" or "image", which the region belongs to.
-        index: number of that video or image in the record, from 0.
-        annotations: one, or those of a track in its order.
-        raw: what it was parsed from, without absent keys.
+        index: Number of that video or image in the record, from 0.
+        annotations: One, or those of a track in its order.
+        raw: What it was parsed from, without absent keys.
     """
 
     id: str
@@ -128,27 +135,29 @@ def parse_regions(raw: Any, videos: int, images: int) -> list[Region]:
     """Parses a record's `regions`.
 
     Args:
-        raw: the column's value: a list of mappings, such a list as JSON text, or None.
-        videos: number of videos of the record.
-        images: number of images of the record.
+        raw: The column's value: a list of mappings, such a list as JSON text, or None.
+        videos: Number of videos of the record.
+        images: Number of images of the record.
 
     Raises:
         RegionError: naming the field, what was found and what to do.
     """
     if isinstance(raw, str):
         try:
-            raw = json.loads(raw)
-        except json.JSONDecodeError as err:
+            raw = parse_json(raw)
+        except ValueError as err:
             raise RegionError(f"regions: not a list and not JSON either: {err}") from err
     if raw is None:
         return []
     if not isinstance(raw, Sequence):
-        raise RegionError(f"regions: expected a list of regions, got {raw!r}")
+        raise RegionError(f"regions: expected a list of regions, got {shown(raw)}")
     regions = [parse_region(item, f"regions[{number}]", videos, images) for number, item in enumerate(raw)]
     seen: set[str] = set()
     for number, region in enumerate(regions):
         if region.id in seen:
-            raise RegionError(f"regions[{number}].id: {region.id!r} is there already; every region needs its own id")
+            raise RegionError(
+                f"regions[{number}].id: {shown(region.id)} is there already; every region needs its own id"
+            )
         seen.add(region.id)
     return regions
 
@@ -158,7 +167,9 @@ def parse_region(raw: Any, field: str, videos: int, images: int) -> Region:
     given = _known(raw, field, _REGION_KEYS)
     name = given.get("id")
     if not isinstance(name, str) or not _ID.fullmatch(name):
-        raise RegionError(f"{field}.id: expected 'obj_1', 'obj_2', ..., which texts name as <obj_1>; got {name!r}")
+        raise RegionError(
+            f"{field}.id: expected 'obj_1', 'obj_2', ..., which texts name as <obj_1>; got {shown(name)}"
+        )
     medium, index = _medium(given, field, videos, images)
     given[medium] = index
 
@@ -169,15 +180,15 @@ def parse_region(raw: Any, field: str, videos: int, images: int) -> Region:
             raise RegionError(f"{field}.track: belongs to an image, which has no time; use a box")
         track = given["track"]
         if not isinstance(track, Sequence) or isinstance(track, str) or not track:
-            raise RegionError(f"{field}.track: expected a list of boxes with their times, got {track!r}")
+            raise RegionError(f"{field}.track: expected a list of boxes with their times, got {shown(track)}")
         defaults = {"normalized": given["normalized"]} if "normalized" in given else {}
         annotations = []
         for number, item in enumerate(track):
             here = f"{field}.track[{number}]"
-            annotations.append(_sighting(defaults | _known(item, here, _SIGHTING_KEYS), here, medium))
-        given["track"] = [_known(item, field, _SIGHTING_KEYS) for item in track]
+            annotations.append(_annotation(defaults | _known(item, here, _ANNOTATION_KEYS), here, medium))
+        given["track"] = [_known(item, field, _ANNOTATION_KEYS) for item in track]
     else:
-        annotations = [_sighting(given, field, medium)]
+        annotations = [_annotation(given, field, medium)]
     return Region(name, medium, index, tuple(annotations), given)
 
 
@@ -190,14 +201,16 @@ def check_mentions(texts: Sequence[str], regions: Sequence[Region]) -> list[Regi
     mentioned = {name for text in texts for name in MENTION.findall(text)}
     if unknown := sorted(mentioned - {region.id for region in regions}):
         there = ", ".join(region.id for region in regions) or "none"
-        raise RegionError(f"messages: <{unknown[0]}> is named, but the record has no such region (regions: {there})")
+        raise RegionError(
+            f"messages: <{unknown[0][:40]}> is named, but the record has no such region (regions: {there})"
+        )
     return [region for region in regions if region.id not in mentioned]
 
 
 def _known(raw: Any, field: str, keys: tuple[str, ...]) -> dict[str, Any]:
-    """The mapping without absent keys; refuses unknown ones."""
+    """Returns the mapping without absent keys; refuses unknown ones."""
     if not isinstance(raw, Mapping):
-        raise RegionError(f"{field}: expected a mapping, got {raw!r}")
+        raise RegionError(f"{field}: expected a mapping, got {shown(raw)}")
     given = {key: value for key, value in raw.items() if value is not None}
     for key in given:
         if key not in keys:
@@ -221,20 +234,20 @@ def _medium(given: Mapping[str, Any], field: str, videos: int, images: int) -> t
     index, count = given[medium], videos if medium == "video" else images
     if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < count:
         numbers = f"a number from 0 to {count - 1}" if count else f"none, since the record has no {medium}s"
-        raise RegionError(f"{field}.{medium}: expected {numbers}, got {index!r}")
+        raise RegionError(f"{field}.{medium}: expected {numbers}, got {shown(index)}")
     return medium, index
 
 
-def _sighting(given: Mapping[str, Any], field: str, medium: str) -> Annotation:
+def _annotation(given: Mapping[str, Any], field: str, medium: str) -> Annotation:
     kinds = [kind for kind in _SHAPES if kind in given]
     if len(kinds) != 1:
         raise RegionError(
             f"{field}: expected one of {', '.join(_SHAPES)} or track, got {' and '.join(kinds) or 'none'}"
         )
     frame, time = _moment(given, field, medium)
-    normalized = given.get("normalized", False)
-    if not isinstance(normalized, bool):
-        raise RegionError(f"{field}.normalized: expected true or false, got {normalized!r}")
+    normalized = given.get("normalized")
+    if normalized is not None and not isinstance(normalized, bool):
+        raise RegionError(f"{field}.normalized: expected true or false, got {shown(normalized)}")
     kind: Any = kinds[0]
     value = given[kind]
     here = f"{field}.{kind}"
@@ -242,7 +255,7 @@ def _sighting(given: Mapping[str, Any], field: str, medium: str) -> Annotation:
         value = _mask_value(value, here)
     else:
         _check_corners(kind, value, here, normalized)
-    return Annotation(field, kind, value, normalized, frame, time)
+    return Annotation(field, kind, value, bool(normalized), frame, time)
 
 
 def _moment(given: Mapping[str, Any], field: str, medium: str) -> tuple[int | None, float | None]:
@@ -254,13 +267,14 @@ def _moment(given: Mapping[str, Any], field: str, medium: str) -> tuple[int | No
     if len(there) != 1:
         raise RegionError(f'{field}: expected "frame" or "time" (seconds), got {" and ".join(there) or "neither"}')
     value = given[there[0]]
-    if there == ["frame"]:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value) or value < 0:
-            raise RegionError(f"{field}.frame: expected a frame number from 0, got {value!r}")
-        return int(value), None
-    if not _is_number(value) or value < 0:
-        raise RegionError(f"{field}.time: expected seconds from 0, got {value!r}")
-    return None, float(value)
+    is_frame = there == ["frame"]
+    limit = _TOO_MANY_FRAMES if is_frame else _TOO_LATE
+    if not _is_number(value) or not 0 <= value < limit or (is_frame and value != int(value)):
+        wanted = "a frame number from 0" if is_frame else "seconds from 0"
+        if _is_number(value) and value >= limit:
+            wanted += f", below {limit:.0f}"
+        raise RegionError(f"{field}.{there[0]}: expected {wanted}, got {shown(value)}")
+    return (int(value), None) if is_frame else (None, float(value))
 
 
 def _corners(kind: str, value: Any) -> list[tuple[float, float]]:
@@ -270,13 +284,13 @@ def _corners(kind: str, value: Any) -> list[tuple[float, float]]:
     return list(zip(value[::2], value[1::2], strict=True))
 
 
-def _check_corners(kind: str, value: Any, here: str, normalized: bool) -> None:
+def _check_corners(kind: str, value: Any, here: str, normalized: bool | None) -> None:
     expected = {
         "box": "[x1, y1, x2, y2]",
         "point": "[x, y]",
         "polygon": "[[x, y], [x, y], [x, y], ...]",
     }[kind]
-    wrong = RegionError(f"{here}: expected {expected}, got {value!r}")
+    wrong = RegionError(f"{here}: expected {expected}, got {shown(value)}")
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise wrong
     flat = list(value)
@@ -286,40 +300,61 @@ def _check_corners(kind: str, value: Any, here: str, normalized: bool) -> None:
         flat = [number for point in flat for number in point]
     if not all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in flat):
         raise wrong
-    if not all(math.isfinite(number) for number in flat):
-        raise RegionError(f"{here}: {value!r} has a coordinate that is not a number")
+    if not all(map(_is_number, flat)):
+        raise RegionError(f"{here}: {shown(value)} has a coordinate that is not a number, or too large for one")
     if len(flat) % 2 or (len(flat) < 6 if kind == "polygon" else len(flat) != {"box": 4, "point": 2}[kind]):
         raise wrong
     if any(number < 0 for number in flat) or (normalized and any(number > 1 for number in flat)):
-        frame = "0..1" if normalized else "the frame"
-        raise RegionError(f"{here}: {value!r} leaves {frame}; clip it to that")
+        frame, readings = "the frame", "clip it to that"
+        if normalized:
+            frame = "0..1"
+            readings += '; pixels have no "normalized": true, and 0-1000 coordinates are to be divided by 1000'
+        raise RegionError(f"{here}: {shown(value)} leaves {frame}; {readings}")
+    if normalized is None and max(flat) <= 1:
+        raise RegionError(
+            f"{here}: {shown(value)} is within the first pixel; for shares of width and height set "
+            '"normalized": true, for pixels "normalized": false'
+        )
     if kind == "box":
         x1, y1, x2, y2 = flat
         if x1 > x2 or y1 > y2:
             raise RegionError(
-                f"{here}: {value!r} has x1 > x2 or y1 > y2; expected {expected}, not x, y, width, height"
+                f"{here}: {shown(value)} has x1 > x2 or y1 > y2; expected {expected}, not x, y, width, height"
             )
         if x1 == x2 or y1 == y2:
-            raise RegionError(f"{here}: {value!r} has no area")
+            raise RegionError(f"{here}: {shown(value)} has no area")
     if kind == "polygon":
         xs, ys = flat[::2], flat[1::2]
         if max(xs) == min(xs) or max(ys) == min(ys):
-            raise RegionError(f"{here}: {value!r} has no area")
+            raise RegionError(f"{here}: {shown(value)} has no area")
 
 
 def _mask_value(value: Any, here: str) -> Any:
-    """A COCO RLE mapping or a path."""
+    """Returns a COCO RLE mapping or a path."""
     if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
-            value = json.loads(value)
-        except json.JSONDecodeError as err:
+            value = parse_json(value)
+        except ValueError as err:
             raise RegionError(f"{here}: begins like JSON but is not: {err}") from err
     if isinstance(value, Mapping):
         return {key: item for key, item in value.items() if item is not None}
     if not isinstance(value, str) or not value:
-        raise RegionError(f"{here}: expected a COCO RLE or the path of a PNG, got {value!r}")
+        raise RegionError(f"{here}: expected a COCO RLE or the path of a PNG, got {shown(value)}")
     return value
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """Returns True for a finite number that a float can hold."""
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def shown(value: Any) -> str:
+    """Returns a value of a record for a message, shortened where it is long."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # an integer of more digits than Python writes, or endless nesting
+        return f"a {type(value).__name__} that is too large to show"
+    return text if len(text) <= 200 else f"{text[:120]} ... {text[-40:]}"

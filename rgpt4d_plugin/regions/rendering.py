@@ -8,38 +8,13 @@ from typing import Any
 
 from PIL import Image
 
-from rgpt4d_plugin.regions.drawing.marks import draw_marks
-from rgpt4d_plugin.regions.frame_matching import Placed, place, window
+from rgpt4d_plugin.files import open_image
+from rgpt4d_plugin.regions.drawing.marks import Mark, draw_marks
+from rgpt4d_plugin.regions.frame_matching import Placed, frame_of, mark_of, place, span
 from rgpt4d_plugin.regions.media_entries import Clip, ImageEntry
-from rgpt4d_plugin.regions.stills import marks_on, open_image_entry
 from rgpt4d_plugin.video import SeenClip, VideoError, check_video
-from rgpt4d_plugin.video.frames import VideoInfo, read_frames, read_info, spread
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """Which frames of a video are shown, and how large. The defaults are the host's.
-
-    Attributes:
-        fps: frames per second; the host's `video_fps`.
-        max_frames: at most; the host's `video_maxlen`.
-        frames: this many, spread over the clip, in place of `fps` and `max_frames`; `p4d.frames`.
-        max_pixels: frames are scaled down to this area, before the model's own processor; the host's
-            `video_max_pixels`.
-        image_max_pixels: the same for images; the host's `image_max_pixels`.
-    """
-
-    fps: float = 2.0
-    max_frames: int = 128
-    frames: int | None = None
-    max_pixels: int = 256 * 256
-    image_max_pixels: int = 768 * 768
-
-    def indices(self, total: int, seconds: float) -> list[int]:
-        """Numbers of the shown frames among `total` that last so many seconds."""
-        if self.frames is not None:
-            return spread(min(total, self.frames), total)
-        return spread(min(total, self.max_frames, max(1, math.floor(seconds * self.fps))), total)
+from rgpt4d_plugin.video.frames import VideoInfo, read_frames, read_info
+from rgpt4d_plugin.video.sampling import Sampling
 
 
 @dataclass(frozen=True)
@@ -60,7 +35,7 @@ class ShownClip:
     source: str
     frames: list[Image.Image]
     raw: list[Image.Image]
-    indices: list[int]
+    indices: list[float]
     seconds: list[float]
     rate: float
     total: int
@@ -87,7 +62,7 @@ def show_clip(clip: Clip, sampling: Sampling) -> ShownClip:
 
     Raises:
         RegionError: the clip's part or a region does not fit the file.
-        VideoError: the file cannot be decoded, or does not say its length or frame rate.
+        VideoError: the file cannot be decoded.
     """
     info, total, placed = _place(clip, sampling)
     raw = read_frames(clip.path, placed.indices)
@@ -95,10 +70,12 @@ def show_clip(clip: Clip, sampling: Sampling) -> ShownClip:
     for position, marks in placed.marks.items():
         frames[position] = draw_marks(frames[position], marks, (info.width, info.height))
     origin = placed.indices[0] if clip.is_part else 0
-    indices = [index - origin for index in placed.indices]
     marked = {at: [f"<obj_{mark.number}>" for mark in marks] for at, marks in placed.marks.items()}
-    seconds = [index / info.known_rate for index in indices]
-    return ShownClip(clip.path, frames, raw, indices, seconds, info.known_rate, total, marked)
+    seconds = [info.time_of(index) - info.time_of(origin) for index in placed.indices]
+    # Where the rate varies, the frames' numbers are those that a video of constant rate would have at their times.
+    even = info.times is None
+    indices = [index - origin if even else at * info.rate for index, at in zip(placed.indices, seconds, strict=True)]
+    return ShownClip(clip.path, frames, raw, indices, seconds, info.rate, total, marked)
 
 
 def check_clip(clip: Clip, sampling: Sampling) -> None:
@@ -132,6 +109,32 @@ def show_still(still: ImageEntry, sampling: Sampling) -> Image.Image:
 def check_still(still: ImageEntry) -> None:
     """Raises what `show_still` would, as far as headers tell it."""
     marks_on(still, open_image_entry(still, size_only=True).size)
+
+
+def open_image_entry(still: ImageEntry, size_only: bool = False) -> Image.Image:
+    """The image, or the video's frame.
+
+    Args:
+        still: with at least one region if it is of a video.
+        size_only: a blank picture of a frame's size will do, so that nothing is decoded.
+
+    Raises:
+        RegionError: the frame is past the end of the video.
+        VideoError: the video cannot be read.
+        ImageError: The image is too large, or in a format that is not read.
+    """
+    if not still.of_video:
+        return open_image(still.path)
+    info = read_info(still.path)
+    frame = frame_of(still.regions[0].annotations[0], info)
+    if size_only:
+        return Image.new("RGB", (info.width, info.height))
+    return read_frames(still.path, [frame])[0]
+
+
+def marks_on(still: ImageEntry, size: tuple[int, int]) -> list[Mark]:
+    """The marks of a still whose picture has this size; raises RegionError if a region does not fit."""
+    return [mark_of(region, region.annotations[0], *size, still.labels) for region in still.regions]
 
 
 def check_takes_videos(processor: Any) -> None:
@@ -175,14 +178,7 @@ def fit(picture: Image.Image, max_pixels: int) -> Image.Image:
 
 
 def _place(clip: Clip, sampling: Sampling) -> tuple[VideoInfo, int, Placed]:
-    """The file's header, the clip's number of frames in it, and which of them are shown with which marks."""
+    """Returns the file, the clip's number of frames in it, and which of them are shown with which marks."""
     info = read_info(clip.path)
-    first, final = window(clip, info) if clip.is_part else (0, info.known_last)
-    total = final - first + 1
-    indices = sampling.indices(total, _seconds(clip, info, total))
-    return info, total, place(clip, info, [first + index for index in indices])
-
-
-def _seconds(clip: Clip, info: VideoInfo, total: int) -> float:
-    """Length by which the host counts frames: what the header says of a whole file, else frames over their rate."""
-    return total / info.known_rate if clip.is_part or info.duration is None else info.duration
+    first, final, seconds = span(clip, info)
+    return info, final - first + 1, place(clip, info, sampling.of(info, first, final, seconds))

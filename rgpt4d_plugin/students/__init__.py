@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The supported base models, by `model_type`."""
+"""The supported base models, by `model_type`: every module of this folder with `FAMILIES` adds its own."""
+
+import importlib
+import pkgutil
 
 from rgpt4d_plugin.modeling import base_type
-from rgpt4d_plugin.students import gemma3, internvl, llava_next_video, llava_onevision, qwen_vl
 from rgpt4d_plugin.students.base import RowMedia, StudentFamily, TokenCountError, locate_clips, timestamps_of
 
 
 FAMILIES: dict[str, StudentFamily] = {
     model_type: family
-    for module in (qwen_vl, llava_next_video, llava_onevision, internvl, gemma3)
-    for family in module.FAMILIES
+    for found in pkgutil.iter_modules(__path__, f"{__name__}.")
+    for family in getattr(importlib.import_module(found.name), "FAMILIES", ())
     for model_type in family.model_types
 }
 

@@ -36,7 +36,13 @@ class StudentFamily(ABC):
         model_types: the `model_type`s of the family's configs.
         templates: the host's templates that fit, for messages.
         plugins: names of the multimodal plugin classes of the templates that fit; each of the host's such templates
-            gets a twin.
+            gets a derived template.
+        reader: 'module:Class' of the template reader, where the family needs more than `template.clip_reader`.
+        counts_each_clip: whether a derived template counts the tokens of every clip on its own, because the host's
+            plugin takes the length of all clips from the first.
+        composite: the host's model type whose vision tower, projector and language model have the same names, where
+            the host has no entry for the family.
+        public_models: the public models: the host's names for them, or pairs (name, repository) where it has none.
         image_token: what stands for one token of an image.
         clip_token: what stands for one token of a clip; in some families the same.
         tokens_after_clip: how many more of them follow a clip's grid.
@@ -50,11 +56,15 @@ class StudentFamily(ABC):
     plugins: tuple[str, ...]
     image_token: str
     clip_token: str
+    reader: str = ""
+    counts_each_clip: bool = False
+    composite: str = ""
+    public_models: tuple[str | tuple[str, str], ...] = ()
     tokens_after_clip: int = 0
     single_image_is_tiled: bool = False
     bidirectional_images: bool = False
 
-    def decoder(self, model: nn.Module) -> nn.Module:
+    def decoder(self, model: Any) -> nn.Module:
         """The text decoder whose output is the last hidden state, after its final norm: (B, L, C)."""
         return model.get_decoder()
 
@@ -159,7 +169,10 @@ class StudentFamily(ABC):
         """
         frames = iter(map(len, seconds))
         rows = [RowMedia(count, tuple(itertools.islice(frames, n))) for count, n in zip(images, clips, strict=True)]
-        tokens = self.clip_tokens(input_ids, inputs, rows, processor, tokenizer)
+        found = self.clip_tokens(input_ids, inputs, rows, processor, tokenizer)
+        tokens = [clip for clip in found if clip is not None]
+        if len(tokens) != len(found):
+            raise TokenCountError(f"the tokens of clip {found.index(None)} are cut off; raise cutoff_len")
         return timestamps_of(input_ids, tokens, seconds, self.frames_per_step(processor))
 
 
@@ -236,4 +249,5 @@ def timestamps_of(
         (clip.index, step_times(times, clip.grid[0], frames_per_step))
         for clip, times in zip(clips, seconds, strict=True)
     ]
-    return token_timestamps(tuple(input_ids.shape), timed, input_ids.device)
+    rows, length = input_ids.shape
+    return token_timestamps((rows, length), timed, input_ids.device)

@@ -29,6 +29,8 @@ FAMILIES = (
         plugins=("Gemma3Plugin",),
         image_token="<image_soft_token>",
         clip_token="<image_soft_token>",
+        reader="rgpt4d_plugin.template.gemma3:Gemma3Reader",
+        public_models=("Gemma-3-4B-Instruct", "Gemma-3-12B-Instruct", "Gemma-3-27B-Instruct"),
         bidirectional_images=True,
     ),
 )

@@ -32,5 +32,15 @@ FAMILIES = (
         plugins=("InternVLPlugin",),
         image_token="<IMG_CONTEXT>",
         clip_token="<IMG_CONTEXT>",
+        reader="rgpt4d_plugin.template.internvl:InternVLReader",
+        public_models=(
+            "InternVL3-1B-hf",
+            "InternVL3-2B-hf",
+            "InternVL3-8B-hf",
+            "InternVL3.5-1B-hf",
+            "InternVL3.5-2B-hf",
+            "InternVL3.5-4B-hf",
+            "InternVL3.5-8B-hf",
+        ),
     ),
 )

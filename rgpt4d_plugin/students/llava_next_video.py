@@ -50,5 +50,7 @@ FAMILIES = (
         plugins=("LlavaNextVideoPlugin",),
         image_token="<image>",
         clip_token="<video>",
+        reader="rgpt4d_plugin.template.llava:LlavaNextVideoReader",
+        public_models=("LLaVA-NeXT-Video-7B-Chat", "LLaVA-NeXT-Video-34B-Chat"),
     ),
 )

@@ -46,6 +46,12 @@ FAMILIES = (
         plugins=("LlavaOnevisionPlugin",),
         image_token="<image>",
         clip_token="<video>",
+        reader="rgpt4d_plugin.template.square:SquareReader",
+        composite="llava_next_video",
+        public_models=(
+            ("LLaVA-OneVision-0.5B-Chat", "llava-hf/llava-onevision-qwen2-0.5b-ov-hf"),
+            ("LLaVA-OneVision-7B-Chat", "llava-hf/llava-onevision-qwen2-7b-ov-hf"),
+        ),
         tokens_after_clip=1,
         single_image_is_tiled=True,
     ),

@@ -73,8 +73,35 @@ def _unpatchify(pixels: torch.Tensor | None, grids: torch.Tensor | None, process
 
 _TOKENS = ("<|image_pad|>", "<|video_pad|>")
 
+
+def _instruct(name: str, *sizes: int) -> tuple[str, ...]:
+    return tuple(f"{name}-{size}B-Instruct" for size in sizes)
+
+
 FAMILIES = (
-    QwenVLFamily("Qwen2-VL", ("qwen2_vl",), ("qwen2_vl",), ("Qwen2VLPlugin",), *_TOKENS),
-    QwenVLFamily("Qwen2.5-VL", ("qwen2_5_vl",), ("qwen2_vl",), ("Qwen2VLPlugin",), *_TOKENS),
-    QwenVLFamily("Qwen3-VL", ("qwen3_vl",), ("qwen3_vl", "qwen3_vl_nothink"), ("Qwen3VLPlugin",), *_TOKENS),
+    QwenVLFamily(
+        "Qwen2-VL",
+        ("qwen2_vl",),
+        ("qwen2_vl",),
+        ("Qwen2VLPlugin",),
+        *_TOKENS,
+        public_models=_instruct("Qwen2-VL", 2, 7, 72),
+    ),
+    QwenVLFamily(
+        "Qwen2.5-VL",
+        ("qwen2_5_vl",),
+        ("qwen2_vl",),
+        ("Qwen2VLPlugin",),
+        *_TOKENS,
+        public_models=_instruct("Qwen2.5-VL", 3, 7, 32, 72),
+    ),
+    QwenVLFamily(
+        "Qwen3-VL",
+        ("qwen3_vl",),
+        ("qwen3_vl", "qwen3_vl_nothink"),
+        ("Qwen3VLPlugin",),
+        *_TOKENS,
+        counts_each_clip=True,
+        public_models=_instruct("Qwen3-VL", 2, 4, 8, 32),
+    ),
 )

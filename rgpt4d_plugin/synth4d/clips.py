@@ -19,10 +19,12 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 
+from rgpt4d_plugin.files import parse_json, write_whole
 from rgpt4d_plugin.synth4d.questions import Question, ask, ask_regions
 from rgpt4d_plugin.synth4d.scene import Clip4D, render, sample_scene
 
@@ -61,10 +63,16 @@ class ClipSettings:
     crf: int = 10
 
     def __post_init__(self) -> None:
-        if self.count < 1 or self.frames < 2 or self.fps <= 0:
-            raise ValueError(f"Need at least one clip of two frames and a positive fps, found {self}.")
-        if self.height % 2 or self.width % 2:
-            raise ValueError(f"Height and width must be even for 4:2:0 video, found {self.height} x {self.width}.")
+        for name, low, high in (("count", 1, 10**5), ("frames", 2, 10**4), ("seed", 0, 2**63), ("fps", 0.01, 1000)):
+            if not low <= getattr(self, name) <= high:  # neither is NaN
+                raise ValueError(f"{name} must be from {low} to {high}, found {getattr(self, name)}.")
+        found = f"{self.height} x {self.width}"
+        if any(side % 2 or not 16 <= side <= 4096 for side in (self.height, self.width)):
+            raise ValueError(f"Height and width must be even, for 4:2:0 video, and from 16 to 4096, found {found}.")
+        if self.frames * self.height * self.width > 2**27:
+            raise ValueError(f"A clip may have {2**27:,} pixels in all, found {self.frames} frames of {found}.")
+        if max(self.height, self.width) > 3 * min(self.height, self.width):
+            raise ValueError(f"The longer side may be at most 3 times the shorter, found {found}.")
         if not 0 <= self.held_out < 1:
             raise ValueError(f"held_out must be in [0, 1), found {self.held_out}.")
         if self.questions_per_clip is not None and self.questions_per_clip < 1:
@@ -86,8 +94,9 @@ def write_clips(out_dir: str | PathLike, count: int = 48, seed: int = 0, **setti
     out = Path(out_dir)
     chosen = ClipSettings(count=count, seed=seed, **settings)
     done = out / "settings.json"
-    if done.is_file() and json.loads(done.read_text()) == asdict(chosen):
+    if _settings_of(done) == asdict(chosen):
         return out
+    registered = _registered(out / "dataset_info.json")
     done.unlink(missing_ok=True)
     for folder in ("videos", "ground_truth"):
         (out / folder).mkdir(parents=True, exist_ok=True)
@@ -98,7 +107,7 @@ def write_clips(out_dir: str | PathLike, count: int = 48, seed: int = 0, **setti
         rng = np.random.default_rng((seed, index))
         clip = make_clip(rng, chosen)
         video = f"videos/clip_{index:05d}.mp4"
-        (out / video).write_bytes(encode_mp4(clip.frames, chosen.fps, chosen.crf))
+        write_whole(out / video, encode_mp4(clip.frames, chosen.fps, chosen.crf))
         save_ground_truth(out / f"ground_truth/clip_{index:05d}.npz", clip)
         questions = ask(clip, rng)
         is_train = index < first_held_out
@@ -113,9 +122,30 @@ def write_clips(out_dir: str | PathLike, count: int = 48, seed: int = 0, **setti
     datasets = {name: records for name, records in datasets.items() if records}
     for name, records in datasets.items():
         _write_json(out / f"{name}.json", records)
-    _write_json(out / "dataset_info.json", {name: _dataset_entry(name) for name in datasets})
+    _write_json(out / "dataset_info.json", registered | {name: _dataset_entry(name) for name in datasets})
     _write_json(done, asdict(chosen))
     return out
+
+
+def _settings_of(path: Path) -> Any:
+    """Returns how a folder was made; None if it is not complete, or its settings were not written to their end."""
+    try:
+        return parse_json(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _registered(path: Path) -> dict[str, Any]:
+    """Returns the datasets of others that a folder has; a damaged file is better found before the work than after."""
+    try:
+        info = parse_json(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError as err:
+        raise ValueError(f"{path} is not readable JSON ({err}): mend it, or give another folder.") from err
+    if not isinstance(info, dict):
+        raise ValueError(f"{path} should be one JSON object: mend it, or give another folder.")
+    return {name: entry for name, entry in info.items() if name not in (DATASET, REGIONS, HELD_OUT, REGIONS_HELD_OUT)}
 
 
 def make_clip(rng: np.random.Generator, settings: ClipSettings) -> Clip4D:
@@ -141,7 +171,7 @@ def encode_mp4(frames: np.ndarray, fps: float, crf: int = 10) -> bytes:
 
 
 def decode_mp4(source: bytes | str | PathLike) -> np.ndarray:
-    """All frames of a video file or its bytes, RGB uint8 (T, H, W, 3)."""
+    """Returns all frames of a video file or its bytes, RGB uint8 (T, H, W, 3)."""
     with av.open(io.BytesIO(source) if isinstance(source, bytes) else str(source)) as container:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
@@ -172,7 +202,7 @@ def _record(question: Question, video: str) -> dict:
 
 
 def _dataset_entry(name: str) -> dict:
-    """The entry of the host's own mllm_video_demo, for another file."""
+    """Returns the entry of the host's own mllm_video_demo, for another file."""
     return {
         "file_name": f"{name}.json",
         "formatting": "rgpt4d" if name in (REGIONS, REGIONS_HELD_OUT) else "sharegpt",
@@ -182,4 +212,4 @@ def _dataset_entry(name: str) -> dict:
 
 
 def _write_json(path: Path, value: dict | list) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n")
+    write_whole(path, json.dumps(value, indent=2) + "\n")

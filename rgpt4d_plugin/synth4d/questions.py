@@ -28,7 +28,7 @@ class Question:
 
 
 def ask(clip: Clip4D, rng: np.random.Generator) -> list[Question]:
-    """All questions with a clear answer; `rng` only decides which of two balls is named first."""
+    """Returns all questions with a clear answer; `rng` only decides which of two balls is named first."""
     balls = clip.scene.balls
     questions = [
         Question("count", "How many balls are there?", str(len(balls))),

@@ -38,7 +38,7 @@ class Ball:
 
     @property
     def moving(self) -> bool:
-        """Whether the ball moves by itself; camera motion does not count."""
+        """True if the ball moves by itself; camera motion does not count."""
         return bool(np.any(self.velocity != 0))
 
 
@@ -54,7 +54,7 @@ class Scene:
 
     @property
     def camera_moving(self) -> bool:
-        """Whether the camera translates or turns."""
+        """True if the camera translates or turns."""
         return bool(np.any(self.camera_velocity != 0) or np.any(self.camera_turn != 0))
 
 
@@ -73,7 +73,7 @@ class Clip4D:
         timestamps: float64 (T,), seconds from the first frame.
         intrinsics: float64 (3, 3), pixels.
         poses: float64 (T, 4, 4), camera to world.
-        scene: the scene the clip was rendered from.
+        scene: The scene the clip was rendered from.
     """
 
     frames: np.ndarray

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tokenizers for the tiny students: of the released models' classes, with merges learned offline from a few words."""
+"""Tokenizer of the tiny Qwen students: of the released models' class, with merges learned offline from a few words."""
 
 import json
 from collections.abc import Sequence
 
 from tokenizers import AddedToken, Tokenizer, trainers
 from tokenizers.models import BPE
-from tokenizers.pre_tokenizers import ByteLevel, Metaspace
-from transformers import GemmaTokenizer, LlamaTokenizer, PreTrainedTokenizerBase, Qwen2Tokenizer
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import PreTrainedTokenizerBase, Qwen2Tokenizer
 
 
 # What the tokenizer's merges are learned from. A word has two forms, with and without a space before it: an answer
@@ -27,21 +27,17 @@ Answer with one word. option Options: These images are uniformly sampled from a 
 _MAX_VOCABULARY = 1024  # 256 bytes and at most as many merges as make every word above whole
 
 
-_BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
-_NEWLINES = ["\n" * count for count in (2, 4)]
-
-
 def qwen_tokenizer(special: Sequence[str], added: Sequence[str] = (), **kwargs: object) -> Qwen2Tokenizer:
     """Byte-level BPE with Qwen's own text splitting.
 
     Args:
-        special: tokens that `skip_special_tokens` skips.
-        added: further tokens, which are ordinary text to it.
-        **kwargs: for the tokenizer's class.
+        special: Tokens that `skip_special_tokens` skips.
+        added: Further tokens, which are ordinary text to it.
+        **kwargs: Arguments of the tokenizer's class.
     """
     learner = Tokenizer(BPE())
     learner.pre_tokenizer = Qwen2Tokenizer().backend_tokenizer.pre_tokenizer
-    vocabulary, merges = _learn(learner, initial_alphabet=sorted(ByteLevel.alphabet()))
+    vocabulary, merges = learn(learner, initial_alphabet=sorted(ByteLevel.alphabet()))
     tokenizer = Qwen2Tokenizer(
         vocab=vocabulary,
         merges=merges,
@@ -50,55 +46,26 @@ def qwen_tokenizer(special: Sequence[str], added: Sequence[str] = (), **kwargs: 
         model_max_length=32768,
         **kwargs,
     )
-    return _with_tokens(tokenizer, special, added)
-
-
-def llama_tokenizer(special: Sequence[str]) -> LlamaTokenizer:
-    """SentencePiece-like BPE with byte fallback, as Vicuna has it.
-
-    Args:
-        special: tokens beside <unk>, <s> and </s>.
-    """
-    vocabulary, merges = _learn_pieces(["<unk>", "<s>", "</s>"])
-    tokenizer = LlamaTokenizer(vocab=vocabulary, merges=merges, pad_token="<unk>", model_max_length=32768)
-    return _with_tokens(tokenizer, special)
-
-
-def gemma_tokenizer(special: Sequence[str], **kwargs: object) -> GemmaTokenizer:
-    """The same as Gemma has it: runs of line breaks are tokens.
-
-    Args:
-        special: tokens beside <pad>, <eos>, <bos>, <unk> and <mask>.
-        **kwargs: for the tokenizer's class.
-    """
-    vocabulary, merges = _learn_pieces(["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"])
-    tokenizer = GemmaTokenizer(vocab=vocabulary, merges=merges, model_max_length=32768, **kwargs)
-    return _with_tokens(tokenizer, special)
+    return with_tokens(tokenizer, special, added)
 
 
 def token_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
-    """What configurations and generation need to know of a tokenizer."""
+    """Returns the special tokens that configurations and generation need to know."""
     return {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
 
 
-def _learn(
+def learn(
     learner: Tokenizer, texts: Sequence[str] = (), **kwargs: object
 ) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Vocabulary and merges learned from the words above and some more texts."""
+    """Learns vocabulary and merges from the words above and some more texts."""
     trainer = trainers.BpeTrainer(vocab_size=_MAX_VOCABULARY, min_frequency=1, show_progress=False, **kwargs)
     learner.train_from_iterator([*_ANSWERS, *_SENTENCES.strip().splitlines(), *texts], trainer)
     learned = json.loads(learner.to_str())["model"]
     return learned["vocab"], [tuple(pair) for pair in learned["merges"]]
 
 
-def _learn_pieces(first: Sequence[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """The same of pieces that show a word's beginning, with single bytes for what the words do not have."""
-    learner = Tokenizer(BPE())
-    learner.pre_tokenizer = Metaspace()
-    return _learn(learner, _NEWLINES, special_tokens=[*first, *_BYTES])
-
-
-def _with_tokens(tokenizer, special: Sequence[str], added: Sequence[str] = ()):
+def with_tokens(tokenizer, special: Sequence[str], added: Sequence[str] = ()):
+    """Adds special tokens, and others that are ordinary text to `skip_special_tokens`."""
     tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in special])
     tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in added])
     return tokenizer

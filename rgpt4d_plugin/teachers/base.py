@@ -4,14 +4,19 @@
 Legend of the shapes: W windows, T frames of a window, N = t*h*w tokens of a window in row-major order, C channels.
 """
 
+import difflib
 import importlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
+from pydantic import Field, field_validator
 from torch import Tensor
+
+from rgpt4d_plugin.validation import Checked, Text
 
 
 @dataclass(frozen=True)
@@ -127,12 +132,29 @@ class TeacherWindows:
         return type(self)(self.keys[part], None if self.frames is None else self.frames[part])
 
 
+class TeacherArguments(Checked):
+    """What every teacher reads under `p4d.teacher`; a teacher with further options derives its own from it."""
+
+    type: Text = Field("l4p", description="A registered teacher, or module:Class of your own.")
+    dtype: Literal["float32", "bfloat16"] = Field("bfloat16", description="Precision the teacher runs in.")
+    device: Text = Field("auto", description="'auto' (the student's device), 'cpu', 'cuda' or 'cuda:N'.")
+
+    @field_validator("device")
+    @classmethod
+    def _is_device(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", device):
+            raise ValueError(f"expected 'auto', 'cpu', 'cuda' or 'cuda:N', got {device!r}")
+        return device
+
+
 class Teacher(ABC):
     """A frozen teacher. Its weights get no gradient; what it computes from a student's latents does.
 
     No attribute of a student ever holds it, so no optimizer, wrapper or checkpoint sees it.
     """
 
+    Arguments: ClassVar[type[TeacherArguments]] = TeacherArguments
+    """Options under `p4d.teacher`."""
     needs_frames: ClassVar[bool] = True
     """Whether windows must come with their frames."""
 
@@ -140,6 +162,11 @@ class Teacher(ABC):
     device: torch.device
     dtype: torch.dtype
     """Precision that it computes in; latents are given to `predict` in it."""
+
+    @classmethod
+    def problems(cls, options: Any) -> list[str]:
+        """Whatever is wrong with options beyond their types, such as a file that is not there, as "key: problem"."""
+        return []
 
     @classmethod
     @abstractmethod
@@ -235,9 +262,10 @@ def teacher_class(name: str) -> type[Teacher]:
     if isinstance(target, str):
         module, colon, attribute = target.partition(":")
         if not colon:
+            nearest = difflib.get_close_matches(name, _TEACHERS, n=1)
+            known = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(_TEACHERS)}"
             raise ValueError(
-                f"p4d.teacher.type: unknown teacher {name!r} (known: {', '.join(_TEACHERS)}, or module:Class of your "
-                "own)"
+                f"p4d.teacher.type: unknown teacher {name!r}; {known}; module:Class names one of your own"
             )
         try:
             target = getattr(importlib.import_module(module), attribute)

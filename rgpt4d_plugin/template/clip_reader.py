@@ -2,47 +2,71 @@
 """The multimodal plugin of the `rgpt4d_<name>` templates: the host's own, which also reads clips and draws marks.
 
 It sits on names of `llamafactory.data.mm_plugin.MMPluginMixin` (the same in 0.9.5 and main of August 2026). An entry
-that is a plain path goes through the host's own code and comes out as the host makes it.
+that is a plain path goes through the host's own code and comes out as the host makes it; the code of regions is
+imported for other entries only.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 from llamafactory.extras.constants import IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER
 from PIL import Image
 
-from rgpt4d_plugin.regions.drawing.marks import Mark, draw_marks
-from rgpt4d_plugin.regions.frame_matching import place, window
-from rgpt4d_plugin.regions.media_entries import Clip, decode_clip, decode_image_entry
-from rgpt4d_plugin.regions.region import RegionError
-from rgpt4d_plugin.regions.stills import marks_on, open_image_entry
+from rgpt4d_plugin.arguments import P4DArguments, RegionArguments, TimestampEncoding
 from rgpt4d_plugin.template.record_lookup import where_used
-from rgpt4d_plugin.video import VideoError
-from rgpt4d_plugin.video.frames import VideoInfo, open_video, read_frames
+from rgpt4d_plugin.video import MediaError, SeenClip, VideoError
+from rgpt4d_plugin.video.clip import open_video
+from rgpt4d_plugin.video.entries import Clip, has_prefix, plain_clip
+from rgpt4d_plugin.video.frames import VideoInfo, read_frames, read_info
+from rgpt4d_plugin.video.sampling import spread_in_time
 
 
 HOST_NAMES = ("_regularize_images", "_regularize_videos", "_preprocess_image", "_get_video_sample_indices")
 """What the reader and its subclasses override."""
 
 
-@dataclass
-class Reading:
-    """The video that the host is reading just now.
+@dataclass(frozen=True)
+class P4DSettings:
+    """The settings of a `p4d:` block that count wherever a model is shown clips, in training as at inference.
+
+    The parser hangs one object on the host's `model_args` and `data_args`, as `p4d`.
 
     Attributes:
-        entry: as it stands in the sample's `videos`.
-        clip: what a path stands for; None for a list of frames or a file object.
-        count: frames of a list; None for files.
-        info: header of the file, once the host has opened it.
-        indices: numbers of the frames that are shown, in the source video.
-        origin: number of the frame that time is counted from.
-        marks: position among the shown frames -> marks.
-        raw: frames as decoded, collected by `ClipRecorder`.
+        frames: `p4d.frames`; None for the host's own rule.
+        sentences: Whether each clip's length is said in words, `p4d.tpe: text`.
+        encoding: The timestamp encoding of `p4d.tpe: add`.
+        regions: `p4d.regions`.
+    """
+
+    frames: int | None = None
+    sentences: bool = False
+    encoding: TimestampEncoding | None = None
+    regions: RegionArguments = RegionArguments()
+
+    @classmethod
+    def of(cls, p4d: P4DArguments) -> "P4DSettings":
+        """Returns the settings of a parsed block."""
+        return cls(p4d.frames, p4d.tpe == "text", p4d.encoding, p4d.regions)
+
+
+@dataclass
+class Reading:
+    """The video that the host is reading.
+
+    Attributes:
+        entry: The video as it stands in the sample's `videos`.
+        clip: What a path stands for; None for a list of frames or a file object.
+        count: Number of frames of a list; None for what the host decodes.
+        info: The frames of the file.
+        indices: Numbers of the frames that are shown, in the source video.
+        seconds: Time of every shown frame from the start of the clip.
+        marks: Position among the shown frames -> marks.
+        raw: Frames as decoded, collected by `ClipRecorder`.
     """
 
     entry: Any
@@ -50,48 +74,75 @@ class Reading:
     count: int | None = None
     info: VideoInfo | None = None
     indices: list[int] | None = None
-    origin: int = 0
-    marks: dict[int, list[Mark]] = field(default_factory=dict)
+    seconds: list[float] | None = None
+    marks: dict[int, list[Any]] = field(default_factory=dict)
     raw: list[Image.Image] = field(default_factory=list)
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """What messages call the video."""
         if self.clip is not None:
             return self.clip.path
         return f"list of {self.count} frames" if self.count is not None else "video"
 
     @property
-    def seconds(self) -> list[float]:
-        """Time of every shown frame from the start of the clip."""
-        return [(index - self.origin) / self.info.known_rate for index in self.indices]
+    def is_handed_over(self) -> bool:
+        """Whether the host gets decoded frames, because it would decode others, or the same ones sideways."""
+        return self.clip is not None and (self.clip.is_part or not self.info.is_as_the_host_reads_it)
+
+
+@dataclass(frozen=True)
+class ReadContext:
+    """Why the host is calling the plugin's methods; the host does not say, and calls the same ones for everything.
+
+    Attributes:
+        counting: Tokens are counted: sizes are enough, and nothing is decoded for a video's single frame.
+        reading: The video that is being read.
+        times: The frame times of the clips read so far, where the host's chat engine builds its inputs.
+        on_clip: Gets every clip that is decoded, see `ClipRecorder`.
+    """
+
+    counting: bool = False
+    reading: Reading | None = None
+    times: list[list[float]] | None = None
+    on_clip: Callable[[SeenClip], None] | None = None
+
+
+_context: ContextVar[ReadContext | None] = ContextVar("rgpt4d_read_context", default=None)
+
+
+def read_context() -> ReadContext:
+    """Returns the context of the call that is being made."""
+    return _context.get() or ReadContext()
+
+
+@contextmanager
+def reading_with(**changes: Any) -> Iterator[ReadContext]:
+    """Changes fields of the context for the duration of a block."""
+    context = replace(read_context(), **changes)
+    token = _context.set(context)
+    try:
+        yield context
+    finally:
+        _context.reset(token)
 
 
 class ClipReader:
-    """Mixin in front of a host plugin class."""
+    """Mixin in front of a host plugin class. Its objects hold settings only; `ReadContext` says what goes on."""
 
     host_class: type
+    settings: P4DSettings = P4DSettings()
     counts_each_clip: bool = False
     """Tokens are counted medium by medium: the host's Qwen3-VL plugin (0.9.5; mended on main) takes the length of all
     clips from the first, and the times of a clip from the place of its message."""
     pairs_frames: bool = True
     """The host repeats a clip's last frame where their number is odd, as it does for Qwen-VL."""
-    _p4d_frames: int | None = None
-    """`p4d.frames`."""
-    _p4d_sentences: bool = False
-    """`p4d.tpe: text`."""
-    _p4d_reading: Reading | None = None
-    _p4d_counting: bool = False
-    """While tokens are counted, sizes are enough and nothing is decoded for a video's single frame."""
-    _p4d_asked: list[list[float]] | None = None
-    """While the host's chat engine builds its inputs: the times of every clip's frames so far."""
 
     def process_messages(
         self, messages: list[Any], images: list[Any], videos: list[Any], audios: list[Any], processor: Any
     ) -> list[Any]:
         host = super().process_messages
-        self._p4d_counting = True
-        try:
+        with reading_with(counting=True):
             if not self.counts_each_clip or len(videos) + (VIDEO_PLACEHOLDER not in messages[0]["content"]) < 2:
                 return host(messages, images, videos, audios, processor)
             self._validate_input(processor, images, videos, audios)
@@ -105,24 +156,20 @@ class ClipReader:
 
             placeholders = "|".join(map(re.escape, media))
             return [{**message, "content": re.sub(placeholders, expanded, message["content"])} for message in messages]
-        finally:
-            self._p4d_counting = False
 
     def get_mm_inputs(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         inputs = super().get_mm_inputs(*args, **kwargs)
-        if self._p4d_asked is not None:
+        if read_context().times is not None:
             # The host's Qwen3-VL plugin leaves its notes on the clips in, which its chat engine takes for numbers.
             inputs.pop("video_metadata", None)
         return inputs
 
     @contextmanager
     def asked(self) -> Iterator[list[list[float]]]:
-        """Inside the block the inputs are those of the host's chat engine; gives the frame times of its clips."""
-        self._p4d_asked = []
-        try:
-            yield self._p4d_asked
-        finally:
-            self._p4d_asked = None
+        """Gives the frame times of the clips that are read inside the block, where the host's chat engine builds its
+        inputs."""
+        with reading_with(times=[]) as context:
+            yield context.times
 
     def _get_video_token_metadata(self, videos: list[Any], processor: Any) -> dict[str, Any] | None:
         # One at a time, so that the reading knows its clip; the host's results are then joined clip by clip.
@@ -132,10 +179,15 @@ class ClipReader:
         for video in videos:
             self._p4d_check(video)
             with self._p4d_read(video) as reading:
+                if reading.info is not None and reading.info.rotation:
+                    return None  # the host takes the size from the header
                 entry = video if reading.clip is None else reading.clip.path
-                results.append(super()._get_video_token_metadata([entry], processor))
-            if results[-1] is None:  # the host wants the frames decoded to count tokens
-                return None
+                result = super()._get_video_token_metadata([entry], processor)
+                if result is None:  # the host wants the frames to count tokens
+                    return None
+                for note in result.get("video_metadata", ()) if self._p4d_has_own_times(reading) else ():
+                    note.frames_indices = [second * note.fps for second in reading.seconds]
+                results.append(result)
         return _joined(results)
 
     def counted(self, videos: list[Any], processor: Any) -> tuple[list[int], dict[str, Any]]:
@@ -151,42 +203,49 @@ class ClipReader:
         return [0] * len(videos), metadata  # the grids are in the metadata
 
     def _get_video_sample_indices(self, video_stream: Any, **kwargs: Any) -> Any:
-        reading = self._p4d_reading
-        if reading is None:
-            return self._p4d_sample(video_stream, **kwargs)
+        """Returns the host's choice or that of `p4d.frames`, and notes in the reading what is shown of the clip."""
+        reading = read_context().reading
         clip = reading.clip or Clip(reading.name)
-        reading.info = info = VideoInfo.of(clip.path, video_stream)
+        info = reading.info = reading.info or _header(video_stream)
+        first, final, seconds = 0, info.last, info.duration
         if clip.is_part:
-            first, final = window(clip, info)
-            part = _StreamPart(final - first + 1, (final - first + 1) / info.known_rate)
-            indices = [first + int(index) for index in self._p4d_sample(part, **kwargs)]
+            from rgpt4d_plugin.regions.frame_matching import span
+
+            first, final, seconds = span(clip, info)
+        if self.settings.frames is not None:
+            indices = spread_in_time(info, first, final, self.settings.frames)
+        elif reading.is_handed_over or (clip.regions and info.promised is None):
+            # The host takes the first frames of a file that does not say how many it has: not those of the regions.
+            part = _StreamPart(final - first + 1, seconds)
+            indices = [first + int(index) for index in super()._get_video_sample_indices(part, **kwargs)]
         else:
-            indices = self._p4d_sample(video_stream, **kwargs)
-        reading.indices = [int(index) for index in indices]
+            indices = super()._get_video_sample_indices(video_stream, **kwargs)
+        # Of a file that does not say its length the host asks for more frames than there may be.
+        reading.indices = [int(index) for index in indices if index < info.frames]
         if clip.regions:
+            from rgpt4d_plugin.regions.frame_matching import place
+
             placed = place(clip, info, reading.indices)
-            reading.indices, reading.marks = placed.indices, placed.marks
-            indices = placed.indices
-        if clip.is_part:
-            reading.origin = reading.indices[0]
-            return [index - reading.origin for index in reading.indices]
+            indices = reading.indices = placed.indices
+            reading.marks = placed.marks
+        origin = info.time_of(reading.indices[0]) if clip.is_part else 0.0
+        reading.seconds = [info.time_of(index) - origin for index in reading.indices]
         return indices
 
-    def _p4d_sample(self, stream: Any, **kwargs: Any) -> Any:
-        """The host's rule, or `p4d.frames` frames spread over all of the stream."""
-        if self._p4d_frames is None:
-            return super()._get_video_sample_indices(stream, **kwargs)
-        total = stream.frames or _count_frames(stream)
-        return np.linspace(0, total - 1, min(total, self._p4d_frames)).astype(np.int32)
+    @staticmethod
+    def _p4d_has_own_times(reading: Reading) -> bool:
+        """Whether the host, which counts time in frames of constant rate from the start of a file, would be wrong."""
+        return reading.clip is not None and (reading.is_handed_over or reading.info.times is not None)
 
     def _regularize_videos(self, videos: list[Any], **kwargs: Any) -> dict[str, list]:
         results = []
+        context = read_context()
         for video in videos:
             with self._p4d_read(video) as reading:
                 results.append(self._p4d_decode(reading, **kwargs))
-                if self._p4d_asked is not None and not self._p4d_counting:
+                if context.times is not None and not context.counting:
                     count = len(results[-1]["videos"][0]) if reading.count is None else reading.count
-                    self._p4d_asked.append(frame_times(reading, count, kwargs["video_fps"]))
+                    context.times.append(frame_times(reading, count, kwargs["video_fps"]))
         return _joined(results) if results else {}
 
     def _p4d_check(self, video: Any) -> None:
@@ -194,57 +253,69 @@ class ClipReader:
 
     @contextmanager
     def _p4d_read(self, video: Any) -> Iterator[Reading]:
-        clip = decode_clip(video)
         count = len(video) if isinstance(video, (list, tuple)) else None
-        self._p4d_reading = Reading(video, clip, count)
         try:
-            yield self._p4d_reading
-        except RegionError as err:
-            raise RegionError(f"{where_used(video)}{err}") from err
-        except VideoError as err:
-            # Without an entry, so that nobody looks the record up a second time.
-            where = where_used(video)
-            raise VideoError(f"{where}{err}", None if where else err.entry) from err
-        finally:
-            self._p4d_reading = None
+            clip = clip_of(video)
+            info = read_info(clip.path) if clip is not None else None
+            with reading_with(reading=Reading(video, clip, count, info)) as context:
+                yield context.reading
+        except MediaError as err:
+            raise _located(err, video) from err
 
     def _p4d_decode(self, reading: Reading, **kwargs: Any) -> dict[str, list]:
-        """The host's result for one video, with its marks drawn."""
+        """Returns the host's result for one video, with its marks drawn."""
         clip = reading.clip
         if clip is None:
             # A copy, because the host fills the last temporal patch by appending to the list.
             entry = reading.entry if reading.count is None else list(reading.entry)
             return super()._regularize_videos([entry], **kwargs)
-        if clip.is_part:
-            result = self._p4d_decode_part(reading, **kwargs)
-        else:
+        counting = read_context().counting
+        if not counting and not reading.is_handed_over:
             result = super()._regularize_videos([clip.path], **kwargs)
-        frames = result["videos"][0]
-        for position, marks in reading.marks.items():
-            if position >= len(frames):
-                raise VideoError(f"{clip.path} is cut off or damaged: frame {reading.indices[position]} is missing")
-            frames[position] = draw_marks(frames[position], marks, (reading.info.width, reading.info.height))
-        if reading.marks and len(frames) == len(reading.indices) + 1:
-            frames[-1] = frames[-2]  # the host's filler of the last temporal patch repeats the frame, marks and all
+        else:
+            with open_video(clip.path) as container:
+                # For its effect: it fills the reading.
+                self._get_video_sample_indices(container.streams.video[0], **kwargs)
+            reading.count = len(reading.indices)
+            size = (reading.info.width, reading.info.height)
+            if counting:
+                frames = [Image.new("RGB", size) for _ in reading.indices]
+            else:
+                frames = read_frames(clip.path, reading.indices)
+            result = super()._regularize_videos([frames], **kwargs)
+        if reading.count is not None or self._p4d_has_own_times(reading):
+            result |= self._p4d_notes(reading, result, kwargs["video_fps"])
+        if reading.marks and not counting:
+            self._p4d_draw(reading, result["videos"][0])
         return result
 
-    def _p4d_decode_part(self, reading: Reading, **kwargs: Any) -> dict[str, list]:
-        """A part of a file goes to the host as a list of frames; what it says of a list's times is put right."""
-        clip = reading.clip
-        with open_video(clip.path) as container:
-            # For its effect: it fills the reading.
-            self._get_video_sample_indices(container.streams.video[0], **kwargs)
-        reading.count = len(reading.indices)
-        frames = read_frames(clip.path, reading.indices)
-        result = super()._regularize_videos([frames], **kwargs)
-        first, final = window(clip, reading.info)
-        duration = (final - first + 1) / reading.info.known_rate
-        times = {
+    @staticmethod
+    def _p4d_notes(reading: Reading, result: dict[str, list], video_fps: float) -> dict[str, list]:
+        """Returns what the host notes of a clip's times, as they are."""
+        clip, info = reading.clip, reading.info
+        duration = info.duration
+        if clip.is_part:
+            from rgpt4d_plugin.regions.frame_matching import span
+
+            duration = span(clip, info)[2]
+        notes = {
             "durations": duration,
-            "fps_per_video": reading.count / duration,
-            "frames_indices": [second * kwargs["video_fps"] for second in reading.seconds],
+            "fps_per_video": len(reading.indices) / duration,
+            "frames_indices": [second * video_fps for second in reading.seconds],
         }
-        return result | {key: [value] for key, value in times.items() if key in result}
+        return {key: [value] for key, value in notes.items() if key in result}
+
+    @staticmethod
+    def _p4d_draw(reading: Reading, frames: list[Image.Image]) -> None:
+        """Draws the marks on a clip's frames."""
+        from rgpt4d_plugin.regions.drawing.marks import draw_marks
+
+        for position, marks in reading.marks.items():
+            if position >= len(frames):
+                raise VideoError(f"{reading.name} is cut off or damaged: frame {reading.indices[position]} is missing")
+            frames[position] = draw_marks(frames[position], marks, (reading.info.width, reading.info.height))
+        if len(frames) == len(reading.indices) + 1:
+            frames[-1] = frames[-2]  # the host's filler of the last temporal patch repeats the frame, marks and all
 
     def _regularize_images(self, images: list[Any], **kwargs: Any) -> dict[str, list]:
         if not images:
@@ -252,25 +323,56 @@ class ClipReader:
         return _joined([self._p4d_image(image, **kwargs) for image in images])
 
     def _p4d_image(self, image: Any, **kwargs: Any) -> dict[str, list]:
-        still = decode_image_entry(image)
-        if still is None or not still.regions:
+        if not has_prefix(image):
             return super()._regularize_images([image], **kwargs)
+        from rgpt4d_plugin.regions.drawing.marks import draw_marks
+        from rgpt4d_plugin.regions.media_entries import decode_image_entry
+        from rgpt4d_plugin.regions.rendering import marks_on, open_image_entry
+
+        entry, counting = decode_image_entry(image), read_context().counting
         try:
-            picture = open_image_entry(still, size_only=self._p4d_counting)
-            marks = marks_on(still, picture.size)
-        except RegionError as err:
-            raise RegionError(f"{where_used(image)}{err}") from err
+            picture = open_image_entry(entry, size_only=counting)
+            marks = marks_on(entry, picture.size)
+        except MediaError as err:
+            raise _located(err, image) from err
         result = super()._regularize_images([picture], **kwargs)
-        if marks and not self._p4d_counting:
+        if marks and not counting:
             result["images"] = [draw_marks(result["images"][0], marks, picture.size)]
         return result
 
 
+def clip_of(video: Any) -> Clip | None:
+    """Returns the clip that an entry of `videos` stands for; None for what is no path."""
+    if not has_prefix(video):
+        return plain_clip(video)
+    from rgpt4d_plugin.regions.media_entries import decode_clip
+
+    return decode_clip(video)
+
+
+def _located(error: MediaError, entry: Any) -> MediaError:
+    """Returns an error that begins with the record it comes from, where that is known."""
+    where = where_used(entry)
+    message = f"{where}: {error}" if where else str(error)
+    if isinstance(error, VideoError):
+        # Without an entry, so that nobody looks the record up a second time.
+        return VideoError(message, None if where else error.entry)
+    return type(error)(message)
+
+
 def frame_times(reading: Reading, count: int, video_fps: float) -> list[float]:
-    """Seconds of each of `count` frames, as the host's own Qwen3-VL plugin counts them: index over average rate."""
-    if reading.indices is None:  # a list of frames: the host takes them to be `video_fps` apart
+    """Returns the seconds of each of `count` frames; those of a list are `video_fps` apart, as the host takes them."""
+    if reading.seconds is None:
         return [index / video_fps for index in range(count)]
     return reading.seconds[:count]
+
+
+def _header(stream: Any) -> VideoInfo:
+    """Returns what the header of a stream without a file says, which may be read only once."""
+    # The host seeks to the start before it decodes.
+    frames = stream.frames or sum(packet.size > 0 for packet in stream.container.demux(stream))
+    rate = float(stream.average_rate or stream.guessed_rate or 1)
+    return VideoInfo("video", stream.width, stream.height, rate, frames, frames / rate)
 
 
 @dataclass(frozen=True)
@@ -280,11 +382,6 @@ class _StreamPart:
     frames: int
     duration: float
     time_base: int = 1
-
-
-def _count_frames(stream: Any) -> int:
-    """Frames of a file whose header (Matroska, WebM) does not say; the host seeks to the start before it decodes."""
-    return sum(packet.size > 0 for packet in stream.container.demux(stream))
 
 
 def _joined(results: list[dict[str, Any]]) -> dict[str, Any]:

@@ -17,11 +17,19 @@ from typing import Any
 import av
 from PIL.Image import Image
 
-from rgpt4d_plugin.regions.media_entries import decode_clip
 from rgpt4d_plugin.seams import require
-from rgpt4d_plugin.template.clip_reader import HOST_NAMES, ClipReader, Reading, frame_times
+from rgpt4d_plugin.template.clip_reader import (
+    HOST_NAMES,
+    ClipReader,
+    Reading,
+    clip_of,
+    frame_times,
+    read_context,
+    reading_with,
+)
 from rgpt4d_plugin.template.plugin_classes import with_reader
-from rgpt4d_plugin.video import SeenClip, VideoError, check_video
+from rgpt4d_plugin.video import SeenClip, VideoError
+from rgpt4d_plugin.video.frames import read_info
 
 
 class ClipRecorder(ClipReader):
@@ -30,23 +38,18 @@ class ClipRecorder(ClipReader):
     It also names the file in every error about a video, and checks files while the dataset is tokenised.
     """
 
-    _p4d_on_clip: Callable[[SeenClip], None] | None = None
-
     @contextmanager
     def recording(self, on_clip: Callable[[SeenClip], None]) -> Iterator[None]:
         """Calls `on_clip` with every clip that is decoded inside the block, in order."""
-        self._p4d_on_clip = on_clip
-        try:
+        with reading_with(on_clip=on_clip):
             yield
-        finally:
-            self._p4d_on_clip = None
 
     def _p4d_check(self, video: Any) -> None:
         _check_entry(video)
 
     def _preprocess_image(self, image: Image, **kwargs: Any) -> Image:
         # The host repeats a file's last frame to fill the last temporal patch: the same object again is no new frame.
-        reading = self._p4d_reading
+        reading = read_context().reading
         if reading is not None and not (reading.count is None and reading.raw and reading.raw[-1] is image):
             reading.raw.append(image)
         return super()._preprocess_image(image, **kwargs)
@@ -62,18 +65,17 @@ class ClipRecorder(ClipReader):
         frames = reading.raw[: reading.count]
         if not frames:
             raise VideoError(f"{name} has no frames", path)
-        # Without a length in the header, the host samples more frames than there may be and counts what it gets.
-        promised = reading.info is not None and reading.info.frames is not None
         filled = _even if self.pairs_frames else int
-        if promised and filled(len(frames)) < filled(len(reading.indices)):
+        if reading.indices is not None and filled(len(frames)) < filled(len(reading.indices)):
             raise VideoError(
                 f"{name} is cut off or damaged: only {len(frames)} of the {len(reading.indices)} sampled frames could "
                 "be decoded",
                 path,
             )
-        if self._p4d_on_clip is not None:
+        on_clip = read_context().on_clip
+        if on_clip is not None:
             marked = {at: [f"<obj_{mark.number}>" for mark in marks] for at, marks in reading.marks.items()}
-            self._p4d_on_clip(SeenClip(name, frames, frame_times(reading, len(frames), kwargs["video_fps"]), marked))
+            on_clip(SeenClip(name, frames, frame_times(reading, len(frames), kwargs["video_fps"]), marked))
         return result
 
 
@@ -86,9 +88,9 @@ def _path(reading: Reading) -> str | None:
 
 def _check_entry(video: Any) -> None:
     """Raises VideoError unless a record's video is a file that can be read, or a list of frames that are there."""
-    clip = decode_clip(video)
+    clip = clip_of(video)
     if clip is not None:
-        check_video(clip.path)
+        read_info(clip.path)
     elif isinstance(video, list):
         for frame in video:
             if isinstance(frame, (str, os.PathLike)) and not os.path.isfile(frame):
@@ -103,12 +105,12 @@ def _even(frames: int) -> int:
 
 
 def with_recorder(template: Any, frames: int | None, sentences: bool | None = None) -> Any:
-    """A copy of a host template whose multimodal plugin records clips; the host's own template stays as it is.
+    """Returns a copy of a host template whose multimodal plugin records clips; the host's own stays as it is.
 
     Args:
-        template: from `get_template_and_fix_tokenizer`.
+        template: The host's, from `get_template_and_fix_tokenizer`.
         frames: `p4d.frames`.
-        sentences: `p4d.tpe: text`; None: as the template has it.
+        sentences: `p4d.tpe: text`; None keeps the template's.
     """
     require(type(template.mm_plugin), *HOST_NAMES, "_get_video_token_metadata")
     template = copy.copy(template)

@@ -17,12 +17,12 @@ from llamafactory.data.converter import OpenAIDatasetConverter, SharegptDatasetC
 from llamafactory.extras import logging
 from llamafactory.extras.constants import DATA_CONFIG, IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER
 
-from rgpt4d_plugin.arguments import RegionArguments
 from rgpt4d_plugin.regions.media_entries import Clip, parse_clip
 from rgpt4d_plugin.regions.prompt_styles import apply_style
 from rgpt4d_plugin.regions.region import Region, RegionError, check_mentions, parse_regions
 from rgpt4d_plugin.template import record_lookup
-from rgpt4d_plugin.template.derived_templates import PREFIX, twin_of
+from rgpt4d_plugin.template.clip_reader import P4DSettings
+from rgpt4d_plugin.template.derived_templates import PREFIX, derived_template_of
 
 
 logger = logging.get_logger(__name__)
@@ -62,10 +62,10 @@ class RegionRecords:
         images = output["_images"] or []
         regions = parse_regions(self._with_mask_paths(example.get(self.regions_column)), len(videos), len(images))
         idle = check_mentions([message["content"] for message in messages], regions)
-        options: RegionArguments = getattr(self.data_args, "p4d_regions", RegionArguments())
+        p4d: P4DSettings = getattr(self.data_args, "p4d", P4DSettings())
         if regions or any(isinstance(video, Clip) and video.is_part for video in videos):
             self._check_template()
-        styled = apply_style(messages, images, videos, regions, options, IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER)
+        styled = apply_style(messages, images, videos, regions, p4d.regions, IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER)
         turns = len(output["_prompt"])
         return {
             **output,
@@ -105,13 +105,13 @@ class RegionRecords:
         name = self.data_args.template
         if name is not None and name.startswith(PREFIX):
             return
-        twin = twin_of(name)
-        if twin is None:
+        derived = derived_template_of(name)
+        if derived is None:
             raise RegionError(
                 f"template: {name!r} has no video support that region prompts and clips could use; choose the "
                 f"{PREFIX}... template of your model"
             )
-        raise RegionError(f"template: {name!r} shows no regions and cuts no clips; use template: {twin}")
+        raise RegionError(f"template: {name!r} shows no regions and cuts no clips; use template: {derived}")
 
     def _located(self, error: RegionError) -> RegionError:
         """The error of the first record of the file that has one, with its number."""
@@ -119,7 +119,7 @@ class RegionRecords:
             try:
                 self._convert(record)
             except RegionError as err:
-                return RegionError(f"{record_lookup.place_name(self, path, number)}{err}")
+                return RegionError(f"{record_lookup.place_name(self, path, number)}: {err}")
         return RegionError(f"dataset {self.dataset_attr.dataset_name!r}: {error}")
 
     def _warn(self, idle: list[Region]) -> None:
@@ -167,6 +167,3 @@ class RegionShareGPTConverter(RegionRecords, SharegptDatasetConverter):
 @dataclass
 class RegionOpenAIConverter(RegionRecords, OpenAIDatasetConverter):
     """`formatting: rgpt4d_openai`."""
-
-
-CONVERTERS = {"rgpt4d": RegionShareGPTConverter, "rgpt4d_openai": RegionOpenAIConverter}

@@ -1,76 +1,94 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Puts a reader in front of a host plugin: the classes are made at run time, of the host's class and what we add."""
+"""Puts a reader in front of a host plugin: the classes are made at run time, of the host's class and the plugin's."""
 
+import copy
 import functools
+import pkgutil
+from dataclasses import replace
 from typing import Any
 
+import torch
 from llamafactory.extras.constants import IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER
 
-from rgpt4d_plugin.regions.prompt_styles import with_time_sentences
-from rgpt4d_plugin.template.clip_reader import ClipReader
-from rgpt4d_plugin.template.gemma3 import Gemma3Reader
-from rgpt4d_plugin.template.internvl import InternVLReader
-from rgpt4d_plugin.template.llava import LlavaNextVideoReader
-from rgpt4d_plugin.template.square import SquareReader
+from rgpt4d_plugin.students import FAMILIES
+from rgpt4d_plugin.template.clip_reader import ClipReader, P4DSettings
 
 
-READERS: dict[str, type[ClipReader]] = {
-    "Gemma3Plugin": Gemma3Reader,
-    "InternVLPlugin": InternVLReader,
-    "LlavaNextVideoPlugin": LlavaNextVideoReader,
-    "LlavaOnevisionPlugin": SquareReader,
-}
-"""Where a plugin class needs more than `ClipReader`, by its name."""
+READERS = {plugin: family.reader for family in FAMILIES.values() if family.reader for plugin in family.plugins}
+"""The reader ('module:Class') of a host plugin class that needs more than `ClipReader`, by the name of that class."""
 
 
-class _Made:
-    """What all made classes do before any other: sentences, and how they are pickled."""
+class _GeneratedPlugin:
+    """Behavior shared by all generated plugin classes: time sentences and pickling."""
 
     def process_messages(
         self, messages: list[Any], images: list[Any], videos: list[Any], audios: list[Any], processor: Any
     ) -> list[Any]:
-        if self._p4d_sentences:
+        if self.settings.sentences:
+            from rgpt4d_plugin.regions.prompt_styles import with_time_sentences
+
             messages = with_time_sentences(messages, videos, IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER)
         return super().process_messages(messages, images, videos, audios, processor)
 
     def __reduce__(self) -> tuple:
-        # Rebuild the class in preprocessing workers. What a reading holds is left out, so that the datasets library
-        # finds the same fingerprint, and its cache, in every run.
-        state = {key: value for key, value in self.__dict__.items() if not key.startswith("_p4d_")}
-        return rebuild, (self.mixin, self.host_class, state, self._p4d_frames, self._p4d_sentences)
+        # Preprocessing workers rebuild the class. The state is that of every run with these settings, so that the
+        # datasets library finds the same fingerprint, and its cache.
+        state = {key: value for key, value in self.__dict__.items() if key != "settings"}
+        return rebuild, (self.mixin, self.host_class, state, self.settings)
 
 
 @functools.cache
 def reading_class(mixin: type, host_class: type) -> type:
-    """The class that puts `mixin`, a `ClipReader`, and the host class's own reader in front of a host plugin class."""
-    reader = READERS.get(host_class.__name__, ClipReader)
+    """Returns the class with `mixin`, a `ClipReader`, and the family's own reader in front of a host plugin class."""
+    name = READERS.get(host_class.__name__)
+    reader = pkgutil.resolve_name(name) if name else ClipReader
     bases = (reader,) if issubclass(reader, mixin) else (mixin, reader)
     members = {"mixin": mixin, "host_class": host_class}
-    return type(f"{mixin.__name__}{host_class.__name__}", (_Made, *bases, host_class), members)
+    return type(f"{mixin.__name__}{host_class.__name__}", (_GeneratedPlugin, *bases, host_class), members)
 
 
-def rebuild(mixin: type, host_class: type, state: dict[str, Any], frames: int | None, sentences: bool) -> Any:
-    """A plugin of `reading_class` with the attributes of a host plugin."""
+def rebuild(mixin: type, host_class: type, state: dict[str, Any], settings: P4DSettings) -> Any:
+    """Returns an object of `reading_class` with the attributes of a host plugin."""
     cls = reading_class(mixin, host_class)
     plugin = cls.__new__(cls)
-    plugin.__dict__.update(state)
-    plugin._p4d_frames = frames
-    plugin._p4d_sentences = sentences
+    plugin.__dict__.update(state, settings=settings)
     return plugin
 
 
 def with_reader(
     plugin: Any, mixin: type = ClipReader, frames: int | None = None, sentences: bool | None = None
 ) -> Any:
-    """A copy of a template's plugin with `mixin` in front of its host class; the given object stays as it is.
+    """Returns a copy of a template's plugin with `mixin` in front of its host class; the given one stays as it is.
 
     Args:
-        plugin: the host's or one of ours.
+        plugin: A host plugin, or one that this function made.
         mixin: `ClipReader` or a subclass.
         frames: `p4d.frames`.
-        sentences: `p4d.tpe: text`; None: as the plugin has it.
+        sentences: `p4d.tpe: text`; None keeps the plugin's.
     """
-    if sentences is None:
-        sentences = getattr(plugin, "_p4d_sentences", False)
-    state = {key: value for key, value in plugin.__dict__.items() if not key.startswith("_p4d_")}
-    return rebuild(mixin, getattr(plugin, "host_class", type(plugin)), state, frames, sentences)
+    state = dict(plugin.__dict__)
+    settings = replace(state.pop("settings", P4DSettings()), frames=frames)
+    if sentences is not None:
+        settings = replace(settings, sentences=sentences)
+    return rebuild(mixin, getattr(plugin, "host_class", type(plugin)), state, settings)
+
+
+def template_of_run(template: Any, data_args: Any) -> Any:
+    """Returns the template that shows and says what the `p4d:` block of a parsed recipe wants; without one, the
+    given one."""
+    p4d = getattr(data_args, "p4d", None)
+    if p4d is None:
+        return template
+    template = copy.copy(template)
+    template.mm_plugin = with_reader(template.mm_plugin, frames=p4d.frames, sentences=p4d.sentences)
+    return template
+
+
+def token_types(input_ids: torch.Tensor, config: Any) -> torch.Tensor:
+    """Returns 0 for text, 1 for image and 2 for video tokens, as the host's collator numbers them."""
+    types = torch.zeros_like(input_ids)
+    for number, name in ((1, "image_token_id"), (2, "video_token_id")):
+        token = getattr(config, name, None)
+        if token is not None:
+            types[input_ids == token] = number
+    return types

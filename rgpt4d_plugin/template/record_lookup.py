@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which record of a dataset an error comes from: looked up in the files once an error has happened.
+"""Finds the record of a dataset that an error comes from; the files are read only once an error has happened.
 
-The host hands a converter one record at a time and no number, and templates and collators get less than that.
+The host hands a converter one record at a time and no number, and templates and collators get less than that. Host
+name: `llamafactory.data.parser.get_dataset_list` (0.9.3 to main of August 2026).
 """
 
+import functools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
+
+from rgpt4d_plugin.template.region_formats import check_region_formats
+from rgpt4d_plugin.video import VideoError
 
 
 _converters: list[Any] = []
@@ -20,8 +25,18 @@ def remember(converter: Any) -> None:
     _converters.append(converter)
 
 
-def where_used(entry: Any) -> str:
-    """'dataset ..., file ..., record ...: ' of the first record whose `videos` or `images` hold an entry, or ''."""
+def where_used(entry: Any, data_args: Any = None) -> str:
+    """Names the first record that holds a medium: 'dataset ..., file ..., record ...', or '' if none is found.
+
+    Records are counted from 0.
+
+    Args:
+        entry: An entry of a sample's `videos` or `images`.
+        data_args: The host's, to search the records of all local datasets of a run; None searches the datasets of
+            the plugin's own formats.
+    """
+    if data_args is not None:
+        return next(_uses_in_run(entry, data_args), "")
     for converter in reversed(_converters):
         for path, number, record in records(converter):
             try:
@@ -33,22 +48,32 @@ def where_used(entry: Any) -> str:
     return ""
 
 
+def naming_the_record(get_dataset: Callable[..., Any], data_args: Any) -> Callable[..., Any]:
+    """Wraps the host's `get_dataset` so that a VideoError says where the video is used, and no regions are unread."""
+
+    @functools.wraps(get_dataset)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        check_region_formats(data_args)
+        try:
+            return get_dataset(*args, **kwargs)
+        except VideoError as err:
+            where = where_used(err.entry, data_args)
+            raise VideoError(f"{err} ({where})" if where else str(err), err.entry) from err
+
+    return wrapped
+
+
 def place_name(converter: Any, path: str, number: int) -> str:
-    """How errors name a record; numbers are counted from 0."""
-    return f"dataset {converter.dataset_attr.dataset_name!r}, file {path}, record {number}: "
+    """Returns what errors call a record of a converter's dataset."""
+    return f"dataset {converter.dataset_attr.dataset_name!r}, file {path}, record {number}"
 
 
 def records(converter: Any) -> Iterator[tuple[str, int, dict[str, Any]]]:
-    """(file, number, record) of a converter's local JSON or JSONL files; nothing for datasets from elsewhere."""
-    attributes, data_args = converter.dataset_attr, converter.data_args
-    if attributes.load_from != "file" or not isinstance(data_args.dataset_dir, str):
-        return
-    path = os.path.join(data_args.dataset_dir, attributes.dataset_name)
-    for file in sorted(os.path.join(path, name) for name in os.listdir(path)) if os.path.isdir(path) else [path]:
-        if file.endswith((".json", ".jsonl")):
-            for number, record in enumerate(read_records(file)):
-                if isinstance(record, dict):
-                    yield file, number, _Filled(record)
+    """Yields (file, number, record) of a converter's local JSON or JSONL files; nothing for other datasets."""
+    for file in _files(converter.dataset_attr, converter.data_args):
+        for number, record in enumerate(read_records(file)):
+            if isinstance(record, dict):
+                yield file, number, _Filled(record)
 
 
 class _Filled(dict):
@@ -59,7 +84,7 @@ class _Filled(dict):
 
 
 def read_records(path: str) -> Iterator[Any]:
-    """Records of a JSON list or of JSON lines."""
+    """Yields the records of a JSON list or of JSON lines."""
     with open(path, encoding="utf-8") as stream:
         if path.endswith(".json"):
             try:
@@ -68,3 +93,40 @@ def read_records(path: str) -> Iterator[Any]:
             except json.JSONDecodeError:  # JSON lines under this name: the datasets library reads them all the same
                 stream.seek(0)
         yield from (json.loads(line) for line in stream if line.strip())
+
+
+def _uses_in_run(entry: Any, data_args: Any) -> Iterator[str]:
+    from llamafactory.data.parser import get_dataset_list
+
+    names = [*(data_args.dataset or []), *(data_args.eval_dataset or [])]
+    for name, attributes in zip(names, get_dataset_list(names, data_args.dataset_dir), strict=True):
+        column = attributes.videos
+        for file in _files(attributes, data_args) if column else ():
+            for number, record in enumerate(read_records(file)):
+                entries = record.get(column) if isinstance(record, dict) else None
+                if entry in _as_given(entries or [], data_args.media_dir):
+                    field = f"field {column!r}, media_dir {data_args.media_dir}"
+                    yield f"dataset {name!r}, file {file}, record {number}, {field}"
+
+
+def _as_given(entries: Any, media_dir: str) -> Iterator[Any]:
+    """Yields what the host may make of a record's videos and frames: it puts `media_dir` before those it finds."""
+    if isinstance(entries, list):
+        for entry in entries:
+            yield from _as_given(entry, media_dir)
+    elif isinstance(entries, dict):  # {"path": ..., "start": ..., "end": ...}
+        yield entries
+        yield from _as_given(entries.get("path"), media_dir)
+    else:
+        yield entries
+        if isinstance(entries, str):
+            yield os.path.join(media_dir, entries)
+
+
+def _files(attributes: Any, data_args: Any) -> list[str]:
+    """The JSON and JSONL files of a local dataset."""
+    if attributes.load_from != "file" or not isinstance(data_args.dataset_dir, str):
+        return []
+    path = os.path.join(data_args.dataset_dir, attributes.dataset_name)
+    files = sorted(os.path.join(path, name) for name in os.listdir(path)) if os.path.isdir(path) else [path]
+    return [file for file in files if file.endswith((".json", ".jsonl"))]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Readers for host plugins that give every frame the same tokens: number and size of frames are enough to count them.
 
-While the dataset is tokenised the host decodes a clip for that and lets the image processor run; here it gets blank
-frames in place of the clip's.
+While the dataset is tokenized the host decodes a clip for that and lets the image processor run; `ClipReader` gives it
+blank frames in place of the clip's.
 """
 
 import re
@@ -15,8 +15,7 @@ from llamafactory.extras.constants import IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER
 from PIL import Image
 
 from rgpt4d_plugin.students import RowMedia, get_family
-from rgpt4d_plugin.template.clip_reader import ClipReader, Reading
-from rgpt4d_plugin.video.frames import open_video
+from rgpt4d_plugin.template.clip_reader import ClipReader, reading_with
 
 
 def video_options(processor: Any) -> dict[str, Any]:
@@ -35,32 +34,12 @@ class SquareReader(ClipReader):
     pairs_frames = False
 
     def counted(self, videos: list[Any], processor: Any) -> tuple[list[int], dict[str, Any]]:
-        self._p4d_counting = True
-        try:
+        with reading_with(counting=True):
             return [len(frames) for frames in self._p4d_clips(videos, processor)], {}
-        finally:
-            self._p4d_counting = False
 
     def _p4d_clips(self, videos: list[Any], processor: Any) -> list[list[Image.Image]]:
         """Frames of each clip."""
         return self._regularize_videos(videos, **video_options(processor))["videos"] if videos else []
-
-    def _p4d_decode(self, reading: Reading, **kwargs: Any) -> dict[str, list]:
-        if self._p4d_counting:
-            self._p4d_check(reading.entry)
-            if reading.clip is not None and (blanks := self._p4d_blanks(reading, **kwargs)):
-                return super(ClipReader, self)._regularize_videos([blanks], **kwargs)
-        return super()._p4d_decode(reading, **kwargs)
-
-    def _p4d_blanks(self, reading: Reading, **kwargs: Any) -> list[Image.Image]:
-        """As many frames as will be decoded, of the same size; none where only decoding can tell."""
-        with open_video(reading.clip.path) as container:
-            # For its effect: it fills the reading, and finds regions that do not fit.
-            self._get_video_sample_indices(container.streams.video[0], **kwargs)
-        info = reading.info
-        if info.frames is None and self._p4d_frames is None and not reading.clip.is_part:
-            return []  # the host asks for more frames than there may be, and takes what it gets
-        return [Image.new("RGB", (info.width, info.height)) for _ in reading.indices]
 
 
 class SharedTokenReader(SquareReader):

@@ -23,7 +23,7 @@ from rgpt4d_plugin.video import SeenClip, VideoError
 class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
     """Adds a `DistillBatch` under `p4d` to the host's batch, and `video_timestamps` for a model with TPE.
 
-    The template's plugin must be a recording one (`patches.mm_plugin.with_recorder`).
+    The template's plugin must be a recording one (`template.clip_recorder.with_recorder`).
     """
 
     p4d: P4DSetup | None = None
@@ -60,7 +60,8 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
         except VideoError as err:
             if self.where_used is None:
                 raise
-            raise VideoError(f"{err}{self.where_used(err.entry)}", err.entry) from err
+            where = self.where_used(err.entry)
+            raise VideoError(f"{err} ({where})" if where else str(err), err.entry) from err
 
     def _collate(self, features: list[dict[str, Any]]) -> dict[str, Any]:
         kept = [self._without_cut_clips(feature) for feature in features]

@@ -14,10 +14,12 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 from transformers.integrations import is_deepspeed_zero3_enabled
+from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
 from rgpt4d_plugin.arguments import P4DConfigError
 from rgpt4d_plugin.distill import DistillBatch
+from rgpt4d_plugin.trainers.checkpoint_folder import DECODER_FILE, check_resumable
 from rgpt4d_plugin.trainers.decoder_checkpoint import load_whole_state, whole_state
 from rgpt4d_plugin.trainers.finite import FiniteCheck
 from rgpt4d_plugin.trainers.meter import TermMeter
@@ -29,9 +31,6 @@ logger = logging.get_logger(__name__)
 
 BATCH_KEY = "p4d"
 """Key of the `DistillBatch` in a collated batch."""
-
-DECODER_FILE = "p4d_decoder.safetensors"
-"""The decoder's weights in a checkpoint folder, for resuming."""
 
 
 class P4DTrainerMixin:
@@ -194,6 +193,13 @@ class P4DTrainerMixin:
 
     # Checkpoints: the decoder is beside the model, not in it
 
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        newest = resume_from_checkpoint is True  # an interrupted run may have left it incomplete
+        folder = get_last_checkpoint(self.args.output_dir) if newest else resume_from_checkpoint
+        if folder:
+            check_resumable(folder)
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         self._p4d_finite.raise_if_any(wait=True)
         with self._p4d_tap.hidden_in(self.model) if self.is_fsdp_enabled else self._p4d_tap.detached():
@@ -202,7 +208,9 @@ class P4DTrainerMixin:
             state = whole_state(self._p4d_tap.decoder, self.model)
             if self.args.should_save:
                 os.makedirs(output_dir, exist_ok=True)  # FSDP with sharded checkpoints has not saved a model
-                save_file(state, os.path.join(output_dir, DECODER_FILE))
+                path = os.path.join(output_dir, DECODER_FILE)
+                save_file(state, f"{path}.tmp")
+                os.replace(f"{path}.tmp", path)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         # Beside the optimiser's state FSDP writes its own copy of the model, of which `accelerate merge-weights` makes
@@ -211,18 +219,14 @@ class P4DTrainerMixin:
             super()._save_optimizer_and_scheduler(output_dir)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
-        path = os.path.join(resume_from_checkpoint, DECODER_FILE)
-        if not os.path.isfile(path):
-            raise FileNotFoundError(
-                f"cannot resume: {path} is missing; the checkpoint was saved without `p4d:` or with save_only_model"
-            )
         self._p4d_check_that_fsdp_can_load()
         with self._p4d_as_saved():
             if self._p4d_is_whole_model():
                 reload_weights(self.model, resume_from_checkpoint)
             else:
                 super()._load_from_checkpoint(resume_from_checkpoint, model)
-        load_whole_state(self._p4d_tap.decoder, self.model if model is None else model, load_file(path))
+        state = load_file(os.path.join(resume_from_checkpoint, DECODER_FILE))
+        load_whole_state(self._p4d_tap.decoder, self.model if model is None else model, state)
 
     def _load_best_model(self) -> None:
         if self.is_deepspeed_enabled:  # restores its whole engine, the decoder included

@@ -23,6 +23,7 @@ from typing import Any
 from PIL import Image
 
 from rgpt4d_plugin.arguments import RegionArguments
+from rgpt4d_plugin.files import ImageError, open_image
 from rgpt4d_plugin.regions.media_entries import decode_clip, decode_image_entry, parse_clip
 from rgpt4d_plugin.regions.prompt_styles import apply_style, with_time_sentences
 from rgpt4d_plugin.regions.region import RegionError, check_mentions, parse_regions
@@ -126,7 +127,7 @@ def _named(record: Mapping[str, Any], which: str) -> Iterator[None]:
         raise type(err)(f"{err}{_place(record, which)}") from err
     except VideoError as err:
         raise VideoError(f"{err}{_place(record, which)}", err.entry) from err
-    except OSError as err:
+    except (ImageError, OSError) as err:
         raise RecordError(f"images: {err}{_place(record, which)}") from err
 
 
@@ -263,7 +264,7 @@ def _open(entry: Any) -> Image.Image:
     if isinstance(entry, Image.Image):
         return entry
     if isinstance(entry, str):
-        return Image.open(entry)
+        return open_image(entry)
     raise RecordError(f"images: expected a path or a PIL image, got {entry!r}")
 
 

@@ -10,7 +10,11 @@ import av
 from PIL.Image import Image
 
 
-class VideoError(ValueError):
+class MediaError(ValueError):
+    """A video, an image or a region of a record cannot be used."""
+
+
+class VideoError(MediaError):
     """A video cannot be used. The message names the file and what is wrong with it.
 
     Attributes:
@@ -34,23 +38,34 @@ class SeenClip:
     """Labels of the regions drawn on a frame for the student, by the frame's position in the clip."""
 
 
-def check_video(path: str | os.PathLike) -> None:
-    """Raises VideoError unless `path` holds a video stream that can be read to the end that its header promises.
+def is_address(path: str) -> bool:
+    """Whether a video is read over the network, as the host lets FFmpeg do."""
+    return path.startswith(("http://", "https://"))
 
-    Reads the header, the first packet and the packets from the last key frame on, and decodes nothing, so that a whole
-    dataset can be checked while it is tokenised.
-    """
-    path = os.fspath(path)
-    if not os.path.exists(path):
+
+def open_video(path: str) -> av.container.InputContainer:
+    """Opens a file that has a video stream; raises VideoError otherwise."""
+    if not is_address(path) and not os.path.isfile(path):
         raise VideoError(f"no such video: {path}", path)
     try:
         container = av.open(path)
     except (av.FFmpegError, OSError) as err:
         raise VideoError(f"{path} is not a readable video: {err.strerror}", path) from err
-    with container:
-        stream = next((stream for stream in container.streams if stream.type == "video"), None)
-        if stream is None:
-            raise VideoError(f"{path} has no video stream", path)
+    if not container.streams.video:
+        container.close()
+        raise VideoError(f"{path} has no video stream", path)
+    return container
+
+
+def check_video(path: str | os.PathLike) -> None:
+    """Raises VideoError unless `path` holds a video stream that can be read to the end that its header promises.
+
+    Reads the header, the first packet and the packets from the last key frame on, and decodes nothing, so that a whole
+    dataset can be checked while it is tokenized.
+    """
+    path = os.fspath(path)
+    with open_video(path) as container:
+        stream = container.streams.video[0]
         try:
             if next(_packets(container, stream), None) is None:
                 raise VideoError(f"{path} has no frames", path)
@@ -60,23 +75,25 @@ def check_video(path: str | os.PathLike) -> None:
             raise VideoError(f"{path} is damaged or cut off: {err.strerror}", path) from err
 
 
-def _packets(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
+def _packets(container: av.container.InputContainer, *streams: av.VideoStream) -> Iterator[av.Packet]:
     # The last thing demux() yields is an empty flush packet.
-    return (packet for packet in container.demux(stream) if packet.size)
+    return (packet for packet in container.demux(*streams) if packet.size)
 
 
 def _check_end(path: str, container: av.container.InputContainer, stream: av.VideoStream) -> None:
-    """A file that was cut off in transit still promises all of its frames: see whether the last ones are there."""
-    promised = (stream.start_time or 0) + stream.duration
-    container.seek(promised, stream=stream)
-    reached = 0
-    for packet in _packets(container, stream):
+    """Looks for the end of a file that the header promises: one that was cut off in transit ends before it.
+
+    The end is that of its longest stream: some containers give all streams the length of the file.
+    """
+    promised = float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+    container.seek((stream.start_time or 0) + stream.duration, stream=stream)
+    reached = 0.0
+    for packet in _packets(container):
         if packet.is_corrupt:
-            raise VideoError(f"{path} is cut off or damaged at {float(packet.dts * stream.time_base):.2f} s", path)
+            raise VideoError(f"{path} is cut off or damaged at {float(packet.dts * packet.time_base):.2f} s", path)
         time = packet.pts if packet.pts is not None else packet.dts
-        reached = max(reached, (time or 0) + (packet.duration or 0))
+        reached = max(reached, float(((time or 0) + (packet.duration or 0)) * packet.time_base))
     # Headers round: a twentieth of the clip is more than any of them is off, and less than a cut worth finding here.
     # Whatever a cut leaves of the sampled frames is checked again, exactly, when the clip is decoded.
-    if promised - reached > stream.duration / 20:
-        found, expected = (float(time * stream.time_base) for time in (reached, promised))
-        raise VideoError(f"{path} is cut off: it ends at {found:.2f} s, its header promises {expected:.2f} s", path)
+    if promised - reached > float(stream.duration * stream.time_base) / 20:
+        raise VideoError(f"{path} is cut off: it ends at {reached:.2f} s, its header promises {promised:.2f} s", path)

@@ -1,136 +1,232 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Single frames of a video file by their number, without decoding all that comes before them."""
+"""The frames of a video file that a player shows: how many, when, which way up, and single ones by their number.
 
+Headers are not believed: a container may be longer than its video, hide frames by an edit list, or say no length and
+no rate. So the packets of a file are looked through once, without decoding them.
+"""
+
+import bisect
+import functools
+import math
+import os
+import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import av
-import numpy as np
-from PIL.Image import Image
+from PIL import Image
 
-from rgpt4d_plugin.video.clip import VideoError
+from rgpt4d_plugin.video.clip import VideoError, check_video, open_video
+
+
+_TURNS = {
+    90: Image.Transpose.ROTATE_90,
+    180: Image.Transpose.ROTATE_180,
+    270: Image.Transpose.ROTATE_270,
+}
+"""How a decoded frame is turned upright, by the angle of the file's display matrix."""
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a file's header says of its first video stream.
+    """The frames of a file's first video stream.
 
     Attributes:
-        path: the file, for messages.
-        width: pixels.
-        height: pixels.
-        rate: frames per second, None where the header does not say.
-        frames: number of frames, None where the header does not say (Matroska, WebM).
-        duration: seconds, None where neither stream nor container says.
+        path: The file, for messages.
+        width: Pixels of an upright frame.
+        height: Pixels of an upright frame.
+        rate: Frames per second, on average where the rate varies.
+        frames: Number of frames that are shown.
+        duration: Seconds from the first frame to the end of the last, as the header says them unless it is wrong.
+        times: Seconds of each frame from the first; None where frame i is shown at i / rate.
+        pts: The stream's own time of each frame.
+        rotation: Degrees, counterclockwise, by which decoded frames are turned to be upright.
+        promised: Number of frames that the header says; None if it says none.
     """
 
     path: str
     width: int
     height: int
-    rate: float | None
-    frames: int | None
-    duration: float | None
-
-    @classmethod
-    def of(cls, path: str, stream: av.VideoStream) -> "VideoInfo":
-        """Reads the header of an opened stream."""
-        rate = stream.average_rate or stream.guessed_rate
-        if stream.duration is not None:
-            duration = float(stream.duration * stream.time_base)
-        elif stream.container.duration is not None:
-            duration = stream.container.duration / av.time_base
-        else:
-            duration = None
-        return cls(path, stream.width, stream.height, float(rate) if rate else None, stream.frames or None, duration)
+    rate: float
+    frames: int
+    duration: float
+    times: Sequence[float] | None = field(default=None, repr=False)
+    pts: Sequence[int] = field(default=(), repr=False)
+    rotation: int = 0
+    promised: int | None = None
 
     @property
-    def last(self) -> int | None:
-        """Number of the last frame, counted from 0; from duration and rate where the header has no count."""
-        if self.frames is not None:
-            return self.frames - 1
-        if self.duration is not None and self.rate is not None:
-            return max(round(self.duration * self.rate) - 1, 0)
-        return None
+    def last(self) -> int:
+        """Number of the last frame, counted from 0."""
+        return self.frames - 1
+
+    @property
+    def is_as_the_host_reads_it(self) -> bool:
+        """Whether LLaMA-Factory gets upright frames, as many as the header says."""
+        return self.rotation == 0 and self.promised in (None, self.frames)
+
+    @property
+    def length(self) -> float:
+        """Seconds from the first frame to the end of the last, as its frames say them."""
+        return self.frames / self.rate
+
+    def seconds_of(self, first: int, final: int) -> float:
+        """Returns how long the frames from `first` to `final` are shown together."""
+        if self.times is None:
+            return (final - first + 1) / self.rate
+        end = self.times[final + 1] if final < self.last else self.length
+        return end - self.times[first]
+
+    def time_of(self, frame: int) -> float:
+        """Returns the seconds at which a frame is shown."""
+        return frame / self.rate if self.times is None else self.times[frame]
 
     def frame_at(self, seconds: float) -> int:
-        """Number of the frame nearest to a time.
+        """Returns the number of the frame nearest to a time; it is past the last one for a time past the end."""
+        if self.times is None:
+            return round(seconds * self.rate)
+        if seconds > self.length:
+            return self.last + max(1, round((seconds - self.times[-1]) * self.rate))
+        after = min(bisect.bisect_left(self.times, seconds), self.last)
+        return min(max(after - 1, 0), after, key=lambda frame: abs(self.times[frame] - seconds))
 
-        Raises:
-            VideoError: the file does not say its frame rate.
-        """
-        return round(seconds * self.known_rate)
-
-    @property
-    def known_last(self) -> int:
-        """Number of the last frame; raises VideoError where the header does not say."""
-        if self.last is None:
-            raise VideoError(f"{self.path} does not say how long it is, so no part of it can be cut out", self.path)
-        return self.last
-
-    @property
-    def known_rate(self) -> float:
-        """Frames per second; raises VideoError where the header does not say."""
-        if self.rate is None:
-            raise VideoError(f"{self.path} does not say its frame rate, so its frames have no timestamps", self.path)
-        return self.rate
-
-
-def open_video(path: str) -> av.container.InputContainer:
-    """Opens a file that has a video stream; raises VideoError otherwise."""
-    try:
-        container = av.open(path)
-    except (av.FFmpegError, OSError) as err:
-        reason = "no such video" if isinstance(err, FileNotFoundError) else "not a readable video"
-        raise VideoError(f"{reason}: {path}", path) from err
-    if not container.streams.video:
-        container.close()
-        raise VideoError(f"{path} has no video stream", path)
-    return container
+    def first_from(self, seconds: float) -> int:
+        """Returns the number of the first frame that is shown at a time or later; `frames` if there is none."""
+        if self.times is None:
+            return max(math.ceil(seconds * self.rate), 0)
+        return bisect.bisect_left(self.times, seconds)
 
 
 def read_info(path: str) -> VideoInfo:
-    """Header of a file; raises VideoError if it cannot be read."""
-    with open_video(path) as container:
-        return VideoInfo.of(path, container.streams.video[0])
+    """Returns the frames of a file; raises VideoError if it cannot be read to its end."""
+    try:
+        state = os.stat(path)
+    except OSError:  # an address, or a file that is missing
+        return _read_info(path, None)
+    return _read_info(path, (state.st_mtime_ns, state.st_size))
 
 
-def spread(count: int, total: int) -> list[int]:
-    """Numbers of `count` frames spread over `total`, the first and the last among them: the host's rule."""
-    return [int(index) for index in np.linspace(0, total - 1, count).astype(np.int32)]
+@functools.lru_cache(maxsize=1024)
+def _read_info(path: str, state: tuple[int, int] | None) -> VideoInfo:
+    check_video(path)
+    try:
+        with open_video(path) as container:
+            stream = container.streams.video[0]
+            packets = [packet for packet in container.demux(stream) if packet.size]
+            pts: list = sorted(
+                (packet.pts for packet in packets if not packet.is_discard), key=lambda time: (time is None, time)
+            )
+            last = next((packet.duration for packet in packets if pts and packet.pts == pts[-1]), None)
+            counted = len(packets)
+        with open_video(path) as container:
+            stream = container.streams.video[0]
+            first = next(container.decode(stream), None)
+            # Packets that bear no time of their own, or no frame: only decoding tells.
+            if first is None or None in pts or len(set(pts)) < len(pts) or stream.codec_context.name == "vp8":
+                pts = [_pts(frame, path) for frame in ([first] if first is not None else [])]
+                pts += [_pts(frame, path) for frame in container.decode(stream)]
+            # A file may begin with packets that nothing can be decoded from.
+            pts = [time for time in pts if time >= first.pts] if pts else []
+            if not pts:
+                raise VideoError(f"{path} has no frames", path)
+            # Only these containers count what they hold: MP4 its packets, AVI the places for them, filled or not.
+            formats = container.format.name.split(",")
+            there = counted if "mp4" in formats else pts[-1] + 1 if "avi" in formats else stream.frames
+            if there < stream.frames * (0.95 if "avi" in formats else 1):
+                raise VideoError(
+                    f"{path} is cut off: only {there} of the {stream.frames} frames of its header are there",
+                    path,
+                )
+            return _info(path, stream, first, pts, last)
+    except av.FFmpegError as err:
+        raise VideoError(f"{path} cannot be decoded: {err}", path) from err
 
 
-def read_frames(path: str, indices: Sequence[int]) -> list[Image]:
-    """Decodes the frames with the given numbers, ascending, from the key frame before the first of them on.
-
-    Frames are told apart by their presentation time, so that a file can be entered in its middle: frame i is the one
-    shown at i / rate seconds after the first. In a file of constant rate this is the i-th decoded frame.
-
-    Raises:
-        VideoError: the file cannot be decoded, or ends before the last frame that is asked for.
-    """
-    with open_video(path) as container:
-        stream = container.streams.video[0]
-        rate = VideoInfo.of(path, stream).known_rate
-        frames: list[Image] = []
-        try:
-            # The header's start_time is not it: AVI files with B-frames say 0 and begin at 1.
-            begin = _time(next(container.decode(stream)), path)
-            # Half a frame early: rounding of time bases must not place a frame before the time it is looked up by.
-            wanted = [begin + (index - 0.5) / rate / float(stream.time_base) for index in indices]
-            container.seek(max(round(wanted[0]), 0), stream=stream)
-            for frame in container.decode(stream):
-                while len(frames) < len(wanted) and _time(frame, path) >= wanted[len(frames)]:
-                    frames.append(frame.to_image())
-                if len(frames) == len(wanted):
-                    return frames
-        except (av.FFmpegError, StopIteration) as err:
-            raise VideoError(f"{path} cannot be decoded: {err or 'it has no frames'}", path) from err
-    raise VideoError(
-        f"{path} is cut off or damaged: only {len(frames)} of the {len(indices)} sampled frames could be decoded", path
+def _info(path: str, stream: av.VideoStream, first: av.VideoFrame, pts: Sequence[int], last: int | None) -> VideoInfo:
+    tick = float(stream.time_base)
+    times = [(time - pts[0]) * tick for time in pts]
+    header = stream.average_rate or stream.guessed_rate
+    steps = [after - before for before, after in zip(times, times[1:], strict=False)]
+    rates = [float(header)] if header else []
+    rates += [len(steps) / times[-1]] if steps else []
+    # Times are rounded to ticks, which are milliseconds in Matroska.
+    close = 1.01 * max(tick, 0.001)
+    rate = next((r for r in rates if all(abs(t - n / r) <= close for n, t in enumerate(times))), None)
+    varies = rate is None and len(times) > 1
+    if varies:
+        length = times[-1] + (last * tick if last else statistics.median(steps))
+        rate = len(times) / length
+    else:
+        # A single frame of no rate is shown for its own duration.
+        rate = rate or (1 / (last * tick) if last else 1.0)
+        length = len(times) / rate
+    said = float(stream.duration * stream.time_base) if stream.duration is not None else None
+    duration = said if said is not None and abs(said - length) < 1.5 / rate else length
+    rotation = round(first.rotation / 90) * 90 % 360
+    width, height = (first.height, first.width) if rotation in (90, 270) else (first.width, first.height)
+    return VideoInfo(
+        path,
+        width,
+        height,
+        rate,
+        len(pts),
+        duration,
+        tuple(times) if varies else None,
+        tuple(pts),
+        rotation,
+        stream.frames or None,
     )
 
 
-def _time(frame: av.VideoFrame, path: str) -> int:
+def read_frames(path: str, indices: Sequence[int]) -> list[Image.Image]:
+    """Decodes the frames with the given numbers, ascending, and turns them upright.
+
+    Decoding begins at the key frame before the first of them, or at the file's beginning where no such key frame is
+    found.
+
+    Raises:
+        VideoError: The file cannot be decoded, or one of the frames is missing.
+    """
+    info = read_info(path)
+    found = _decode(path, info, indices, seek=indices[0] > 0)
+    if any(index not in found for index in indices):
+        found = _decode(path, info, indices, seek=False)
+    there = [found[index] for index in indices if index in found]
+    if len(there) < len(indices):
+        raise VideoError(
+            f"{path} is cut off or damaged: only {len(there)} of the {len(indices)} sampled frames could be decoded",
+            path,
+        )
+    return there
+
+
+def _decode(path: str, info: VideoInfo, indices: Sequence[int], seek: bool) -> dict[int, Image.Image]:
+    """Returns the frames that are found, by number."""
+    wanted, found = set(indices), {}
+    # Rounding of time bases must not take a frame for its neighbor.
+    starts = [(before + after) / 2 for before, after in zip(info.pts, info.pts[1:], strict=False)]
+    try:
+        with open_video(path) as container:
+            stream = container.streams.video[0]
+            if seek:
+                container.seek(info.pts[indices[0]], stream=stream)
+            for frame in container.decode(stream):
+                number = bisect.bisect(starts, _pts(frame, path))
+                if number in wanted and number not in found:
+                    found[number] = upright(frame.to_image(), info)
+                if number >= indices[-1]:
+                    break
+    except av.FFmpegError as err:
+        raise VideoError(f"{path} cannot be decoded: {err}", path) from err
+    return found
+
+
+def upright(frame: Image.Image, info: VideoInfo) -> Image.Image:
+    """Turns a decoded frame as a player shows it."""
+    return frame.transpose(_TURNS[info.rotation]) if info.rotation else frame
+
+
+def _pts(frame: av.VideoFrame, path: str) -> int:
     if frame.pts is None:
         raise VideoError(f"{path} has frames without a time; rewrite it, e.g. ffmpeg -i {path} fixed.mp4", path)
     return frame.pts

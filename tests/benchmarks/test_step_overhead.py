@@ -8,6 +8,9 @@ import pytest
 import torch
 
 
+pytestmark = pytest.mark.slow
+
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "step_overhead.py"
 
 

@@ -5,16 +5,21 @@ PYTHONPATH=. python -m pytest tests/convert/test_convert.py
 """
 
 import hashlib
+import importlib
 import json
 import os
+import pkgutil
+import subprocess
+import sys
 
 import datasets
 import pytest
 
 from rgpt4d_plugin import cli
+from rgpt4d_plugin import convert as convert_package
 from rgpt4d_plugin.convert import SOURCES
 from rgpt4d_plugin.convert.run import convert, report
-from tests.convert.test_sources import (
+from tests.source_folders import (
     VLM4D_REAL,
     r4d_folder,
     r4d_item,
@@ -236,5 +241,40 @@ def test_command_line(tmp_path, capsys):
     assert caught.value.code == 2
 
 
-def test_the_command_line_knows_all_sources():
-    assert cli.SOURCES == tuple(SOURCES)
+def test_text_that_no_file_can_hold_names_its_record(tmp_path):
+    src = all_sources(tmp_path) / "wolf"
+    (src / "annotations/x.json").write_text('{"a.mp4": "half a pair \\ud800"}')
+    with pytest.raises(ValueError, match=r"x.json, record 0 .*field `messages`: a text has half a character"):
+        convert("wolf", src, tmp_path / "out")
+
+
+def test_deep_annotations_and_pipes_are_errors_at_once(tmp_path):
+    src = all_sources(tmp_path) / "wolf"
+    (src / "annotations/x.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"x.json is not readable JSON \(nested too deeply\): download it again"):
+        convert("wolf", src, tmp_path / "out")
+    (src / "annotations/x.json").unlink()
+    os.mkfifo(src / "annotations/x.json")
+    with pytest.raises(ValueError, match=r"x.json is not a regular file"):
+        convert("wolf", src, tmp_path / "out")
+
+
+@pytest.mark.parametrize("summary", ["", "[]", "{}", '{"settings": 1}', "[" * 100_000])
+def test_a_damaged_summary_of_another_dataset_is_named(summary, tmp_path):
+    sources, out = all_sources(tmp_path), tmp_path / "out"
+    convert("robofac", sources / "robofac", out)
+    (out / "robofac.summary.json").write_text(summary)
+    lines = list(report(convert("wolf", sources / "wolf", out)))
+    assert any("robofac.summary.json is no summary of a conversion" in line for line in lines)
+    assert lines[-1].startswith("in the recipe: dataset: wolf")
+
+
+def test_every_module_of_the_folder_that_finds_datasets_is_a_source():
+    """And nothing is imported before it is used: the command line lists them in its help."""
+    modules = {
+        f"{convert_package.__name__}.{module.name}" for module in pkgutil.iter_modules(convert_package.__path__)
+    }
+    assert set(SOURCES.values()) == {name for name in modules if hasattr(importlib.import_module(name), "datasets")}
+    code = "import sys, rgpt4d_plugin.cli; print([n for n in sys.modules if 'convert.' in n or n == 'torch'])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

@@ -10,10 +10,10 @@ import torch
 
 from rgpt4d_plugin.distill import DistillBatch, Distiller, LatentDecoder, resample
 from rgpt4d_plugin.students.tokens import ClipTokens
-from rgpt4d_plugin.synth4d.tiny_model import write_random_expert
 from rgpt4d_plugin.teachers import ClipKey
 from rgpt4d_plugin.teachers.l4p import L4P, L4PTeacher, load_l4p
 from rgpt4d_plugin.teachers.l4p.teacher import TASK_OF_TERM
+from tests.tiny_models import write_random_teacher
 
 
 HOOKS = (0, 1, 2)
@@ -24,7 +24,7 @@ WINDOW, STRIDE, TUBELET, STEP_TOKENS = 16, 8, 2, 64
 @pytest.fixture(scope="module")
 def expert(tmp_path_factory):
     path = tmp_path_factory.mktemp("expert") / "expert.safetensors"
-    write_random_expert(path)
+    write_random_teacher(path)
     return path
 
 
@@ -111,6 +111,7 @@ def reference_terms(teacher, kind, latents, frames):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mse", "smooth_l1"])
 @pytest.mark.parametrize("count", [16, 5, 1, 20])
 def test_terms_and_gradients_equal_the_reference(teacher, kind, count):
@@ -211,6 +212,7 @@ def test_only_what_a_weight_asks_for_runs(expert, weights, hooks, blocks):
 # --- batches ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_batch_is_the_sum_of_its_clips(teacher):
     """Invariant 2: neither neighbours nor their order count."""
     clips = [random_frames(count, seed=count) for count in (5, 20, 1)]

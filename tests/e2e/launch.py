@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs several recipes one after the other in the same processes, whose start takes longer than a tiny run."""
+"""Runs several recipes one after the other in the same processes, whose start takes longer than a tiny run.
+
+The processes share one group and leave by `os._exit`: how they end says nothing about the product. That two processes
+of the real command end cleanly is tested in `test_distributed.py`, which starts `llamafactory-cli` for each way.
+"""
 
 import gc
 import json
@@ -15,14 +19,48 @@ import torch.distributed as dist
 from tests.harness import train_here
 
 
+DEEPSPEED = {
+    "train_batch_size": "auto",
+    "train_micro_batch_size_per_gpu": "auto",
+    "gradient_accumulation_steps": "auto",
+    "gradient_clipping": "auto",
+    # Both because DeepSpeed has no compiled CPU optimiser here.
+    "zero_allow_untested_optimizer": True,
+    "zero_force_ds_cpu_optimizer": False,
+}
+
+
+FSDP = {"fsdp": "full_shard auto_wrap"}
+FSDP1 = FSDP | {"fsdp_config": {"version": 1, "sync_module_states": False}}
+FSDP2 = FSDP | {"fsdp_config": {"version": 2}}
+SHARDED, FULL = ({"environment": {"FSDP_STATE_DICT_TYPE": f"{kind}_STATE_DICT"}} for kind in ("SHARDED", "FULL"))
+
+
+def deepspeed_config(tmp_path: Path, stage: int) -> str:
+    """Writes a DeepSpeed configuration of a ZeRO stage and returns its path."""
+    zero = {"stage": stage, "stage3_gather_16bit_weights_on_model_save": True} if stage == 3 else {"stage": stage}
+    path = tmp_path / f"ds_z{stage}.json"
+    path.write_text(json.dumps({**DEEPSPEED, "zero_optimization": zero}))
+    return str(path)
+
+
+def ways(tmp_path: Path) -> dict[str, dict[str, str]]:
+    """Recipe keys of each way to train with two processes on CPUs."""
+    return {
+        "ddp": {"ddp_backend": "gloo"},
+        "zero2": {"deepspeed": deepspeed_config(tmp_path, 2)},
+        "zero3": {"deepspeed": deepspeed_config(tmp_path, 3)},
+    }
+
+
 def run_together(folder: Path, *runs: dict[str, Any], processes: int = 2) -> None:
     """Runs recipes under torchrun and asserts that each ends as it should.
 
     Args:
-        folder: for the list of runs.
-        runs: recipes. A key `environment` holds variables for this run and those after it; a key `raises` says the
+        folder: The folder in which the list of runs is written.
+        runs: Recipes. A key `environment` holds variables for this run and those after it; a key `raises` says the
             type of the exception that every process must end with, and a part of its message.
-        processes: how many.
+        processes: The number of processes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "runs.json"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was trained is used with the very recipe it was trained with: chat and export."""
+"""Chat and export take the very recipe that a model was trained with."""
 
 import json
 
@@ -11,7 +11,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from rgpt4d_plugin import RegionPrompt, patches
 from tests.harness import DATA, train_here
-from tests.patches.test_activation import host  # noqa: F401 - puts the seams back
+
+
+pytestmark = pytest.mark.slow
 
 
 CLIP = str(DATA / "clips/4.mp4")
@@ -54,7 +56,7 @@ def test_chat_and_export_take_the_recipe(assets, tmp_path, method, tpe):
     assert response.response_text == processor.decode(tokens, skip_special_tokens=True)
 
 
-def test_without_tpe_the_export_is_the_hosts_to_the_byte(assets, tmp_path, host):  # noqa: F811
+def test_without_tpe_the_export_is_the_hosts_to_the_byte(assets, tmp_path, host_modules):
     train_here(assets.recipe(tmp_path / "out"))
     shared = {"template": "qwen2_vl", "export_device": "cpu", "infer_dtype": "float32"}
     shared["model_name_or_path"] = str(tmp_path / "out")

@@ -6,8 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from rgpt4d_plugin.trainers.setup import ALL_LOG_KEYS, LOG_KEYS
 from tests.harness import DATA, logs, succeeded, train_cli
+
+
+pytestmark = pytest.mark.slow
 
 
 def test_real_clips_of_different_shape_and_length(assets, tmp_path):

@@ -6,11 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 from PIL import Image
 
 from rgpt4d_plugin.trainers.setup import LOG_KEYS
 from tests.harness import succeeded
+
+
+pytestmark = pytest.mark.slow
 
 
 ROOT = Path(__file__).parents[2]

@@ -7,37 +7,12 @@ import pytest
 
 from rgpt4d_plugin.trainers.mixin import DECODER_FILE
 from rgpt4d_plugin.trainers.setup import LOG_KEYS
-from tests.e2e.launch import run_together
+from tests.e2e.launch import deepspeed_config, run_together, ways
 from tests.harness import largest_relative_difference, logs, succeeded, train_cli, train_here, weights
-from tests.trainers.test_training import PLAIN_SGD, gradients
+from tests.training import PLAIN_SGD, gradients
 
 
-pytestmark = pytest.mark.distributed
-
-DEEPSPEED = {
-    "train_batch_size": "auto",
-    "train_micro_batch_size_per_gpu": "auto",
-    "gradient_accumulation_steps": "auto",
-    "gradient_clipping": "auto",
-    # Both because DeepSpeed has no compiled CPU optimiser here.
-    "zero_allow_untested_optimizer": True,
-    "zero_force_ds_cpu_optimizer": False,
-}
-
-
-def deepspeed_config(tmp_path, stage):
-    zero = {"stage": stage, "stage3_gather_16bit_weights_on_model_save": True} if stage == 3 else {"stage": stage}
-    path = tmp_path / f"ds_z{stage}.json"
-    path.write_text(json.dumps({**DEEPSPEED, "zero_optimization": zero}))
-    return str(path)
-
-
-def ways(tmp_path):
-    return {
-        "ddp": {"ddp_backend": "gloo"},
-        "zero2": {"deepspeed": deepspeed_config(tmp_path, 2)},
-        "zero3": {"deepspeed": deepspeed_config(tmp_path, 3)},
-    }
+pytestmark = [pytest.mark.slow, pytest.mark.distributed]
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,11 @@ from rgpt4d_plugin.eval_hooks.replies import ReplyFile
 from rgpt4d_plugin.eval_hooks.run import run_with_host
 from rgpt4d_plugin.eval_hooks.scoring import Result
 from tests.benchmark_folders import put, write_folder
-from tests.e2e.test_distributed import ways
+from tests.e2e.launch import FSDP1, FSDP2, SHARDED, run_together, ways
 from tests.harness import logs, succeeded, train_cli, train_here, weights
+
+
+pytestmark = pytest.mark.slow
 
 
 RECIPE = Path(__file__).parents[2] / "recipes/eval_r4d.yaml"
@@ -68,6 +71,36 @@ def test_two_processes_answer_as_one(assets, tmp_path, r4d):
     one, two = (ReplyFile.read(tmp_path / run / "r4d_bench/replies.jsonl") for run in ("one", "two"))
     assert two.replies == one.replies and two.settings == one.settings
     assert any(reply.error for reply in one.replies.values())
+
+
+@pytest.mark.distributed
+def test_fsdp_evaluates(assets, tmp_path, r4d):
+    """Both versions while training, with the decoder among the shards; the first one without training too."""
+    block = {"benchmarks": {"r4d_bench": str(r4d)}, **SMALL}
+    model = {"model_name_or_path": str(assets.student), "template": "qwen2_vl", "infer_dtype": "float32"}
+    run_with_host({**model, "p4d_eval": block}, tmp_path / "one", progress=False)
+
+    def training(name, keys):
+        still = {"learning_rate": 0.0, "max_steps": 2, "p4d_eval": {**block, "every": 1}}
+        return assets.recipe(tmp_path / name, **still) | keys | SHARDED
+
+    def evaluating(name, keys):
+        recipe = {**model, "stage": "sft", "do_predict": True, "report_to": "none", "p4d_eval": block}
+        return {**recipe, **keys, "output_dir": str(tmp_path / name)}
+
+    run_together(
+        tmp_path,
+        training("fsdp2", FSDP2),
+        training("fsdp1", FSDP1),
+        evaluating("only1", FSDP1),
+        evaluating("only2", FSDP2) | {"raises": ["EvalConfigError", "version 2 shards a model together with its"]},
+    )
+    one = ReplyFile.read(tmp_path / "one/r4d_bench/replies.jsonl").replies
+    runs = [f"{name}/p4d_eval/{step}" for name in ("fsdp2", "fsdp1") for step in ("step-1", "step-2", "final")]
+    for run in (*runs, "only1"):
+        assert ReplyFile.read(tmp_path / run / "r4d_bench/replies.jsonl").replies == one, run
+    for name in ("fsdp2", "fsdp1"):
+        assert len(logs(tmp_path / name)) == 2
 
 
 @pytest.mark.distributed

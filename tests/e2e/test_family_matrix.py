@@ -6,13 +6,15 @@ import math
 import pytest
 
 from rgpt4d_plugin.distill import DistillBatch
-from rgpt4d_plugin.synth4d.tiny_model import FAMILIES, TEMPLATES, build_tiny_student
-from rgpt4d_plugin.trainers.llamafactory import P4DSeq2SeqTrainer
 from rgpt4d_plugin.trainers.mixin import BATCH_KEY
 from rgpt4d_plugin.trainers.setup import LOG_KEYS
-from tests.e2e.launch import run_together
-from tests.e2e.test_distributed import deepspeed_config
+from tests.e2e.launch import deepspeed_config, run_together
 from tests.harness import logs, train_here
+from tests.tiny_models import FAMILIES, TEMPLATES, build_tiny_student
+from tests.training import built_trainers
+
+
+pytestmark = pytest.mark.slow
 
 
 STEPS = 2
@@ -20,7 +22,7 @@ METHODS = ("full", "lora")
 
 
 def template_of(family, method):
-    """With LoRA the twin, so that both templates of a family are trained with."""
+    """Returns the host's template for full training and the derived one for LoRA, so that both are trained with."""
     return TEMPLATES[family] if method == "full" else f"rgpt4d_{TEMPLATES[family].removeprefix('rgpt4d_')}"
 
 
@@ -55,16 +57,8 @@ def one_process(recipe):
 
     def train(family, method):
         if (family, method) not in done:
-            built = []
-            init = P4DSeq2SeqTrainer.__init__
-
-            def recording_init(self, *args, **kwargs):
-                init(self, *args, **kwargs)
-                built.append(self)
-
             run = recipe(family, method, "one", per_device_train_batch_size=2)
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(P4DSeq2SeqTrainer, "__init__", recording_init)
+            with built_trainers() as built:
                 train_here(run)
             done[family, method] = built[0], logs(run["output_dir"])
         return done[family, method]

@@ -12,17 +12,13 @@ from transformers import AutoModelForImageTextToText
 
 from rgpt4d_plugin.trainers.mixin import DECODER_FILE
 from rgpt4d_plugin.trainers.setup import LOG_KEYS
-from tests.e2e.launch import run_together
+from tests.e2e.launch import FSDP, FSDP1, FSDP2, FULL, SHARDED, run_together
 from tests.harness import largest_relative_difference, logs, train_here, weights
-from tests.trainers.test_training import PLAIN_SGD
+from tests.training import PLAIN_SGD
 
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.slow, pytest.mark.distributed]
 
-FSDP = {"fsdp": "full_shard auto_wrap"}
-FSDP1 = FSDP | {"fsdp_config": {"version": 1, "sync_module_states": False}}
-FSDP2 = FSDP | {"fsdp_config": {"version": 2}}
-SHARDED, FULL = ({"environment": {"FSDP_STATE_DICT_TYPE": f"{kind}_STATE_DICT"}} for kind in ("SHARDED", "FULL"))
 LORA = {"finetuning_type": "lora"}
 SAVING = {"save_strategy": "steps", "save_steps": 1}
 

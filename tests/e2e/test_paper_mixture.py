@@ -5,11 +5,15 @@ import re
 import shutil
 from pathlib import Path
 
+import pytest
 import yaml
 
 from rgpt4d_plugin.cli import main
-from tests.convert import test_sources as sources
+from tests import source_folders as sources
 from tests.harness import DATA, logs, train_here
+
+
+pytestmark = pytest.mark.slow
 
 
 RECIPE = Path(__file__).parents[2] / "recipes/4drgpt_p4d.yaml"

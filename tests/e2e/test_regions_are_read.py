@@ -19,8 +19,11 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from rgpt4d_plugin import RegionPrompt
 from rgpt4d_plugin.synth4d.clips import encode_mp4
 from rgpt4d_plugin.synth4d.scene import Ball, Scene, render
-from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
 from tests.harness import logs, train_here
+from tests.tiny_models import build_tiny_student
+
+
+pytestmark = pytest.mark.slow
 
 
 COLOURS = ("red", "green", "blue", "white")
@@ -161,7 +164,7 @@ def test_marks_decide_the_answer(clips, answer):
     asked = [(clip, number) for clip in clips[TRAIN:] for number in (1, 2)]
 
     def share_of(meant: int, **options: Any) -> float:
-        """How often the answer is the colour of the ball that number n (meant 1) or 3 - n (meant -1) has."""
+        """Returns the share of answers that name the colour of ball n (meant 1) or of ball 3 - n (meant -1)."""
         swapped = options.pop("swapped", False)
         right = [
             answer(RegionPrompt(clip.path, f"<obj_{n}>?", clip.regions(swapped), **options))

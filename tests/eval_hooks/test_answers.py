@@ -4,7 +4,6 @@
 import gzip
 import json
 import random
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 
 from rgpt4d_plugin.eval_hooks import answers
 from rgpt4d_plugin.eval_hooks.answers import NOT_READ, READ, match_value, read_choice, read_number
+from rgpt4d_plugin.eval_hooks.reading.text import HEAD, TAIL, plain
 
 
 JUDGED = Path(__file__).parents[1] / "data" / "vlm4d_judged_sample.jsonl.gz"
@@ -161,7 +161,10 @@ TABLE = [
             ("<|channel|>analysis<|message|>A?<|end|><|channel|>final<|message|>B", "B"),
             ("<think>x</think><answer><|begin_of_box|>B<|end_of_box|></answer>", "B"),
             ('I looked at it.\n\n{"answer": "B"}', "B"), ("Reason: it turns.\nAnswer: b", "B"), ("answer=B", "B"),
-            ('{"A": "not moving"}', "A"),
+            ('{"A": "not moving"}', "A"), ("B<think>or A", "B"), ("<think>A</think>B<think>or A", "B"),
+            ("[THINK]A[/THINK]B", "B"), ("<|begin_of_thought|>A<|end_of_thought|>B", "B"),
+            ("<think>It is A. <answer>B</answer>", "B"), ("<reasoning>A</reasoning>B", "B"),
+            ("[Analysis] It moves. [Answer] B", "B"),
         ],
     ),
     (
@@ -357,6 +360,10 @@ TABLE = [
                 "unread",
             ),
             ("<think>The car could be going left, the answer could be", "unread"),
+            ("<think>The answer is B.", "unread"),
+            ("Sure.\n<think>B", "unread"), ("[THINK]B is right", "unread"), ("<|begin_of_thought|>B", "unread"),
+            ("<Thinking>B", "unread"), ("<seed:think>B", "unread"), ("<think>A</think>\n<think>B", "unread"),
+            ("<|channel|>analysis<|message|>Answer: B", "unread"), ("◁think▷B", "unread"),
         ],
     ),
 ]  # fmt: skip
@@ -523,18 +530,15 @@ LONG = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", LONG)
-def test_a_reply_of_a_megabyte_takes_milliseconds(piece):
-    reply = (LONG[piece] * (1_000_000 // len(LONG[piece]) + 1))[:1_000_000]
-
-    def seconds():
-        start = time.process_time()
-        read_choice(reply, MOVES)
-        read_number(reply)
-        return time.process_time() - start
-
-    # Each takes 1 to 6 ms where this was written; anything worse than linear would take seconds.
-    assert min(seconds() for _ in range(3)) < 0.03
+def test_the_work_on_a_reply_does_not_grow_with_its_length(piece):
+    """What the reader's searches see is bounded; `benchmarks/long_replies.py` measures how long they take."""
+    reply = (LONG[piece] * (2_000_000 // len(LONG[piece]) + 1))[:2_000_000]
+    for length in (1_000_000, 2_000_000):
+        assert len(plain(reply[:length])) <= HEAD + TAIL + 10
+        assert read_choice(reply[:length], MOVES).how in (*READ, *NOT_READ)
+        assert read_number(reply[:length]).how in (*READ, *NOT_READ)
 
 
 def test_of_a_long_reply_the_ends_are_read():

@@ -9,7 +9,6 @@ import sys
 import pytest
 
 from rgpt4d_plugin.cli import main
-from rgpt4d_plugin.cli_eval import BENCHMARKS as NAMES
 from rgpt4d_plugin.eval_hooks import run as run_module
 from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, get
 from rgpt4d_plugin.eval_hooks.replies import Reply, ReplyFile
@@ -35,10 +34,6 @@ def r4d(tmp_path):
 def score(folder, *more: str, benchmark: str = "r4d_bench", data: str = "R4D", replies: str = "replies.jsonl") -> int:
     places = ("--data", f"{folder / data}", "--replies", f"{folder / replies}", "--out", f"{folder / 'run'}")
     return main(["eval", "score", "--benchmark", benchmark, *places, *more])
-
-
-def test_help_names_the_benchmarks_that_exist():
-    assert NAMES == tuple(BENCHMARKS)
 
 
 def test_help_is_light():
@@ -74,7 +69,8 @@ def test_score_and_report(r4d, capsys):
     assert "R4D-Bench" in (r4d / "page" / "report.html").read_text()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BENCHMARKS)
 def test_every_benchmark_is_scored_and_reported(name, tmp_path):
     """From its published layout: right answers are worth 100 under both readings where every item has one."""
     write_folder(name, tmp_path / "data", 9)
@@ -219,6 +215,20 @@ def test_run_asks_a_server_and_goes_on(recipe, r4d, capsys, monkeypatch):
     assert (r4d / "run" / "report.html").read_bytes() == first
 
 
+def test_a_run_in_which_every_question_failed_ends_with_an_error(recipe, r4d, capsys, monkeypatch):
+    from rgpt4d_plugin.eval_hooks.engines import openai_endpoint
+
+    def failures(self, asked):
+        return ((question.key, Reply(question.key, "", error="400 no such model")) for question in asked)
+
+    monkeypatch.setattr(openai_endpoint, "OpenAIEndpoint", RightAnswers)
+    monkeypatch.setattr(RightAnswers, "ask", failures)
+    command = ["eval", "run", str(recipe), "--out", str(r4d / "run"), "--server", "http://x/v1", "--model", "m"]
+    assert main(command) == 1
+    assert "no question was answered: 6 failed, the first with: 400 no such model" in capsys.readouterr().err
+    assert (r4d / "run" / "report.html").is_file()
+
+
 def test_run_asks_the_recipe_s_model(recipe, r4d, monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(run_module, "run_with_host", lambda recipe, out: asked.append((recipe, out)) or [])
@@ -256,3 +266,17 @@ def test_a_recipe_without_the_block_is_an_error(r4d, capsys):
     (r4d / "sft.yaml").write_text("model_name_or_path: x\n")
     assert main(["eval", "run", str(r4d / "sft.yaml"), "--out", "x"]) == 1
     assert "has no `p4d_eval:` block" in capsys.readouterr().err
+
+
+def test_frames_that_no_video_has_are_refused(r4d, capsys):
+    assert score(r4d, "--frames", "-1") == 1
+    assert "--frames: expected at least 1, got -1" in capsys.readouterr().err
+
+
+def test_an_interrupted_command_says_so_and_exits_as_the_shell_expects(r4d, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rgpt4d_plugin.eval_hooks.commands.score_file", interrupted)
+    assert score(r4d) == 130
+    assert capsys.readouterr().err == "rgpt4d eval score: interrupted\n"

@@ -168,6 +168,36 @@ def test_broken_batches(read):
     assert "line 3: the message's content is ['A']" in text
 
 
+@pytest.mark.parametrize("body", [["A"], "A", 3, None])
+def test_batches_whose_body_is_no_object(read, body):
+    assert "line 1: no response.body.choices" in message(read, {"custom_id": "toy/1", "response": {"body": body}})
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [(["down"], "['down']"), ("down", "down"), (None, "status 500"), ({"error": {"message": "down"}}, "down")],
+)
+def test_failed_lines_of_a_batch_are_failures_whatever_their_body(read, body, error):
+    found = read({"custom_id": "toy/1", "response": {"status_code": 500, "body": body}})
+    assert found.replies == {"toy/1": Reply("toy/1", "", error=error)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        ({"limit": "3"}, "limit is '3'"),
+        ({"limit": -3}, "limit is -3"),
+        ({"limit": True}, "limit is True"),
+        ({"frames": -1}, "frames is -1"),
+        ({"seed": "x", "style": 1}, "style is 1; seed is 'x'"),
+        ({"engine": 5}, "engine is 5"),
+        ({"benchmark": ["toy"]}, "benchmark is ['toy']"),
+    ],
+)
+def test_settings_that_no_run_has_are_refused(read, settings, found):
+    assert f"replies.jsonl, line 1: settings that no run has: {found}." in message(read, {"settings": settings})
+
+
 @pytest.mark.parametrize("name", ["key", "id"])
 @pytest.mark.parametrize("field", ["reply", "response", "text"])
 def test_plain_lines(read, name, field):

@@ -53,6 +53,7 @@ def replies_of(out, benchmark="r4d_bench"):
     return ReplyFile.read(out / benchmark / "replies.jsonl").replies
 
 
+@pytest.mark.slow
 def test_every_benchmark_in_one_run(recipe, folders, tmp_path):
     recipe["p4d_eval"] = {"benchmarks": folders, **SMALL}
     results = run_with_host(recipe, tmp_path / "out", progress=False)
@@ -69,6 +70,7 @@ def test_every_benchmark_in_one_run(recipe, folders, tmp_path):
     assert set(metrics_of(evaluation.questionnaires, results)) == set(evaluation.keys)
 
 
+@pytest.mark.slow
 def test_a_recipe_that_only_evaluates(assets, recipe, tmp_path, asked):
     """Through the host's own `train` command: no dataset, no training, the same replies."""
     run_with_host(recipe, tmp_path / "run", progress=False)
@@ -89,6 +91,7 @@ def test_a_recipe_that_only_evaluates(assets, recipe, tmp_path, asked):
     assert len(asked) == 6  # all replies were there
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(recipe, tmp_path, asked):
     (whole,) = run_with_host(recipe, tmp_path / "whole", progress=False)
     engine = load_host_engine(recipe, batch_size=2, workers=0)

@@ -3,6 +3,7 @@
 
 import json
 import random
+import re
 
 import pytest
 
@@ -140,6 +141,74 @@ def test_broken_results_are_errors(result, tmp_path, broken):
         Result.read(folder)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("counts", {"missing": 1}, "`counts` lacks error, truncated"),
+        ("counts", dict.fromkeys(COUNTS, "0"), "`counts` is"),
+        ("counts", 3, "`counts` is 3"),
+        ("settings", 3, "`settings` is 3"),
+        ("settings", None, "`settings` is None"),
+        ("columns", {"official": {}}, "`columns` lacks strict"),
+        ("columns", {"official": {}, "strict": {}}, "`columns.official` has other columns than `rules`"),
+        ("items", "12", "`items` is '12'"),
+        ("items", True, "`items` is True"),
+        ("items", 0, "`items` is 0"),
+        ("notes", [3], "`notes` is (3,)"),
+        ("columns", {"official": 3}, "`columns` is {'official': 3}"),
+        ("unheard_of", 1, "`unheard_of` is 1"),
+    ],
+)
+def test_results_with_fields_of_other_types_name_the_file_and_the_field(result, tmp_path, field, value, message):
+    folder = result.write(tmp_path)
+    record = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps(record | {field: value}))
+    with pytest.raises(ScoringError, match=re.escape(f"{folder / 'result.json'} is broken ({message}")):
+        Result.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("official", float("nan")),
+        ("strict", float("inf")),
+        ("columns", {"lenient": "1"}),
+        ("options", {"A": 3}),
+        ("truncated", 1),
+        ("reply", ["A"]),
+    ],
+)
+def test_scores_with_fields_of_other_types_name_the_line_and_the_field(result, tmp_path, field, value):
+    folder = result.write(tmp_path)
+    first, second, *others = (folder / "scores.jsonl").read_text().splitlines()
+    second = json.dumps(json.loads(second) | {field: value})
+    (folder / "scores.jsonl").write_text("\n".join([first, second, *others]) + "\n")
+    with pytest.raises(ScoringError, match=rf"scores.jsonl, line 2 is broken .`{field}` is "):
+        Result.read(folder)
+
+
+@pytest.mark.parametrize("name", ["result.json", "scores.jsonl"])
+def test_results_nested_without_end_are_broken(result, tmp_path, name):
+    folder = result.write(tmp_path)
+    (folder / name).write_text('{"settings": ' + "[" * 100_000)
+    with pytest.raises(ScoringError, match=rf"{name}.* is broken \(nested too deeply\)"):
+        Result.read(folder)
+
+
+def test_results_are_in_place_whole_or_not_at_all(result, tmp_path, monkeypatch):
+    """The disk fills up while the second result is written: the first stays, and nothing is left beside it."""
+    folder = result.write(tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        result.write(tmp_path / "run")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
 def test_replies_to_other_items_are_an_error(data):
     replies = toy_replies() | {"toy/99": Reply("toy/99", "A"), "sat/1": Reply("sat/1", "A")}
     with pytest.raises(ScoringError, match=r"2 of 12 replies.*'sat/1', 'toy/99'.*keys look like 'toy/0'"):
@@ -199,6 +268,6 @@ def test_a_killed_and_resumed_run_gives_the_same_result(tmp_path):
     path = tmp_path / "killed.jsonl"
     for size in range(len(content) + 1):
         path.write_bytes(content[:size])
-        resumed = ReplyFile.open(path, {"seed": 0})
-        resumed.append(*(reply for reply in replies if reply.key not in resumed.done))
+        with ReplyFile.open(path, {"seed": 0}) as resumed:
+            resumed.append(*(reply for reply in replies if reply.key not in resumed.done))
         assert written(ReplyFile.read(path), tmp_path / "killed") == expected, size

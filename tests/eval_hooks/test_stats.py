@@ -7,16 +7,18 @@ from math import comb
 import numpy as np
 import pytest
 
+from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, get
 from rgpt4d_plugin.eval_hooks.stats import (
     Agreement,
     Bootstrap,
     Column,
     Interval,
     agreement,
+    columns_of,
     difference,
     interval,
-    learn_columns,
 )
+from tests.benchmark_folders import write_folder
 from tests.toy_benchmark import Toy, toy_items
 
 
@@ -139,32 +141,50 @@ def test_agreement_counts_more_than_half_as_right():
     assert agreement([1, 1, 0, 0, 0.5, 0.6], [1, 0, 1, 0, 1.0, 0.9]) == Agreement(2, 1, 2, 1)
 
 
-def test_what_columns_are_means_of_is_learnt_from_the_official_function():
-    items = toy_items(40)
-    columns = {column.name: column for column in learn_columns(Toy(), items)}
-    assert {name: column.rule for name, column in columns.items()} == {
-        "Overall": "items",
-        "left": "items",
-        "right": "items",
-        "Mean of kinds": "categories",
-    }
-    assert {name: int(column.members.sum()) for name, column in columns.items()} == {
-        "Overall": 40,
-        "left": 30,
-        "right": 10,
-        "Mean of kinds": 40,
+def test_columns_carry_their_declared_rules_and_their_items():
+    columns = {column.name: column for column in columns_of(Toy(), toy_items(40))}
+    assert {name: (column.rule, int(column.members.sum())) for name, column in columns.items()} == {
+        "Overall": ("items", 40),
+        "left": ("items", 30),
+        "right": ("items", 10),
+        "Mean of kinds": ("categories", 40),
     }
 
 
 def test_a_column_that_follows_no_rule_has_no_interval():
     class Odd(Toy):
+        rules = {"Mean of kinds": None}
+
         def aggregate(self, items, scores):
             return super().aggregate(items, scores) | {"Mean of kinds": 100 * float(np.mean(scores)) ** 2}
 
     items = toy_items(40)
-    columns = learn_columns(Odd(), items)
+    columns = columns_of(Odd(), items)
     assert [column.rule for column in columns] == ["items", "items", "items", None]
     bootstrap = Bootstrap(columns, [item["kind"] for item in items], [item["video"] for item in items])
     drawn = bootstrap.replicates(np.ones((40, 1)), 50)
     assert interval(drawn[:, 0, 0]) == Interval(100.0, 100.0)
     assert interval(drawn[:, 0, 3]) == Interval(None, None)
+
+
+@pytest.mark.parametrize("name", [*BENCHMARKS, "toy"])
+def test_declared_rules_are_those_of_the_official_function(name, tmp_path):
+    """On resamples of a folder's items with random scores; official functions round to 0.01 or divide by N + 1e-6."""
+    if name == "toy":
+        benchmark, items = Toy(), toy_items(40)
+    else:
+        write_folder(name, tmp_path, 40)
+        benchmark = get(name)
+        items = benchmark.load(tmp_path).items
+    generator = np.random.default_rng(0)
+    for trial in range(4):
+        drawn = [items[i] for i in generator.integers(0, len(items), len(items))] if trial else list(items)
+        scores = generator.integers(0, 2, len(drawn)).astype(float)
+        categories = np.array([benchmark.category(item) for item in drawn])
+        official = benchmark.aggregate(drawn, scores.tolist())
+        for column in columns_of(benchmark, drawn):
+            cells = {"items": [column.members], "categories": [categories == c for c in np.unique(categories)]}
+            masks = [mask & column.members for mask in cells[column.rule]]
+            means = [scores[mask].mean() for mask in masks if mask.any()]
+            if means:
+                assert official[column.name] == pytest.approx(100 * np.mean(means), abs=0.006), column.name

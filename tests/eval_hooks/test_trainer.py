@@ -13,7 +13,7 @@ from rgpt4d_plugin.eval_hooks import trainer as trainer_module
 from rgpt4d_plugin.eval_hooks.arguments import EvalConfigError
 from rgpt4d_plugin.eval_hooks.replies import ReplyFile
 from rgpt4d_plugin.eval_hooks.scoring import Result
-from rgpt4d_plugin.patches.evaluation import KEY
+from rgpt4d_plugin.patches.eval_block import KEY
 from tests.benchmark_folders import write_folder
 from tests.harness import train_here, weights
 
@@ -62,6 +62,7 @@ def history(folder):
     return json.loads((folder / "trainer_state.json").read_text())
 
 
+@pytest.mark.slow
 def test_columns_are_logged_and_replies_kept(assets, tmp_path, block):
     out = tmp_path / "out"
     train_here(assets.recipe(out, p4d=None, max_steps=3, plot_loss=True, p4d_eval={**block, "every": 2}))
@@ -85,6 +86,7 @@ def test_columns_are_logged_and_replies_kept(assets, tmp_path, block):
     assert "R4D-Bench" in (out / "p4d_eval/final/report.md").read_text()
 
 
+@pytest.mark.slow
 def test_without_every_there_is_one_evaluation_at_the_end(assets, tmp_path, block):
     out = tmp_path / "out"
     train_here(assets.recipe(out, p4d=None, max_steps=2, p4d_eval={**block, "out": str(tmp_path / "scores")}))
@@ -111,6 +113,7 @@ def test_generation_keeps_what_it_has_computed_under_gradient_checkpointing(asse
     assert len(lengths) == 2 and lengths[0] > 50 and lengths[1] == 1
 
 
+@pytest.mark.slow
 def test_weights_of_step_and_end_are_asked_once(assets, tmp_path, block, scripted):
     out = tmp_path / "out"
     scripted(50.0)  # a second evaluation would have no number
@@ -121,6 +124,7 @@ def test_weights_of_step_and_end_are_asked_once(assets, tmp_path, block, scripte
     assert step.replies == final.replies and step.settings == final.settings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "way",
     [
@@ -128,6 +132,7 @@ def test_weights_of_step_and_end_are_asked_once(assets, tmp_path, block, scripte
             {"p4d": None, "finetuning_type": "lora", "lora_rank": 4, "lora_dropout": 0.3}, id="lora, dropout"
         ),
         pytest.param({}, id="p4d"),
+        pytest.param({"finetuning_type": "lora", "quantization_bit": 4, "quantization_type": "nf4"}, id="qlora"),
         pytest.param({"p4d": None, "eval_dataset": "synth4d", "eval_strategy": "steps", "eval_steps": 1}, id="loss"),
     ],
 )
@@ -145,6 +150,7 @@ def test_evaluation_leaves_no_trace_in_the_weights(assets, tmp_path, block, way)
     assert sum("eval_r4d_avg" in line for line in log_lines(tmp_path / "with")) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "way",
     [
@@ -173,6 +179,7 @@ def test_the_best_model_is_chosen_by_a_benchmark(assets, tmp_path, block, script
     assert not all(torch.equal(saved[key], last[key]) for key in last)
 
 
+@pytest.mark.slow
 def test_the_host_stops_early_by_a_benchmark(assets, tmp_path, block, scripted):
     out = tmp_path / "out"
     scripted(30.0, 20.0, 10.0, 30.0)
@@ -183,6 +190,7 @@ def test_the_host_stops_early_by_a_benchmark(assets, tmp_path, block, scripted):
     assert history(out)["global_step"] == 3
 
 
+@pytest.mark.slow
 def test_the_hosts_own_evaluation_goes_on_beside_it(assets, tmp_path, block):
     out = tmp_path / "out"
     recipe = assets.recipe(out, p4d=None, max_steps=2, p4d_eval={**block, "every": 2})
@@ -196,6 +204,7 @@ def test_the_hosts_own_evaluation_goes_on_beside_it(assets, tmp_path, block):
     assert "Validation Loss" in (out / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_replies_of_an_earlier_training_are_not_taken_for_this_ones(assets, tmp_path, block):
     out = tmp_path / "out"
     for rate in (0.0, 0.5):
@@ -251,5 +260,5 @@ def test_what_cannot_work_is_refused_before_anything_is_loaded(assets, tmp_path,
 @pytest.mark.parametrize("variable", ["USE_RAY", "USE_MCA"])
 def test_other_back_ends_are_refused(assets, tmp_path, block, monkeypatch, variable):
     monkeypatch.setenv(variable, "1")
-    with pytest.raises(EvalConfigError, match=f"{variable} is set, and its back end evaluates no benchmarks"):
+    with pytest.raises(EvalConfigError, match=f"back end .*: unset {variable} or remove `p4d_eval:`"):
         train_here({**assets.recipe(tmp_path / "out", p4d=None), KEY: block})

@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 
 from rgpt4d_plugin.eval_hooks import lmms_eval_tasks
-from rgpt4d_plugin.eval_hooks.benchmarks import BenchmarkDataError, get
+from rgpt4d_plugin.eval_hooks.benchmarks import get
+from rgpt4d_plugin.eval_hooks.benchmarks.base import BenchmarkDataError
 from rgpt4d_plugin.eval_hooks.reply_formats import read_replies
 from rgpt4d_plugin.eval_hooks.scoring import score_replies
 from tests.benchmark_folders import write_folder
@@ -25,10 +26,10 @@ from tests.benchmark_folders import write_folder
 
 pytest.importorskip("lmms_eval", reason="lmms-eval has an environment of its own: make test-lmms")
 
-from lmms_eval.api.model import lmms  # noqa: E402
-from lmms_eval.evaluator import simple_evaluate  # noqa: E402
-from lmms_eval.loggers import EvaluationTracker  # noqa: E402
-from lmms_eval.tasks import TaskManager  # noqa: E402
+from lmms_eval.api.model import lmms
+from lmms_eval.evaluator import simple_evaluate
+from lmms_eval.loggers import EvaluationTracker
+from lmms_eval.tasks import TaskManager
 
 
 FOLDER = Path(lmms_eval_tasks.__path__[0])

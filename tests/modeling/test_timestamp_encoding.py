@@ -13,7 +13,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from rgpt4d_plugin import modeling
 from rgpt4d_plugin.modeling.timestamp_encoding import NO_TIME, step_times, timestamp_encoding, token_timestamps
-from rgpt4d_plugin.synth4d.tiny_model import FAMILIES, build_tiny_student
+from tests.tiny_models import FAMILIES, build_tiny_student
 
 
 TIMED = [family for family in FAMILIES if family in modeling.BASES]
@@ -53,7 +53,7 @@ def family(request, tmp_path_factory):
 
 
 class Family:
-    """A tiny base, its timestamped twin and their processor."""
+    """A tiny base model, the timestamped model on its weights, and their processor."""
 
     def __init__(self, name, root):
         self.name = name
@@ -127,7 +127,7 @@ def test_the_configuration_is_the_bases_but_for_the_encoding(family):
 
 
 def embeddings(model, inputs):
-    """What the text decoder of a model gets."""
+    """Returns the embeddings that the text decoder of a model gets."""
     seen = []
     hook = model.get_decoder().register_forward_pre_hook(
         lambda module, args, kwargs: seen.append(kwargs["inputs_embeds"]), with_kwargs=True
@@ -215,6 +215,7 @@ def test_generation_with_a_cache_equals_generation_without(family):
     assert cached != new_tokens(family.model, later)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beams", [1, 3])
 def test_a_padded_batch_says_what_its_samples_say_alone(family, beams):
     samples = [ONE, ("And this one here, which way does it go?", [range(0, 12, 2)])]
@@ -240,29 +241,38 @@ RELOAD = """
 import sys, torch
 sys.modules["rgpt4d_plugin"] = None  # as if it were not installed
 from transformers import AutoModelForImageTextToText, AutoProcessor
-folder, trust = sys.argv[1], {"trust_remote_code": True}
-for cls in (AutoModelForImageTextToText, AutoProcessor):
-    try:
-        cls.from_pretrained(folder, trust_remote_code=False)
-    except (ValueError, OSError) as err:
-        assert "trust_remote_code" in str(err), err
-    else:
-        raise SystemExit(f"{cls.__name__} took the folder for something else")
-inputs, logits = torch.load(f"{folder}/expected.pt")
-model = AutoModelForImageTextToText.from_pretrained(folder, **trust).eval()
-assert AutoProcessor.from_pretrained(folder, **trust).__class__.__name__.startswith("RGPT4D")
-assert torch.equal(model(**inputs).logits, logits)
+trust = {"trust_remote_code": True}
+for folder in sys.argv[1:]:
+    for cls in (AutoModelForImageTextToText, AutoProcessor):
+        try:
+            cls.from_pretrained(folder, trust_remote_code=False)
+        except (ValueError, OSError) as err:
+            assert "trust_remote_code" in str(err), err
+        else:
+            raise SystemExit(f"{folder}: {cls.__name__} took it for something else")
+    inputs, logits = torch.load(f"{folder}/expected.pt")
+    model = AutoModelForImageTextToText.from_pretrained(folder, **trust).eval()
+    assert AutoProcessor.from_pretrained(folder, **trust).__class__.__name__.startswith("RGPT4D"), folder
+    assert torch.equal(model(**inputs).logits, logits), folder
+    print(folder)
 assert not any(name.startswith("rgpt4d_plugin.") for name in sys.modules)
 """
 
 
-def test_a_saved_model_loads_with_and_without_the_plugin(family, tmp_path):
+def save(family, folder):
+    """Saves a family's model and processor, with a batch for it and the logits that it gives."""
     inputs = family.inputs(ONE)
     with torch.no_grad():
         logits = family.model(**inputs).logits
-    family.model.save_pretrained(tmp_path)
-    family.processor.save_pretrained(tmp_path)
+    family.model.save_pretrained(folder)
+    family.processor.save_pretrained(folder)
+    torch.save(({**inputs}, logits), folder / "expected.pt")
+    return folder
 
+
+def test_a_saved_model_loads_with_the_plugin(family, tmp_path):
+    save(family, tmp_path)
+    inputs, logits = torch.load(tmp_path / "expected.pt")
     model = AutoModelForImageTextToText.from_pretrained(tmp_path).eval()
     assert type(model) is type(family.model) and model.config.tpe_base == 100.0
     with torch.no_grad():
@@ -271,9 +281,13 @@ def test_a_saved_model_loads_with_and_without_the_plugin(family, tmp_path):
     assert type(processor) is type(family.processor)
     assert torch.equal(family.inputs(ONE, processor=processor)["video_timestamps"], inputs["video_timestamps"])
 
-    torch.save(({**inputs}, logits), tmp_path / "expected.pt")
+
+@pytest.mark.slow
+def test_saved_models_load_without_the_plugin(tmp_path):
+    folders = [str(save(Family(name, tmp_path / f"{name}_base"), tmp_path / name)) for name in TIMED]
     environment = {**os.environ, "RGPT4D_DISABLE": "1", "HF_HOME": str(tmp_path / "home")}
     result = subprocess.run(
-        [sys.executable, "-c", RELOAD, str(tmp_path)], env=environment, cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, "-c", RELOAD, *folders], env=environment, cwd=tmp_path, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr[-3000:]
+    assert result.stdout.split() == folders

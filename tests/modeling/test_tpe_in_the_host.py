@@ -13,9 +13,9 @@ from PIL import Image
 
 from rgpt4d_plugin.arguments import P4DConfigError, TimestampEncoding, parse_p4d
 from rgpt4d_plugin.modeling.marker import MARKER_FILE, read_marker
-from rgpt4d_plugin.synth4d.tiny_model import FAMILIES, TEMPLATES, build_tiny_student
 from tests.harness import DATA, largest_relative_difference, logs, train_here, weights
 from tests.host_parts import host_parts
+from tests.tiny_models import FAMILIES, TEMPLATES, build_tiny_student
 
 
 CLIP = str(DATA / "clips/4.mp4")
@@ -42,6 +42,7 @@ def loaded(recipe):
     return load_model(tokenizer, model_args, finetuning_args, is_trainable=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
     [
@@ -83,6 +84,7 @@ def test_the_batch_holds_the_times_of_the_frames(assets, tmp_path):
     assert stamps[2][video[2]].unique_consecutive().tolist() == pairs * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_trains_and_answers_with_it(assets, tmp_path, family):
     """Times at the tokens of clips, also beside images; a step of training; the same answer by chat and by batch."""
@@ -127,6 +129,7 @@ def test_every_family_trains_and_answers_with_it(assets, tmp_path, family):
     assert len(engine.model.generate(**generate)[0]) > length
 
 
+@pytest.mark.slow
 def test_the_encoding_reaches_the_loss(assets, tmp_path):
     losses = {}
     for name, block in {
@@ -139,6 +142,7 @@ def test_the_encoding_reaches_the_loss(assets, tmp_path):
     assert len(set(losses.values())) == 3
 
 
+@pytest.mark.slow
 def test_the_encoding_alone_needs_no_teacher(assets, tmp_path):
     """Without a loss term the run is SFT of the timed model: `loss_sft` of the run that distils is its loss."""
     train_here(assets.recipe(tmp_path / "alone", p4d={"preset": "none", "tpe": "add"}))
@@ -149,6 +153,7 @@ def test_the_encoding_alone_needs_no_teacher(assets, tmp_path):
     assert json.loads((tmp_path / "alone/config.json").read_text())["model_type"] == "rgpt4d_qwen2_5_vl"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_resumed_run_goes_on_as_the_uninterrupted_one(assets, tmp_path, method):
     lora = {"lora_rank": 4, "lora_target": "all"} if method == "lora" else {}
@@ -182,6 +187,7 @@ def adapter(assets, tmp_path_factory):
     return recipe
 
 
+@pytest.mark.slow
 def test_an_adapter_is_marked(adapter):
     for folder in (adapter["output_dir"], adapter["output_dir"] + "/checkpoint-2"):
         assert read_marker(folder) == TimestampEncoding(0.5, 10000.0)

@@ -21,7 +21,7 @@ from llamafactory.hparams import get_train_args
 import rgpt4d_plugin
 from _rgpt4d_boot import TARGETS, HostFinder, activate
 from rgpt4d_plugin import modeling, patches, seams
-from rgpt4d_plugin.patches import evaluation, log_callback, parser, v1, workflow
+from rgpt4d_plugin.patches import log_callback, p4d_block, parser, v1, workflow
 from rgpt4d_plugin.seams import HostSeamError
 from rgpt4d_plugin.template.clip_recorder import with_recorder
 from tests.harness import train_cli
@@ -123,18 +123,8 @@ def python(code, cwd, **environment):
 
 
 @pytest.fixture
-def host():
-    """The target modules of the host, patched again afterwards."""
-    modules = {name: importlib.import_module(name) for name in TARGETS}
-    importlib.import_module("llamafactory.train.tuner")
-    yield modules
-    for module in modules.values():
-        patches.apply(module)
-
-
-@pytest.fixture
 def fresh(monkeypatch):
-    """As if no seam had been applied yet; the real ones stay in place."""
+    """Makes `patches` believe that no seam has been applied yet; the real ones stay in place."""
     monkeypatch.setattr(patches, "_undo", {})
     monkeypatch.setattr(patches, "_failures", [])
     monkeypatch.setattr(sys, "argv", ["llamafactory-cli"])
@@ -192,6 +182,7 @@ def test_the_finder_looks_at_its_targets_only():
         assert HostFinder.find_spec(name) is None
 
 
+@pytest.mark.slow
 def test_a_disabled_plugin_leaves_the_block_to_the_host_which_refuses_it(assets, tmp_path):
     result = train_cli(assets.recipe(tmp_path / "out"), RGPT4D_DISABLE="1")
 
@@ -200,6 +191,7 @@ def test_a_disabled_plugin_leaves_the_block_to_the_host_which_refuses_it(assets,
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_importing_the_package_changes_nothing_elsewhere(tmp_path):
     python(EVERYTHING, tmp_path, RGPT4D_DISABLE="1")
 
@@ -207,8 +199,8 @@ def test_importing_the_package_changes_nothing_elsewhere(tmp_path):
 # Apply and undo
 
 
-def test_undo_restores_the_very_objects(host):
-    wrappers = {(key, name): getattr(host[key], name) for key, names in WRAPPED.items() for name in names}
+def test_undo_restores_the_very_objects(host_modules):
+    wrappers = {(key, name): getattr(host_modules[key], name) for key, names in WRAPPED.items() for name in names}
     originals = {key: inspect.unwrap(wrapper) for key, wrapper in wrappers.items()}
     by_name = {name: original for (_, name), original in originals.items()}
     for (key, name), original in originals.items():
@@ -219,50 +211,52 @@ def test_undo_restores_the_very_objects(host):
 
     patches.undo_all()
     for (key, name), original in originals.items():
-        assert getattr(host[key], name) is original
+        assert getattr(host_modules[key], name) is original
     for key, name in IMPORTERS:
         assert getattr(importlib.import_module(key), name) is by_name[name], key
     patches.undo_all()  # nothing left to undo
 
-    for module in host.values():
+    for module in host_modules.values():
         patches.apply(module)
     for key, name in IMPORTERS:
         assert inspect.unwrap(getattr(importlib.import_module(key), name)) is by_name[name], key
 
 
-def test_registries_gain_the_plugins_names_and_lose_them_again(host):
+def test_registries_gain_the_plugins_names_and_lose_them_again(host_modules):
     patches.undo_all()  # some names are added when a model is loaded
-    for module in host.values():
+    for module in host_modules.values():
         patches.apply(module)
     for key, (registry, names) in REGISTRIES.items():
-        found = {name for name in getattr(host[key], registry) if name.startswith("rgpt4d")}
-        assert found | (names & set(getattr(host[key], registry))) == names
-    plugins = host["llamafactory.data.template"].get_mm_plugin.__globals__["PLUGINS"]
+        found = {name for name in getattr(host_modules[key], registry) if name.startswith("rgpt4d")}
+        assert found | (names & set(getattr(host_modules[key], registry))) == names
+    plugins = host_modules["llamafactory.data.template"].get_mm_plugin.__globals__["PLUGINS"]
     assert "rgpt4d_llava_onevision" in plugins
     patches.undo_all()
     for key, (registry, names) in REGISTRIES.items():
-        assert not [name for name in getattr(host[key], registry) if name.startswith("rgpt4d") or name in names]
+        assert not [
+            name for name in getattr(host_modules[key], registry) if name.startswith("rgpt4d") or name in names
+        ]
     assert not [name for name in plugins if name.startswith("rgpt4d")]
 
 
-def test_the_chat_engine_gets_its_own_function_back(host):
-    engine = host["llamafactory.chat.hf_engine"].HuggingfaceEngine
+def test_the_chat_engine_gets_its_own_function_back(host_modules):
+    engine = host_modules["llamafactory.chat.hf_engine"].HuggingfaceEngine
     original = engine._process_args.__wrapped__
     patches.undo_all()
     assert engine._process_args is original
 
 
-def test_applying_twice_is_a_no_op(host):
-    before = {key: dict(vars(module)) for key, module in host.items()}
-    for module in host.values():
+def test_applying_twice_is_a_no_op(host_modules):
+    before = {key: dict(vars(module)) for key, module in host_modules.items()}
+    for module in host_modules.values():
         patches.apply(module)
-    assert {key: dict(vars(module)) for key, module in host.items()} == before
+    assert {key: dict(vars(module)) for key, module in host_modules.items()} == before
 
 
-def test_without_the_seams_the_host_refuses_the_block(host, distilled):
+def test_without_the_seams_the_host_refuses_the_block(host_modules, distilled):
     patches.undo_all()
     with pytest.raises(ValueError, match=r"Some keys are not used .*\['p4d'\]"):
-        host["llamafactory.hparams.parser"].get_train_args(distilled)
+        host_modules["llamafactory.hparams.parser"].get_train_args(distilled)
 
 
 @pytest.mark.parametrize("arguments", [{"stage": "sft"}, ["--stage", "sft"], None], ids=["dict", "list", "none"])
@@ -293,9 +287,9 @@ def test_run_sft_without_a_block_is_the_hosts_own_call():
     calls = []
     module = ModuleType("llamafactory.train.sft.workflow")
     module.run_sft = lambda *args: calls.append((args, dict(vars(module))))
-    for name in workflow._GLOBALS:
+    for name in p4d_block.GLOBALS:
         setattr(module, name, object())
-    untouched = {name: vars(module)[name] for name in workflow._GLOBALS}
+    untouched = {name: vars(module)[name] for name in p4d_block.GLOBALS}
     undo = workflow.patch(module)
     arguments = (object(), object(), object(), SimpleNamespace(), object(), [])
     module.run_sft(*arguments)
@@ -338,7 +332,7 @@ def _first_required(name):
         "llamafactory.hparams.parser": ("read_args", *WRAPPED.get(name, ())),
         "llamafactory.model.loader": ("load_config", "load_tokenizer", "apply_liger_kernel"),
         "llamafactory.model.model_utils.visual": ("COMPOSITE_MODELS",),
-        "llamafactory.train.sft.workflow": ("run_sft", *evaluation.GLOBALS),
+        "llamafactory.train.sft.workflow": ("run_sft", *p4d_block.GLOBALS),
         "llamafactory.v1.config.arg_parser": ("get_args",),
         "transformers.models.auto.configuration_auto": ("CONFIG_MAPPING",),
         "transformers.models.auto.processing_auto": ("processor_class_from_name",),
@@ -424,6 +418,7 @@ def test_every_package_folder_is_listed():
     assert sorted(config["options"]["packages"].split()) == sorted(folders)
 
 
+@pytest.mark.slow
 def test_the_wheel_carries_the_activation_file(tmp_path):
     """Needs the network: pip fetches setuptools for the build."""
     litter = shutil.ignore_patterns(".*", "*.egg-info", "__pycache__", "build", "dist", "saves", "demo")

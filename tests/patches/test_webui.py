@@ -17,12 +17,16 @@ from llamafactory.webui.control import get_model_info
 from llamafactory.webui.engine import Engine
 
 from rgpt4d_plugin import patches
-from rgpt4d_plugin.patches.model_groups import BASES, NAME_PREFIX, ONEVISION
+from rgpt4d_plugin.patches.model_groups import NAME_PREFIX
 from rgpt4d_plugin.recipe import read_recipe
 from rgpt4d_plugin.students import FAMILIES
 from rgpt4d_plugin.trainers.setup import ALL_LOG_KEYS
 from tests.harness import logs, train_here, weights
 
+
+MODELS = [model for family in FAMILIES.values() for model in family.public_models]
+BASES = [model for model in MODELS if isinstance(model, str)]
+ONEVISION = dict(model for model in MODELS if not isinstance(model, str))
 
 MODEL = "4D-RGPT-Qwen2.5-VL-7B-Instruct"
 
@@ -51,9 +55,8 @@ def filled_in(engine, **values):
 
 def test_lists_have_the_models_and_the_templates(engine):
     models = choices(engine, "top.model_name")
-    assert [name for name in models if name.startswith(NAME_PREFIX)] == [
-        NAME_PREFIX + base for base in (*BASES, *ONEVISION)
-    ]
+    expected = [NAME_PREFIX + (model if isinstance(model, str) else model[0]) for model in MODELS]
+    assert [name for name in models if name.startswith(NAME_PREFIX)] == expected
     assert models.index(NAME_PREFIX + BASES[0]) > models.index("Qwen3-VL-8B-Instruct")  # behind the host's own
     templates = choices(engine, "top.template")
     names = {name.removeprefix("rgpt4d_") for family in FAMILIES.values() for name in family.templates}
@@ -118,6 +121,7 @@ class TrainedHere:
         return "", ""
 
 
+@pytest.mark.slow
 def test_a_run_with_the_block_among_the_extra_arguments(assets, engine, monkeypatch, host_logs):
     """What the Start button does, up to the process: the runner writes a recipe and starts a run of it."""
     monkeypatch.setattr(runner, "Popen", TrainedHere)

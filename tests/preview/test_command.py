@@ -15,10 +15,10 @@ from rgpt4d_plugin.cli import main
 from rgpt4d_plugin.preview import command, recipe_pipeline
 from rgpt4d_plugin.preview.contact_sheet import MARK
 from rgpt4d_plugin.synth4d.clips import decode_mp4, encode_mp4
-from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
 from rgpt4d_plugin.teachers.l4p import load_l4p
 from rgpt4d_plugin.template.clip_recorder import ClipRecorder
 from tests.harness import DATA
+from tests.tiny_models import build_tiny_student
 
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("4drgpt_*.yaml"))
@@ -98,6 +98,7 @@ def text_of(pieces):
 # --- what a sheet says -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_synthetic_clips(assets, student, rgpt4d, tmp_path, nothing_loaded):
     """The files' own frames: their size is one that nothing resizes."""
     code, samples, out, _ = rgpt4d(assets.recipe(tmp_path / "out", video_maxlen=16, **student), "--n", "2")
@@ -125,6 +126,7 @@ def test_synthetic_clips(assets, student, rgpt4d, tmp_path, nothing_loaded):
     assert "videos/clip_00000.mp4" == samples[0].clips[0].name.removeprefix(f"{assets.clips}/")
 
 
+@pytest.mark.slow
 def test_real_clips(assets, student, rgpt4d, tmp_path):
     """Resized by the host and by the processor, of two shapes, several in one sample."""
     recipe = assets.recipe(tmp_path / "out", dataset="real_clips", dataset_dir=str(DATA), media_dir=str(DATA))
@@ -254,6 +256,7 @@ def test_what_the_host_miscounts(assets, students, rgpt4d, tmp_path, dataset):
 # --- which samples ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_mixture_is_spread_over_its_datasets(assets, rgpt4d, tmp_path):
     info = {**json.loads((DATA / "dataset_info.json").read_text())}
     info["real_clips"]["file_name"] = str(DATA / "real_clips.json")
@@ -306,6 +309,7 @@ def test_overrides(assets, rgpt4d, tmp_path):
     assert len(samples[-1].clips[0].timestamps) == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_the_recipes(assets, rgpt4d, path, nothing_loaded):
     """On one CPU without DeepSpeed's launcher, a GPU for bfloat16, or the checkpoint."""
@@ -318,6 +322,7 @@ def test_the_recipes(assets, rgpt4d, path, nothing_loaded):
 # --- the teacher -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_teacher_maps(assets, student, rgpt4d, tmp_path):
     """Of the terms with a weight, in more windows than one, from frames as the file has them."""
     loss = {"latent": 0.1, "depth": 0.1, "flow": 0.0, "motion": 0.1, "camray": 0.1}
@@ -329,7 +334,7 @@ def test_teacher_maps(assets, student, rgpt4d, tmp_path):
     assert (depth.title, motion.title) == ("depth", "motion")
     assert depth.frames.shape == motion.frames.shape == (18, 64, 64, 3) and depth.frames.dtype == np.uint8
 
-    expert = load_l4p(assets.expert, torch.float32, "cpu", tasks=["dyn_mask"])
+    expert = load_l4p(assets.teacher, torch.float32, "cpu", tasks=["dyn_mask"])
     pixels = decode_mp4(DATA / "clips/2.avi")
     indices = np.linspace(0, len(pixels) - 1, 18).astype(int)
     size = (64, 64)
@@ -359,6 +364,7 @@ BAD = {
     "other stage": ({"stage": "dpo", "p4d": None}, [], "stage: 'dpo'"),
     "no samples": ({}, ["--n", "0"], "--n: expected at least 1, got 0"),
     "override": ({}, ["cutoff_len"], "'cutoff_len': expected an override KEY=VALUE"),
+    "override that is no YAML": ({}, ["cutoff_len=[1,"], "recipe.yaml with cutoff_len=[1,: while parsing a flow"),
     "teacher without block": ({"p4d": None}, ["--teacher"], "--teacher: the recipe has no `p4d:` block"),
     "teacher without weights": ({"p4d": {"preset": "none"}}, ["--teacher"], "--teacher: the recipe has no `p4d:`"),
     "teacher without checkpoint": ({"p4d": {}}, ["--teacher"], "p4d.teacher.checkpoint: missing"),

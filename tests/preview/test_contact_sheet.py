@@ -126,7 +126,7 @@ def test_images_stand_side_by_side_until_the_row_is_full():
     images = [SheetImage(f"{n}.png", solid(colour)[0], (1, 2, 3), 6) for n, colour in enumerate(colours)]
     boxes = [places(draw_sheet(sample(images=images)), colour) for colour in colours]
     assert sorted(boxes, key=lambda box: (box[1], box[0])) == boxes
-    assert len({top for _, top, _, _ in boxes}) == 3
+    assert len({top for _, top, _, _ in boxes}) == 2
     assert all(abs((right - left) / (bottom - top) - 40 / 24) < 0.02 for left, top, right, bottom in boxes)
 
 
@@ -161,7 +161,7 @@ def test_a_sheet_says_how_many_frames_it_shows(monkeypatch):
     monkeypatch.setattr(Face, "draw", lambda self, draw, x, y, text, ink: texts.append(text))
     frames = solid(*hues(20, 3), *hues(20, 90), *hues(20, 160), *hues(4, 220))
     draw_sheet(sample(clips=[replace(clip(frames), timestamps=[n / 4 for n in range(63)])]))
-    said = " ".join(texts)
+    said = " ".join(" ".join(texts).split())
     assert "16 of 64 shown" in said and "frame 63 repeated" in said and "the last frame is repeated" in said
     assert "0.00 to 15.50 s" in said and "frame 4 1.00 s" in said
 
@@ -189,7 +189,7 @@ def test_all_of_the_text_is_there(monkeypatch):
     texts = []
     monkeypatch.setattr(Face, "draw", lambda self, draw, x, y, text, ink: texts.append(text))
     draw_sheet(sample(full_length=50, notes=["Look here."]))
-    said = " ".join(texts)
+    said = " ".join(" ".join(texts).split())
     for part in ("clips", "record 7", "36", "cut from 50 by cutoff_len", "qwen2_vl", "student", "Look here."):
         assert part in said, part
     for part in ("<|im_start|>", "<|video_pad|> × 24", "Where is", "<obj_1>", "there", "67 % of all", "user", "↵"):
@@ -206,8 +206,9 @@ def test_a_very_long_text_keeps_both_ends(monkeypatch):
     monkeypatch.setattr(Face, "draw", lambda self, draw, x, y, text, ink: texts.append(text))
     lines = "".join(f"line {number}\n" for number in range(500))
     draw_sheet(sample(pieces=[Piece(lines, 1500), Piece("the answer", 2, "text", True)]))
-    assert "line 0" in texts and "line 499" in texts and "the answer" in texts and "line 250" not in texts
-    assert "… 381 lines are not shown …" in texts
+    said = " ".join(" ".join(texts).split())
+    assert "line 0 ↵" in said and "line 499 ↵" in said and "the answer" in said and "line 250" not in said
+    assert "… 381 lines are not shown …" in said
 
 
 def test_wrap_breaks_between_words_and_loses_none():
@@ -272,7 +273,7 @@ def test_an_installed_font_that_has_the_character_is_used(system_fonts):
     assert missing_characters(character) == {character}
     system_fonts(other)
     assert missing_characters(character) == set()
-    assert [path for path, _ in text_layout._runs(f"a{character}b", "regular")][1] == other
+    assert [font.path for font, _ in text_layout._runs(f"a{character}b", BODY)][1] == other
 
 
 def test_a_sheet_is_a_png(tmp_path):

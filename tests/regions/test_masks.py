@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run lengths against strings of pycocotools 2.0.11, masks from PNG files, and what is refused."""
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -189,3 +191,9 @@ def test_an_empty_png_is_named(tmp_path):
     Image.new("L", (8, 6)).save(path)
     with pytest.raises(ValueError, match="mask.png is empty: no pixel of 8 x 6"):
         read_mask_png(path)
+
+
+def test_a_pipe_is_no_mask(tmp_path):
+    os.mkfifo(tmp_path / "mask.png")
+    with pytest.raises(ValueError, match="mask.png is not a readable PNG: it is no regular file"):
+        read_mask_png(tmp_path / "mask.png")

@@ -4,6 +4,8 @@
 import base64
 import io
 import os
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -15,10 +17,11 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from rgpt4d_plugin import RegionPrompt
 from rgpt4d_plugin.arguments import P4DConfigError
+from rgpt4d_plugin.files import ImageError
 from rgpt4d_plugin.regions.region import RegionError
-from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
 from tests.harness import DATA
 from tests.host_parts import host_parts
+from tests.tiny_models import build_tiny_student
 
 
 VIDEO = str(DATA / "clips/4.mp4")  # 224 x 224, 150 frames at 30 per second
@@ -63,6 +66,21 @@ PROMPTS = {
 }
 
 
+@pytest.mark.parametrize("style", ["som", "text"])
+@pytest.mark.parametrize("name", ["eps.png", "bomb.png"])
+def test_images_that_are_not_opened(name, style, tmp_path):
+    """EPS would start an external program; the other says that it has 3.6 gigapixels."""
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    chunks = [b"IHDR" + header, b"IDAT" + zlib.compress(b"0"), b"IEND"]
+    png = b"".join(struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
+    (tmp_path / name).write_bytes(eps if name == "eps.png" else b"\x89PNG\r\n\x1a\n" + png)
+    region = {"id": "obj_1", "box": [2, 2, 9, 9]}
+    with pytest.raises(ImageError, match=f"{name}: .*(cannot identify|3600000000 pixels)"):
+        assert RegionPrompt(str(tmp_path / name), "What is <obj_1>?", [region], style=style).images
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROMPTS)
 def test_a_plain_transformers_model_gets_what_the_template_gives(parts, student, name):
     prompt = PROMPTS[name]
@@ -80,6 +98,7 @@ def test_a_plain_transformers_model_gets_what_the_template_gives(parts, student,
             torch.testing.assert_close(inputs[key], torch.as_tensor(expected[key]), rtol=1e-6, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["som", "som_image", "part"])
 def test_generation_by_transformers_and_by_the_hosts_chat_model_agree(chat_model, student, name):
     prompt = PROMPTS[name]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rgpt4d_plugin.regions.drawing.shapes import Box, Mask, Point, Polygon
-from rgpt4d_plugin.regions.masks import encode_rle
+from rgpt4d_plugin.regions.masks import decode_rle, encode_rle
 from rgpt4d_plugin.regions.media_entries import Clip, ImageEntry, decode_clip, decode_image_entry, parse_clip
 from rgpt4d_plugin.regions.region import RegionError, check_mentions, parse_regions
 
@@ -100,11 +100,70 @@ def test_the_column_may_be_json_text_or_missing():
         ({"box": None, "frame": None, "track": []}, r"regions\[0\].track: expected a list"),
         ({"box": None, "frame": None, "track": [{"box": [0, 0, 1, 1]}]}, r"regions\[0\].track\[0\]: expected .frame"),
         ({"normalized": 1}, r"regions\[0\].normalized: expected true or false"),
+        ({"frame": float("inf")}, r"regions\[0\].frame: expected a frame number from 0, got inf"),
+        ({"frame": float("nan")}, r"regions\[0\].frame: expected a frame number from 0, got nan"),
+        ({"frame": 10**400}, r"regions\[0\].frame: expected a frame number from 0, got 1000.* \.\.\. 0+$"),
+        ({"frame": 2**31}, r"regions\[0\].frame: expected a frame number from 0, below 2147483648, got 2147483648"),
+        ({"frame": None, "time": 1e308}, r"regions\[0\].time: expected seconds from 0, below 10000000, got 1e\+308"),
+        ({"frame": None, "time": 10**400}, r"regions\[0\].time: expected seconds from 0, got 1000"),
+        ({"box": [10, 20, 10**400, 40]}, r"regions\[0\].box: .*too large for one"),
+        ({"box": [10, 20, 10**5000, 40]}, r"regions\[0\].box: a list that is too large to show has a coordinate"),
+        ({"id": "obj_" + "1" * 5000}, r"regions\[0\].id: expected 'obj_1'.*got 'obj_111"),
+        ({"id": "obj_\u0661"}, r"regions\[0\].id: expected 'obj_1'"),
+        (
+            {"box": None, "mask": '{"size": ' + "[" * 100_000},
+            r"regions\[0\].mask: begins like JSON but is not: nested",
+        ),
     ],
 )
 def test_what_a_region_is_refused_for(change, message):
     with pytest.raises(RegionError, match=message):
         parse({**BOX, **change})
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [{"box": [0.1, 0.2, 0.5, 1]}, {"box": [0, 0, 1, 1]}, {"point": [0.5, 0.5]}, {"polygon": [0, 0, 1, 0, 1, 1]}],
+)
+def test_small_coordinates_need_a_word_what_they_are(shape):
+    """Shares of the frame without `normalized` would be a dot in its corner: both readings are named."""
+    for region in (
+        {"id": "obj_1", "image": 0, **shape},
+        {"id": "obj_1", "image": 0, "normalized": None, **shape},
+    ):
+        with pytest.raises(
+            RegionError, match=r'first pixel; for shares .*"normalized": true, for pixels "norm.*false'
+        ):
+            parse(region, videos=0, images=1)
+    for normalized in (True, False):
+        (region,) = parse({"id": "obj_1", "image": 0, "normalized": normalized, **shape}, videos=0, images=1)
+        assert region.annotations[0].normalized is normalized
+    with pytest.raises(RegionError, match=r"regions\[0\].track\[1\]\.\w+: .*within the first pixel"):
+        parse({"id": "obj_1", "track": [{"frame": 0, "box": [1, 2, 3, 4]}, {"frame": 9, **shape}]})
+
+
+def test_thousandths_are_named_where_a_shape_leaves_the_frame():
+    (region,) = parse({**BOX, "box": [100, 200, 900, 1000]})
+    with pytest.raises(RegionError, match=r"leaves the frame of 640 x 480 .*clip it.*0-1000 coordinates, divide"):
+        region.annotations[0].shape(640, 480)
+    (region,) = parse({**BOX, "box": [100, 200, 1900, 1001]})
+    with pytest.raises(RegionError, match=r"leaves the frame of 640 x 480 pixels; clip it to that$"):
+        region.annotations[0].shape(640, 480)
+    with pytest.raises(RegionError, match=r"leaves 0..1; .*0-1000 coordinates are to be divided by 1000"):
+        parse({**BOX, "box": [100, 200, 900, 1000], "normalized": True})
+
+
+def test_deep_json_and_huge_masks_are_errors_that_name_the_field():
+    with pytest.raises(RegionError, match=r"regions: not a list and not JSON either: nested too deeply"):
+        parse_regions("[" * 100_000, 1, 0)
+    with pytest.raises(RegionError, match=r"regions: not a list and not JSON either: Exceeds the limit"):
+        parse_regions("[" + "1" * 5000 + "]", 1, 0)
+    huge = {"size": [200_000, 100_000], "counts": [0, 200_000 * 100_000]}
+    (region,) = parse({"id": "obj_1", "image": 0, "mask": huge}, videos=0, images=1)
+    with pytest.raises(RegionError, match=r"mask: the mask is 100000 x 200000 pixels, the frame 64 x 48"):
+        region.annotations[0].shape(64, 48)
+    with pytest.raises(ValueError, match="size 100000 x 200000 has more than 134,217,728 pixels"):
+        decode_rle(huge)
 
 
 def test_other_refusals():

@@ -14,12 +14,12 @@ from rgpt4d_plugin.distill import DistillBatch
 from rgpt4d_plugin.students import get_family
 from rgpt4d_plugin.students.tokens import ClipTokens
 from rgpt4d_plugin.synth4d.clips import decode_mp4, encode_mp4
-from rgpt4d_plugin.synth4d.tiny_model import FAMILIES, build_tiny_student
-from rgpt4d_plugin.synth4d.tiny_model import TEMPLATES as TEMPLATE_OF
 from rgpt4d_plugin.teachers import ClipKey
 from rgpt4d_plugin.template.clip_recorder import with_recorder
 from rgpt4d_plugin.video import VideoError
 from tests.host_parts import host_parts
+from tests.tiny_models import FAMILIES, build_tiny_student
+from tests.tiny_models import TEMPLATES as TEMPLATE_OF
 
 
 def is_qwen(family):
@@ -89,13 +89,13 @@ def paint(family, pixels, grid, place):
 
 
 def frames_of(frames, steps, t):
-    """Those of a step of the grid."""
+    """Returns the frames of a step of the grid."""
     pair = -(-len(frames) // steps)
     return slice(pair * t, pair * (t + 1))
 
 
 def decoder_input(model, batch):
-    """What the text decoder gets, (B, L, C), in the model's own forward."""
+    """Returns the input (B, L, C) of the text decoder in the model's own forward."""
     caught = []
     handle = model.get_decoder().register_forward_pre_hook(
         lambda module, args, kwargs: caught.append(kwargs["inputs_embeds"]), with_kwargs=True
@@ -153,6 +153,7 @@ def assert_painting_is_seen(parts, template, features, clips, grids):
         save(path, pixels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("height", "width"), [(48, 80), (96, 32)])
 def test_one_clip(parts, family, template, tmp_path, height, width):
     """Not square, and seven frames: where two make a token, the last one is alone."""
@@ -167,6 +168,7 @@ def test_one_clip(parts, family, template, tmp_path, height, width):
     )
 
 
+@pytest.mark.slow
 def test_a_batch_of_everything(parts, family, template, tmp_path):
     """Text alone, images around a video, two videos of other shapes in one sample, and padding."""
     # The host's Qwen3-VL plugin miscounts samples whose clips differ in length.

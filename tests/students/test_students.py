@@ -16,13 +16,14 @@ from transformers.image_utils import SizeDict
 from rgpt4d_plugin.students import (
     FAMILIES,
     RowMedia,
+    StudentFamily,
     TokenCountError,
     UnsupportedFamilyError,
     get_family,
     locate_clips,
 )
 from rgpt4d_plugin.students.tokens import ClipTokens
-from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
+from tests.tiny_models import build_tiny_student
 
 
 TEXT, PAD, VIDEO = 1, 0, 9
@@ -107,6 +108,12 @@ def test_tokens_after_a_clip_are_no_place_of_it_and_must_be_there():
 def test_counts_that_do_not_match_are_refused(rows, clips_per_row, grids, message):
     with pytest.raises(TokenCountError, match=message):
         locate(rows, clips_per_row, grids)
+
+
+def test_times_of_a_question_whose_clip_is_cut_are_refused():
+    family = types.SimpleNamespace(clip_tokens=lambda *_: [None])
+    with pytest.raises(TokenCountError, match="1 of 1 clips lack video tokens"):
+        StudentFamily.timestamps(family, torch.tensor([[VIDEO]]), {}, [0], [1], [[0.0, 0.5]], None, None)
 
 
 def test_families_by_model_type():

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Synthetic clips against naive geometry, their files against the host's format, tiny checkpoints against loading.
 
-PYTHONPATH=. python -m pytest tests/synth4d/test_synth4d.py
+python -m pytest tests/synth4d/test_synth4d.py
 """
 
 import json
@@ -18,7 +18,6 @@ from rgpt4d_plugin.synth4d import (
     DATASET,
     HELD_OUT,
     KINDS,
-    TINY_EXPERT,
     Ball,
     Scene,
     ask,
@@ -30,10 +29,8 @@ from rgpt4d_plugin.synth4d import (
 )
 from rgpt4d_plugin.synth4d.clips import REGIONS, REGIONS_HELD_OUT
 from rgpt4d_plugin.synth4d.scene import intrinsics_for
-from rgpt4d_plugin.synth4d.tiny_expert import TINY, evaluate, make_sample
-from rgpt4d_plugin.synth4d.tiny_model import FAMILIES, build_tiny_student, write_random_expert
-from rgpt4d_plugin.synth4d.train_expert import expert_losses, initialise, token_losses, turned
 from rgpt4d_plugin.teachers.l4p import load_l4p, read_l4p_config
+from tests.tiny_models import FAMILIES, build_tiny_student, write_random_teacher
 
 
 def ball(centre, velocity=(0, 0, 0), colour="red", radius=0.5) -> Ball:
@@ -227,6 +224,51 @@ def test_dataset_is_written_once_and_the_same_each_time(tmp_path):
         write_clips(tmp_path / "c", height=33)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"height": 0, "width": 0}, "from 16 to 4096, found 0 x 0"),
+        ({"height": -64}, "from 16 to 4096, found -64 x 64"),
+        ({"height": 100_000, "width": 100_000}, "from 16 to 4096, found 100000 x 100000"),
+        ({"height": 64, "width": 256}, "at most 3 times the shorter, found 64 x 256"),
+        ({"height": 4096, "width": 4096, "frames": 10_000}, "134,217,728 pixels in all, found 10000 frames of 4096 x"),
+        ({"fps": float("nan")}, "fps must be from 0.01 to 1000, found nan"),
+        ({"fps": float("inf")}, "fps must be from 0.01 to 1000, found inf"),
+        ({"seed": -1}, "seed must be from 0 to .*, found -1"),
+        ({"count": 0}, "count must be from 1 to .*, found 0"),
+        ({"frames": 1}, "frames must be from 2 to .*, found 1"),
+    ],
+)
+def test_settings_that_no_clip_can_have(settings, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        write_clips(tmp_path / "a", **settings)
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_least_size_can_be_rendered(tmp_path):
+    write_clips(tmp_path, count=1, frames=2, height=16, width=48)
+
+
+@pytest.mark.parametrize("torn", ["", '{"count": 2', "[" * 100_000, "[]"])
+def test_a_folder_whose_settings_are_torn_is_made_again(torn, tmp_path):
+    settings = {"count": 1, "frames": 2, "height": 16, "width": 16}
+    whole = (write_clips(tmp_path, **settings) / "settings.json").read_text()
+    (tmp_path / "settings.json").write_text(torn)
+    (tmp_path / "synth4d_regions_heldout.json").unlink(missing_ok=True)
+    write_clips(tmp_path, **settings)
+    assert (tmp_path / "settings.json").read_text() == whole and not list(tmp_path.rglob("*.tmp"))
+
+
+def test_datasets_of_others_stay_registered(tmp_path):
+    (tmp_path / "dataset_info.json").write_text('{"mine": {"file_name": "mine.json"}, "synth4d": {"file_name": "x"}}')
+    write_clips(tmp_path, count=2, frames=2, height=16, width=16)
+    info = json.loads((tmp_path / "dataset_info.json").read_text())
+    assert info["mine"] == {"file_name": "mine.json"} and info[DATASET]["file_name"] == "synth4d.json"
+    (tmp_path / "dataset_info.json").write_text("{")
+    with pytest.raises(ValueError, match=r"dataset_info.json is not readable JSON .*mend it"):
+        write_clips(tmp_path, count=3, frames=2, height=16, width=16)
+
+
 def load_tiny_student(family, folder):
     sizes = {"hidden": 32, "layers": 1, "heads": 4, "vision_hidden": 32, "vision_heads": 4}
     out = build_tiny_student(folder, family, **sizes | ({} if family.startswith("qwen") else {"vision_layers": 2}))
@@ -307,69 +349,10 @@ def test_tiny_student_depends_on_its_seed_only(tmp_path):
         build_tiny_student(tmp_path / "e", "qwen3_vl", merge=1)
 
 
-def test_random_expert_loads(tmp_path):
-    path = tmp_path / "expert.safetensors"
-    config = write_random_expert(path)
+def test_random_teacher_loads(tmp_path):
+    path = tmp_path / "teacher.safetensors"
+    config = write_random_teacher(path)
     assert read_l4p_config(path) == config and path.stat().st_size < 400_000
-    expert = load_l4p(path)
-    maps = expert(expert.normalise(torch.zeros(1, 16, 3, 64, 64, dtype=torch.uint8)), config.tasks)
+    teacher = load_l4p(path)
+    maps = teacher(teacher.normalise(torch.zeros(1, 16, 3, 64, 64, dtype=torch.uint8)), config.tasks)
     assert maps["depth"].shape == (1, 1, 16, 64, 64) and maps["camray"].shape == (1, 6, 16, 8, 8)
-
-
-def test_expert_losses_are_zero_at_the_truth_only():
-    target = {name: value[None] for name, value in make_sample((0, 0)).items()}
-    maps = {name: target[name].float() for name in TINY.tasks} | {"dyn_mask": 40 * (2 * target["dyn_mask"] - 1)}
-    assert all(term.item() == pytest.approx(0, abs=1e-6) for term in expert_losses(maps, target).values())
-    wrong = maps | {"flow_2d_backward": maps["flow_2d_backward"] + 1}
-    # Smooth L1 of an error of one pixel is a half wherever it is, and the term is weighted 3.
-    assert expert_losses(wrong, target)["flow"].item() == pytest.approx(1.5, abs=1e-4)
-
-
-def test_token_losses_are_least_at_naive_patch_means():
-    target = {name: value[None] for name, value in make_sample((0, 1)).items()}
-    values = torch.zeros(8, 8, 8, 4, 2)
-    for t, y, x, frame in np.ndindex(8, 8, 8, 2):
-        patch = (0, slice(None), 2 * t + frame, slice(8 * y, 8 * y + 8), slice(8 * x, 8 * x + 8))
-        weight = target["dyn_mask"][patch] + 1e-3
-        values[t, y, x, 0, frame] = target["depth"][patch].log().mean() - np.log(7.0)
-        values[t, y, x, 1:3, frame] = (target["flow_2d_backward"][patch] * weight).sum((1, 2)) / weight.sum()
-        values[t, y, x, 3, frame] = torch.logit(target["dyn_mask"][patch].mean(), eps=1e-6)
-    values = values.flatten(3).reshape(1, 512, 8).requires_grad_()
-    terms = token_losses(values, target)
-    assert terms["depth"].item() + terms["flow"].item() == pytest.approx(0, abs=1e-6)
-    terms["mask"].backward()
-    assert values.grad.abs().max() < 1e-6  # the cross entropy of shares is not zero, but this is its minimum
-
-
-def test_expert_starts_at_constant_maps():
-    model = initialise(0)
-    maps = model(model.normalise(make_sample((0, 2))["frames"][None]), TINY.tasks)
-    assert maps["depth"].median().item() == pytest.approx(7, rel=0.3)
-    assert all(maps[name].std() < 0.5 for name in ("flow_2d_backward", "dyn_mask", "camray"))
-
-
-def test_turned_sample_is_the_turned_world(clip):
-    turn = np.array([-1.0, -1.0, 1.0])
-    balls = tuple(replace(b, centre=b.centre * turn, velocity=b.velocity * turn) for b in clip.scene.balls)
-    camera = {"camera_velocity": clip.scene.camera_velocity * turn, "camera_turn": clip.scene.camera_turn * turn}
-    expected = render(replace(clip.scene, balls=balls, **camera), 8, 48, 80, fps=1.0, ray_grid=(6, 10))
-    sample = {
-        "frames": torch.from_numpy(clip.frames).permute(0, 3, 1, 2),
-        "depth": torch.from_numpy(clip.depth)[None],
-        "flow_2d_backward": torch.from_numpy(clip.flow_2d_backward).transpose(0, 1),
-        "dyn_mask": torch.from_numpy(clip.motion)[None].float(),
-        "camray": torch.from_numpy(clip.camray).transpose(0, 1),
-    }
-    found = turned(sample)
-    np.testing.assert_allclose(found["depth"][0], expected.depth, rtol=1e-5)
-    np.testing.assert_allclose(found["flow_2d_backward"].transpose(0, 1), expected.flow_2d_backward, atol=1e-4)
-    np.testing.assert_array_equal(found["dyn_mask"][0].bool(), expected.motion)
-    np.testing.assert_allclose(found["camray"].transpose(0, 1), expected.camray, atol=1e-6)
-
-
-def test_shipped_expert_beats_trivial_answers():
-    assert TINY_EXPERT.stat().st_size < 3_000_000
-    scores = evaluate(load_l4p(TINY_EXPERT), clips=4)
-    assert scores["log_depth_error_balls"] < 0.5 * scores["log_depth_error_balls_constant"]
-    assert scores["flow_epe_moving"] < 0.8 * scores["flow_epe_moving_zero"]
-    assert scores["mask_iou"] > 0.5

@@ -17,7 +17,7 @@ from rgpt4d_plugin.regions.masks import encode_rle
 from rgpt4d_plugin.regions.media_entries import decode_clip, decode_image_entry
 from rgpt4d_plugin.regions.region import RegionError
 from rgpt4d_plugin.video import VideoError
-from tests.harness import DATA, train_here
+from tests.harness import DATA, logs, train_here
 from tests.host_parts import host_parts
 
 
@@ -171,12 +171,26 @@ def test_masks_are_looked_up_where_media_are(dataset, recipe, tmp_path):
     assert decode_clip(sample["videos"][0]).regions[0].annotations[0].value == str(tmp_path / "mask.png")
 
 
-def test_a_run_with_and_without_the_block(dataset, recipe, assets, tmp_path):
+@pytest.mark.slow
+def test_runs_with_and_without_the_block(dataset, recipe, assets):
     records = [question(regions=[{**BOX, "time": second / 2}]) for second in range(4)]
     keys = dataset(records)
-    for style in ("som", "som_image"):
-        train_here(recipe(keys, p4d=assets.p4d(regions={"style": style}), per_device_train_batch_size=2))
-    train_here(recipe(keys))
+
+    def losses(block, key):
+        made = recipe(keys, p4d=block, per_device_train_batch_size=2)
+        train_here(made)
+        lines = logs(made["output_dir"])
+        assert len(lines) == 2
+        if block:
+            assert [line["p4d_videos"] for line in lines] == [2, 2]
+            assert all(line["loss"] > line["loss_sft"] for line in lines)
+        return [line[key] for line in lines]
+
+    som, image = (losses(assets.p4d(regions={"style": style}), "loss_sft") for style in ("som", "som_image"))
+    plain = losses(None, "loss")
+    # The first step is one of the same model: the default style shows what `som` shows, an image before it does not.
+    assert plain[0] == som[0] != image[0]
+    assert plain[1] != som[1]
 
 
 @pytest.mark.parametrize(
@@ -216,6 +230,27 @@ def test_what_is_refused_names_file_record_and_field(dataset, recipe, tmp_path, 
     records = [fine, text_only, record, fine]
     with pytest.raises(RegionError, match=rf"dataset 'd.json', file {tmp_path}/d.json, record 2: {message}"):
         load(recipe(dataset(records), preprocessing_num_workers=workers))
+
+
+@pytest.mark.parametrize(
+    ("regions", "columns"), [([BOX], {}), (json.dumps([BOX]), {}), (None, {"regions": "regions"})]
+)
+def test_regions_in_another_format_are_refused_in_a_run_with_the_block(dataset, recipe, assets, regions, columns):
+    """The host would drop the column without a word."""
+    records = [question("<video>What is it?"), question(regions=regions)]
+    keys = dataset(records, formatting="sharegpt", **columns)
+    expected = r"regions: dataset 'd' has some, but formatting: sharegpt reads none; write \"formatting\": \"rgpt4d\""
+    with pytest.raises(RegionError, match=expected):
+        host_parts(recipe(keys, p4d=assets.p4d())).records("d", 2)
+    with pytest.raises(RegionError, match=expected):
+        train_here(recipe(keys, p4d=assets.p4d()))
+
+
+def test_columns_called_regions_that_are_none_are_the_hosts_business(dataset, recipe):
+    keys = dataset([question("<video>What is it?", regions="Europe")], formatting="sharegpt")
+    assert len(host_parts(recipe(keys, p4d={"preset": "none"})).records("d", 2)) == 1
+    keys = dataset([question(regions=[BOX])], formatting="sharegpt")
+    assert len(host_parts(recipe(keys)).records("d", 2)) == 1  # without the block: as if the plugin were not there
 
 
 def test_a_nan_is_refused(dataset, recipe):

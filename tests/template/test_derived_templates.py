@@ -23,16 +23,16 @@ from llamafactory.data.mm_plugin import (
 from llamafactory.data.template import TEMPLATES
 from PIL import Image
 
-from rgpt4d_plugin.regions.drawing.outlines import colour_of
+from rgpt4d_plugin.regions.drawing.marks import colour_of
 from rgpt4d_plugin.regions.masks import encode_rle
 from rgpt4d_plugin.regions.media_entries import Clip, ImageEntry
 from rgpt4d_plugin.regions.region import RegionError, parse_regions
 from rgpt4d_plugin.students import get_family
 from rgpt4d_plugin.synth4d.clips import encode_mp4
-from rgpt4d_plugin.synth4d.tiny_model import TEMPLATES as TEMPLATE_OF
-from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
 from tests.harness import DATA
 from tests.host_parts import host_parts
+from tests.tiny_models import TEMPLATES as TEMPLATE_OF
+from tests.tiny_models import build_tiny_student
 
 
 REAL = [str(DATA / "clips/2.avi"), str(DATA / "clips/4.mp4")]
@@ -133,11 +133,13 @@ def test_every_twin_is_of_a_plugin_class_with_a_processor_here():
     assert sorted(twins_of(*tested)) == TWINS != []
 
 
+@pytest.mark.slow
 def test_without_regions_a_twin_gives_the_very_tokens_labels_and_pixels(parts, pictures):
     for name in twins_of(parts.template.mm_plugin.host_class):
         assert_same(parts, pictures, name)
 
 
+@pytest.mark.slow
 def test_without_regions_a_twin_of_squares_gives_the_very_tokens_labels_and_pixels(squares, pictures):
     """Where the host's own template can read the record at all."""
     host_class = squares.template.mm_plugin.host_class
@@ -285,12 +287,12 @@ def test_an_image_of_a_dataset_is_marked_and_a_key_frame_is_read_from_the_video(
 
 
 def test_tokens_are_counted_without_decoding_the_key_frame(parts, black, monkeypatch):
-    from rgpt4d_plugin.regions import stills
+    from rgpt4d_plugin.regions import rendering
 
     key = tuple(parse_regions([{"id": "obj_1", "video": 0, "time": 2.0, "box": [40, 30, 120, 90]}], 1, 0))
     entry = ImageEntry(black, True, key, "tag").encode()
     example = record([("user", "<image>What is <obj_1>?"), ("assistant", "a cup")], [entry])
-    monkeypatch.setattr(stills, "read_frames", lambda *a: pytest.fail("decoded"))
+    monkeypatch.setattr(rendering, "read_frames", lambda *a: pytest.fail("decoded"))
     feature = parts.tokenise(parts.template, example)
     monkeypatch.undo()
     _, (picture,) = shown(parts, images=[entry])

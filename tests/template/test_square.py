@@ -16,18 +16,18 @@ from llamafactory.data.template import TEMPLATES
 from PIL import Image
 
 from rgpt4d_plugin.preview.command import describe
-from rgpt4d_plugin.regions.drawing.outlines import colour_of
+from rgpt4d_plugin.regions.drawing.marks import colour_of
 from rgpt4d_plugin.regions.media_entries import Clip
 from rgpt4d_plugin.regions.region import RegionError, parse_regions
 from rgpt4d_plugin.students import RowMedia, get_family
 from rgpt4d_plugin.synth4d.clips import encode_mp4
-from rgpt4d_plugin.synth4d.tiny_model import FAMILIES, build_tiny_student
-from rgpt4d_plugin.synth4d.tiny_model import TEMPLATES as TEMPLATE_OF
 from rgpt4d_plugin.template import clip_recorder as recorder
 from rgpt4d_plugin.template.clip_recorder import with_recorder
 from rgpt4d_plugin.video import VideoError
 from tests.harness import DATA
 from tests.host_parts import host_parts
+from tests.tiny_models import FAMILIES, build_tiny_student
+from tests.tiny_models import TEMPLATES as TEMPLATE_OF
 
 
 SQUARES = [family for family in FAMILIES if not family.startswith("qwen")]

@@ -230,7 +230,7 @@ def test_a_video_that_breaks_after_it_was_checked(assets, dataset):
     recipe = dataset(["late.mp4"], video_maxlen=8, tokenized_path=str(dataset.folder / "tokenized"))
     train_here({**recipe, "max_steps": 1})
     cut(dataset.folder / "late.mp4")
-    with pytest.raises(VideoError, match=r"late.mp4 (cannot be decoded|is cut off or damaged: only \d of the)"):
+    with pytest.raises(VideoError, match=r"late.mp4 is cut off"):
         train_here(recipe)
 
 
@@ -342,7 +342,7 @@ def test_a_block_that_does_not_fit_the_teacher(assets, tmp_path, block, complain
 
 @pytest.mark.usefixtures("nothing_read")
 def test_a_term_whose_head_the_teacher_lacks(assets, tmp_path):
-    config = read_l4p_config(assets.expert)
+    config = read_l4p_config(assets.teacher)
     config = replace(config, tasks={"depth": config.tasks["depth"]})
     save_l4p(L4P.from_config(config, 0), tmp_path / "depth.safetensors")
     block = assets.p4d(teacher={"checkpoint": str(tmp_path / "depth.safetensors")})

@@ -7,29 +7,17 @@ import pytest
 import torch
 from PIL import Image
 
-from rgpt4d_plugin.trainers.llamafactory import P4DSeq2SeqTrainer
 from rgpt4d_plugin.trainers.mixin import DECODER_FILE
 from rgpt4d_plugin.trainers.setup import LOG_KEYS
 from tests.harness import largest_relative_difference, logs, train_here, weights
-from tests.trainers.test_training import PLAIN_SGD, gradients
+from tests.training import PLAIN_SGD, gradients
+
+
+pytestmark = pytest.mark.slow
 
 
 STILL = PLAIN_SGD | {"learning_rate": 0.0, "save_strategy": "no"}
 """A step that changes nothing."""
-
-
-@pytest.fixture
-def trainers(monkeypatch):
-    """The P4D trainers that the host builds during the test."""
-    built = []
-    init = P4DSeq2SeqTrainer.__init__
-
-    def recording_init(self, *args, **kwargs):
-        init(self, *args, **kwargs)
-        built.append(self)
-
-    monkeypatch.setattr(P4DSeq2SeqTrainer, "__init__", recording_init)
-    return built
 
 
 @pytest.fixture(scope="module")

@@ -23,12 +23,12 @@ from PIL import Image
 from rgpt4d_plugin.arguments import P4DConfigError
 from rgpt4d_plugin.distill import Distiller
 from rgpt4d_plugin.synth4d.clips import encode_mp4
-from rgpt4d_plugin.synth4d.tiny_model import FAMILIES, build_tiny_student
-from rgpt4d_plugin.synth4d.tiny_model import TEMPLATES as TEMPLATE_OF
 from rgpt4d_plugin.trainers.collator import P4DDataCollator
 from rgpt4d_plugin.trainers.tap import StudentTap
 from tests.harness import largest_relative_difference
 from tests.host_parts import HostParts, host_parts
+from tests.tiny_models import FAMILIES, build_tiny_student
+from tests.tiny_models import TEMPLATES as TEMPLATE_OF
 
 
 @dataclass
@@ -136,7 +136,7 @@ def bench(request, assets, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alone(bench):
-    """What the bench measures of every record in a batch of its own."""
+    """Terms and gradients of every record in a batch of its own."""
     collate = bench.collator()
     terms, gradients = bench.measure([collate([feature]) for feature in bench.features()])
     assert (terms > 0).all() and "p4d_decoder.layers.0.weight" in gradients

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What distillation adds to a step besides arithmetic: at most one wait for the device, and nothing that stays."""
+"""Distillation adds to a step, besides arithmetic, at most one wait for the device, and nothing that stays."""
 
 import gc
 from collections import Counter
@@ -67,7 +67,7 @@ def counting_reads():
 
 @dataclass(frozen=True)
 class Step:
-    """What one training step did."""
+    """Reads and tensors of one training step."""
 
     reads: Counter
     outputs: list[list[str]]

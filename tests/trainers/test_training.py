@@ -16,36 +16,10 @@ from rgpt4d_plugin.trainers.mixin import DECODER_FILE
 from rgpt4d_plugin.trainers.setup import LOG_KEYS
 from tests.harness import largest_relative_difference, logs, train_here, weights
 from tests.teachers.depth_anything_3 import seeded
+from tests.training import PLAIN_SGD, gradients
 
-
-PLAIN_SGD = {"optim": "sgd", "learning_rate": 1.0, "max_grad_norm": 0, "max_steps": 1, "save_strategy": "steps"}
-"""One step whose change of each weight is minus its gradient."""
 
 ZERO_WEIGHTS = {"loss": dict.fromkeys(LOG_KEYS, 0)}
-
-
-@pytest.fixture
-def trainers(monkeypatch):
-    """The P4D trainers that the host builds during the test."""
-    built = []
-    init = P4DSeq2SeqTrainer.__init__
-
-    def recording_init(self, *args, **kwargs):
-        init(self, *args, **kwargs)
-        built.append(self)
-
-    monkeypatch.setattr(P4DSeq2SeqTrainer, "__init__", recording_init)
-    return built
-
-
-def gradients(assets, folder):
-    """Gradients of student and decoder after a PLAIN_SGD run."""
-    before = weights(assets.student)
-    after = weights(folder / "checkpoint-1")
-    student = {f"student.{name}": before[name] - after[name] for name in before}
-    initial = LatentDecoder(32, 16, hooks=3, layers=2, hidden_size=32, seed=3).state_dict()
-    trained = weights(folder / "checkpoint-1", DECODER_FILE)
-    return student | {f"decoder.{name}": initial[name] - trained[name] for name in initial}
 
 
 def depth_anything_3(assets, folder, **loss):
@@ -84,6 +58,7 @@ def test_all_weights_zero_is_plain_sft(assets, tmp_path, trainers):
     assert saved[0] == saved[1]
 
 
+@pytest.mark.slow
 def test_the_first_sft_loss_is_that_of_plain_sft(assets, tmp_path):
     """The plugin draws no random number, decodes no frame otherwise and changes no batch."""
     train_here(assets.recipe(tmp_path / "plain", p4d=None, max_steps=1))
@@ -92,6 +67,7 @@ def test_the_first_sft_loss_is_that_of_plain_sft(assets, tmp_path):
     assert logs(tmp_path / "p4d")[0]["loss_sft"] == logs(tmp_path / "plain")[0]["loss"]
 
 
+@pytest.mark.slow
 def test_gradients_do_not_depend_on_accumulation(assets, tmp_path):
     """Invariant 2, in one process: batch 2 x accumulation 1 against batch 1 x accumulation 2."""
     train_here(assets.recipe(tmp_path / "batch", per_device_train_batch_size=2, **PLAIN_SGD))
@@ -104,6 +80,7 @@ def test_gradients_do_not_depend_on_accumulation(assets, tmp_path):
         assert a[key] == pytest.approx(b[key], rel=1e-5), key
 
 
+@pytest.mark.slow
 def test_teacher_is_nowhere_in_the_training_state(assets, tmp_path, trainers):
     """Invariant 5, and: what is saved has the very names of a plain SFT model."""
     train_here(assets.recipe(tmp_path / "plain", p4d=None, max_steps=1))
@@ -123,6 +100,7 @@ def test_teacher_is_nowhere_in_the_training_state(assets, tmp_path, trainers):
     assert not (tmp_path / "p4d" / DECODER_FILE).exists()
 
 
+@pytest.mark.slow
 def test_nothing_of_a_step_is_kept(assets, tmp_path, trainers):
     train_here(assets.recipe(tmp_path / "out", max_steps=1))
 
@@ -130,6 +108,7 @@ def test_nothing_of_a_step_is_kept(assets, tmp_path, trainers):
     assert tap._latents is None and tap._batch is None
 
 
+@pytest.mark.slow
 def test_resume_continues_the_same_trajectory(assets, tmp_path):
     """Invariant 7: bit-equal in float32 in one process."""
     recipe = {"save_strategy": "steps", "save_steps": 2, "max_steps": 4, "lr_scheduler_type": "cosine"}
@@ -143,14 +122,34 @@ def test_resume_continues_the_same_trajectory(assets, tmp_path):
     assert logs(tmp_path / "resumed")[-1]["loss"] == logs(tmp_path / "whole")[-1]["loss"]
 
 
-def test_resume_without_the_decoder_is_refused(assets, tmp_path):
-    train_here(assets.recipe(tmp_path / "out", save_strategy="steps", save_steps=1, max_steps=1))
-    (tmp_path / "out/checkpoint-1" / DECODER_FILE).unlink()
-    recipe = assets.recipe(tmp_path / "again")
-    with pytest.raises(FileNotFoundError, match="cannot resume: .*p4d_decoder.safetensors is missing"):
-        train_here({**recipe, "resume_from_checkpoint": str(tmp_path / "out/checkpoint-1")})
+@pytest.mark.slow
+def test_a_checkpoint_that_was_not_finished_is_refused_and_the_one_before_it_named(assets, tmp_path, monkeypatch):
+    """The run ends, as by a kill, when the optimiser's state of its second checkpoint is due."""
+    recipe = assets.recipe(tmp_path / "out", save_strategy="steps", save_steps=1, overwrite_output_dir=False)
+    save = P4DSeq2SeqTrainer._save_optimizer_and_scheduler
+
+    def killed_at_the_second(self, folder):
+        if folder.endswith("-2"):
+            raise KeyboardInterrupt
+        save(self, folder)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(P4DSeq2SeqTrainer, "_save_optimizer_and_scheduler", killed_at_the_second)
+        train_here(recipe)
+    first = tmp_path / "out/checkpoint-1"
+    for resume in (True, str(tmp_path / "out/checkpoint-2")):
+        with pytest.raises(
+            FileNotFoundError,
+            match=f"cannot resume: .*checkpoint-2/trainer_state.json is missing, so the run ended while .*; "
+            f"resume_from_checkpoint: {first} is complete",
+        ):
+            train_here({**recipe, "resume_from_checkpoint": resume})
+    train_here({**recipe, "resume_from_checkpoint": str(first)})
+    train_here(assets.recipe(tmp_path / "whole"))
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "way",
     [
@@ -176,6 +175,7 @@ def test_ways_to_train(assets, tmp_path, trainers, way):
         assert all("lora_" in name for name in weights(tmp_path / "out", "adapter_model.safetensors"))
 
 
+@pytest.mark.slow
 def test_decoder_has_its_own_learning_rate(assets, tmp_path, trainers):
     decoder = {"layers": 2, "hidden_size": 32, "learning_rate": 0.5}
     train_here(assets.recipe(tmp_path / "out", p4d=assets.p4d(decoder=decoder)))
@@ -188,6 +188,7 @@ def test_decoder_has_its_own_learning_rate(assets, tmp_path, trainers):
     assert own <= rates.keys()
 
 
+@pytest.mark.slow
 def test_a_clip_cut_by_cutoff_len_is_left_out(assets, tmp_path, monkeypatch):
     # 12 frames of 64 x 64 are 96 tokens here, 7 of 48 x 80 are 60: 110 tokens hold the second clip, not the first.
     warnings = []
@@ -201,6 +202,7 @@ def test_a_clip_cut_by_cutoff_len_is_left_out(assets, tmp_path, monkeypatch):
     assert len(warnings) == 1 and "1 clip(s)" in warnings[0] and "cutoff_len" in warnings[0]
 
 
+@pytest.mark.slow
 def test_weighted_logging(assets, tmp_path):
     train_here(assets.recipe(tmp_path / "out", max_steps=1, p4d=assets.p4d(logging={"weighted": True})))
 
@@ -208,6 +210,7 @@ def test_weighted_logging(assets, tmp_path):
     assert line["loss"] == pytest.approx(line["loss_sft"] + sum(line[key] for key in LOG_KEYS.values()), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_depth_anything_3_is_the_teacher(assets, tmp_path, trainers):
     p4d = depth_anything_3(assets, tmp_path)
     train_here(assets.recipe(tmp_path / "out", per_device_train_batch_size=2, p4d=p4d))
@@ -222,6 +225,7 @@ def test_depth_anything_3_is_the_teacher(assets, tmp_path, trainers):
     assert all(not torch.equal(a, b) for a, b in zip(decoder.parameters(), initial.parameters(), strict=True))
 
 
+@pytest.mark.slow
 def test_terms_that_a_teacher_does_not_give_are_refused(assets, tmp_path):
     p4d = depth_anything_3(assets, tmp_path, flow=0.1, motion=0.1)
     with pytest.raises(P4DConfigError, match="2 problem") as error:
@@ -233,6 +237,7 @@ def test_terms_that_a_teacher_does_not_give_are_refused(assets, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_evaluation_loss_is_the_plain_one(assets, tmp_path):
     recipe = {"eval_dataset": "synth4d", "eval_strategy": "steps", "eval_steps": 1, "max_steps": 1}
     train_here(assets.recipe(tmp_path / "p4d", **PLAIN_SGD | {"learning_rate": 0.0} | recipe))
@@ -245,6 +250,7 @@ def test_evaluation_loss_is_the_plain_one(assets, tmp_path):
     assert eval_loss("p4d") == eval_loss("plain") != []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overrides", [{}, {"compute_accuracy": True}])
 def test_evaluation_logs_the_terms_of_training(assets, tmp_path, overrides):
     """At learning rate 0, one epoch of training and one evaluation of the same records measure the same."""

@@ -23,7 +23,6 @@ from rgpt4d_plugin.arguments import P4DConfigError, RegionArguments, TimestampEn
 from rgpt4d_plugin.modeling.marker import read_marker
 from rgpt4d_plugin.regions.region import RegionError
 from rgpt4d_plugin.students import FAMILIES, UnsupportedFamilyError
-from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
 from rgpt4d_plugin.trainers.mixin import DECODER_FILE
 from rgpt4d_plugin.trainers.setup import ALL_LOG_KEYS, LOG_KEYS
 from rgpt4d_plugin.trainers.trl import P4DSFTTrainer, P4DVisionCollator, Sampling, VideoSFTTrainer
@@ -31,6 +30,7 @@ from rgpt4d_plugin.trainers.trl_records import RecordError
 from rgpt4d_plugin.video import VideoError
 from tests.harness import DATA, largest_relative_difference, logs, train_here, weights
 from tests.host_parts import host_parts
+from tests.tiny_models import build_tiny_student
 
 
 ROOT = Path(__file__).parents[2]
@@ -60,7 +60,7 @@ def processor(assets):
 
 
 def config(folder, **overrides) -> SFTConfig:
-    """What the harness's recipe says, for TRL."""
+    """Returns the harness's recipe as TRL's configuration."""
     settings = {
         "max_length": None,
         "use_cpu": True,
@@ -96,6 +96,7 @@ def logged(trainer):
 # The same as through the host
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
 @pytest.mark.parametrize("tpe", ["off", "add", "text"])
 def test_a_batch_is_the_hosts(assets, host_records, dataset, tmp_path, family, tpe):
@@ -126,6 +127,7 @@ def test_a_batch_is_the_hosts(assets, host_records, dataset, tmp_path, family, t
         assert ours.timestamps[index] == theirs.timestamps[index]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llava_next_video", "llava_onevision", "internvl"])
 def test_clips_of_other_families_are_the_hosts(assets, host_records, dataset, tmp_path, family):
     """Their chat templates are not the host's to a word; pixels, grids and the teacher's frames are."""
@@ -156,6 +158,7 @@ def test_a_model_without_videos_is_refused(assets, dataset, tmp_path):
         prompt.inputs(AutoProcessor.from_pretrained(student))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way, tpe", [("full", "off"), ("lora", "off"), ("full", "add"), ("lora", "add")])
 def test_losses_are_the_hosts(assets, dataset, tmp_path, way, tpe):
     one = {"max_steps": 1, "per_device_train_batch_size": 6}
@@ -175,6 +178,7 @@ def test_losses_are_the_hosts(assets, dataset, tmp_path, way, tpe):
         assert found[key] == pytest.approx(expected[key], rel=1e-6), key
 
 
+@pytest.mark.slow
 def test_the_sft_loss_is_that_of_plain_trl(assets, dataset, tmp_path):
     plain = train(assets, tmp_path / "plain", dataset, cls=VideoSFTTrainer, max_steps=1)
     distilled = train(assets, tmp_path / "p4d", dataset, max_steps=1)
@@ -214,6 +218,7 @@ def json_copy(examples):
 # Training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("peft", [None, LORA], ids=["full", "lora"])
 def test_resume_continues_the_same_trajectory(assets, dataset, tmp_path, peft):
     steps = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "lr_scheduler_type": "cosine"}
@@ -228,6 +233,7 @@ def test_resume_continues_the_same_trajectory(assets, dataset, tmp_path, peft):
     assert logged(resumed)[-1]["loss"] == logged(whole)[-1]["loss"]
 
 
+@pytest.mark.slow
 def test_gradients_and_logs_do_not_depend_on_accumulation(assets, dataset, tmp_path):
     two = dataset.select(range(2))
     batch = train(assets, tmp_path / "batch", two, **PLAIN_SGD)
@@ -247,6 +253,7 @@ def test_gradients_and_logs_do_not_depend_on_accumulation(assets, dataset, tmp_p
         assert largest_relative_difference(*moved) < 1e-4
 
 
+@pytest.mark.slow
 def test_training_lowers_every_term(assets, dataset, tmp_path):
     trainer = train(assets, tmp_path / "out", dataset.select(range(2)), learning_rate=3e-3, max_steps=8)
 
@@ -256,6 +263,7 @@ def test_training_lowers_every_term(assets, dataset, tmp_path):
     assert last["loss_sft"] < first["loss_sft"] and last["loss_depth"] < first["loss_depth"]
 
 
+@pytest.mark.slow
 def test_a_saved_adapter_is_a_plain_one(assets, dataset, tmp_path, processor):
     trainer = train(assets, tmp_path / "out", dataset, peft=LORA, max_steps=1, save_strategy="steps", save_steps=1)
     trainer.save_model()
@@ -272,6 +280,7 @@ def test_a_saved_adapter_is_a_plain_one(assets, dataset, tmp_path, processor):
         assert reloaded(**batch).loss == pytest.approx(expected.item(), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_text_and_images_take_part_without_clips(assets, tmp_path):
     answer = [{"role": "assistant", "content": "yes"}]
     picture = {"type": "image", "image": Image.new("RGB", (64, 64), "red")}
@@ -288,6 +297,7 @@ def test_text_and_images_take_part_without_clips(assets, tmp_path):
     assert all(parameter.grad is None or not parameter.grad.any() for parameter in decoder.parameters())
 
 
+@pytest.mark.slow
 def test_evaluation_and_streaming(assets, dataset, tmp_path):
     evaluation = {"eval_strategy": "steps", "eval_steps": 1, "per_device_eval_batch_size": 4, "max_steps": 1}
     trainer = train(
@@ -300,6 +310,7 @@ def test_evaluation_and_streaming(assets, dataset, tmp_path):
     assert logged(trainer)[0]["p4d_videos"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clips", [0, 1])
 def test_ddp_may_search_for_unused_parameters(assets, dataset, tmp_path, clips):
     """Its default for adapters. It rebuilds the model's output, and waits for the decoder with and without a clip."""
@@ -512,6 +523,7 @@ def test_what_cannot_work_is_refused(assets, dataset, tmp_path):
         build(str(tmp_path / "llama"))
 
 
+@pytest.mark.slow
 def test_the_example_runs_without_the_host(assets, tmp_path):
     """The very file, by its command line, in a process in which LLaMA-Factory cannot be imported."""
     script = ROOT / "examples/trl_p4d.py"
@@ -522,7 +534,7 @@ sys.modules["llamafactory"] = None  # importing it, or anything in it, raises Im
 sys.argv[0] = {str(script)!r}
 runpy.run_path({str(script)!r}, run_name="__main__")
 """
-    arguments = ["--model", assets.student, "--data", assets.clips / "synth4d.json", "--expert", assets.expert]
+    arguments = ["--model", assets.student, "--data", assets.clips / "synth4d.json", "--expert", assets.teacher]
     arguments += ["--output", tmp_path / "out", "--steps", "1", "--frames", "4"]
     environment = {**os.environ, "HF_DATASETS_CACHE": str(tmp_path / "cache")}
     result = subprocess.run(

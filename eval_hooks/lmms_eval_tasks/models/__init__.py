@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What LMMS_EVAL_PLUGINS makes lmms-eval import first: no models, but the last moment for the tasks beside them.
+"""The module that LMMS_EVAL_PLUGINS makes lmms-eval import first; the last moment for the tasks beside it.
 
 lmms-eval 0.7.3 adds the folder of `<plugin>.tasks` to those it searches only after it has searched them, so a plugin's
 tasks would not be found. To be removed when a version does it in time; `--include_path` needs none of this.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the YAML files name: a benchmark's questions as lmms-eval documents, and its readings as metrics.
+"""The functions that the YAML files name: a benchmark's questions as lmms-eval documents, and its readings as metrics.
 
 lmms-eval runs this file anew for every name it looks up, so nothing here is shared between two of them.
 """
@@ -14,10 +14,10 @@ from typing import Any
 
 from datasets import Dataset
 from huggingface_hub.constants import HF_HOME
-from PIL import Image
 
-from rgpt4d_plugin.eval_hooks.benchmarks import BenchmarkData, BenchmarkDataError, get
-from rgpt4d_plugin.eval_hooks.benchmarks.base import READINGS
+from rgpt4d_plugin.eval_hooks.benchmarks import get
+from rgpt4d_plugin.eval_hooks.benchmarks.base import READINGS, BenchmarkData, BenchmarkDataError
+from rgpt4d_plugin.files import open_image
 
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def load(name: str) -> BenchmarkData:
     """The benchmark's folder: the one that RGPT4D_<NAME> names, else a download from the Hub below HF_HOME.
 
     Raises:
-        BenchmarkDataError: the folder cannot be used.
+        BenchmarkDataError: The folder cannot be used.
     """
     variable = f"RGPT4D_{name.upper()}"
     folder = os.environ.get(variable)
@@ -49,7 +49,7 @@ def load(name: str) -> BenchmarkData:
 
 
 def documents(name: str, style: str, placeholder: Dataset) -> Dataset:
-    """All questions, in the published order, in place of the dataset that lmms-eval has loaded."""
+    """Returns all questions, in the published order, in place of the dataset that lmms-eval has loaded."""
     benchmark, data = get(name), load(name)
     for note in (data.revision, *data.notes):
         logger.warning("%s: %s", benchmark.title, note)
@@ -79,7 +79,7 @@ def doc_to_visual(doc: Document) -> list[Any]:
     for medium in get(doc["benchmark"]).media(json.loads(doc["item"]), Path(doc["folder"])):
         if medium.start is not None or medium.end is not None:
             raise BenchmarkDataError(f"{doc['key']}: lmms-eval's models show whole videos, not parts of them")
-        visuals.append(Image.open(medium.path).convert("RGB") if medium.kind == "image" else str(medium.path))
+        visuals.append(open_image(medium.path).convert("RGB") if medium.kind == "image" else str(medium.path))
     return visuals
 
 
@@ -99,20 +99,15 @@ def process_results(doc: Document, results: Sequence[str]) -> dict[str, dict[str
     }
 
 
-def metrics(name: str, *further: str) -> list[dict[str, Any]]:
-    """A `metric_list`: every official column under every reading.
-
-    Args:
-        name: of the benchmark.
-        further: readings of its own, besides the two that all have: `Score.columns`.
-    """
+def metrics(name: str) -> list[dict[str, Any]]:
+    """Returns the benchmark's `metric_list`: every official column under every reading."""
     return [
         {
             "metric": f"{reading}_{column}",
             "aggregation": partial(aggregate, name, column),
             "higher_is_better": True,
         }
-        for reading in (*READINGS, *further)
+        for reading in (*READINGS, *get(name).readings)
         for column in get(name).columns
     ]
 
@@ -131,6 +126,6 @@ vlm4d_cot = partial(documents, "vlm4d", "cot")
 vsti_bench = partial(documents, "vsti_bench", "direct")
 
 r4d_bench_metrics = metrics("r4d_bench")
-sti_bench_metrics = metrics("sti_bench", "numeric")
+sti_bench_metrics = metrics("sti_bench")
 vlm4d_metrics = metrics("vlm4d")
 vsti_bench_metrics = metrics("vsti_bench")

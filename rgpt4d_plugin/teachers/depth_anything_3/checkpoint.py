@@ -30,7 +30,7 @@ _UNUSED = re.compile(
     # Cameras as input and output, Gaussian splats, and what gives the rays at the three coarser levels of the pyramid.
     r"model\.(cam_enc|cam_dec|gs_head|gs_adapter)\.|model\.head\.scratch\.output_conv[12]_aux\.[0-2]\."
 )
-_ORIGIN = (
+ORIGIN = (
     "The weights are model.safetensors of depth-anything/DA3-SMALL or depth-anything/DA3-BASE (Apache-2.0) on the "
     "Hugging Face Hub."
 )
@@ -97,13 +97,11 @@ def save_depth_anything_3(model: DepthAnything3, path: str | PathLike) -> None:
 
 def _open(path: Path) -> safe_open:
     if not path.is_file():
-        raise DepthAnything3CheckpointError(f"{path} is no file; give the checkpoint itself. {_ORIGIN}")
+        raise DepthAnything3CheckpointError(f"{path} is no file; give the checkpoint itself. {ORIGIN}")
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
-        raise DepthAnything3CheckpointError(
-            f"{path} is not a readable safetensors file: {error}. {_ORIGIN}"
-        ) from error
+        raise DepthAnything3CheckpointError(f"{path} is not a readable safetensors file: {error}. {ORIGIN}") from error
 
 
 def _config_of(path: Path, file: safe_open) -> DepthAnything3Config:
@@ -124,7 +122,7 @@ def _config_of(path: Path, file: safe_open) -> DepthAnything3Config:
     if missing:
         raise DepthAnything3CheckpointError(
             f"{path} holds no any-view Depth Anything 3 with depth and rays: it lacks {missing}. Its networks for one "
-            f"view (MONO, METRIC) and for two networks in one (NESTED) are not covered. {_ORIGIN}"
+            f"view (MONO, METRIC) and for two networks in one (NESTED) are not covered. {ORIGIN}"
         )
     shapes = {key: _shape(file, name) for key, name in needed.items()}
     try:
@@ -153,7 +151,7 @@ def _config_of(path: Path, file: safe_open) -> DepthAnything3Config:
         )
     except (ValueError, TypeError, AttributeError, IndexError) as error:
         raise DepthAnything3CheckpointError(
-            f"{path}: {error} (sizes are those of the tensors, and of the metadata {METADATA_KEY!r}). {_ORIGIN}"
+            f"{path}: {error} (sizes are those of the tensors, and of the metadata {METADATA_KEY!r}). {ORIGIN}"
         ) from error
 
 
@@ -173,5 +171,5 @@ def _raise_for(path: str | PathLike, problems: Mapping[str, list[str]]) -> None:
             lines.append(f"\n  {title} ({len(found)}):" + "".join(f"\n    {item}" for item in found[:_LISTED]) + more)
     if lines:
         raise DepthAnything3CheckpointError(
-            f"{path} does not hold the expected Depth Anything 3 weights.{''.join(lines)}\n{_ORIGIN}"
+            f"{path} does not hold the expected Depth Anything 3 weights.{''.join(lines)}\n{ORIGIN}"
         )

@@ -11,16 +11,44 @@ the geometric mean of their depths over the window:
 Frames that only fill up a short clip's window count in the mean, on both sides alike.
 """
 
+import os
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
 import torch
+from pydantic import Field, field_validator
 from torch import Tensor
 
-from rgpt4d_plugin.teachers.base import ClipKey, MapSpec, Teacher, TeacherSpec, TeacherWindows, cut_windows
-from rgpt4d_plugin.teachers.depth_anything_3.checkpoint import load_depth_anything_3, read_depth_anything_3_config
+from rgpt4d_plugin.teachers.base import (
+    ClipKey,
+    MapSpec,
+    Teacher,
+    TeacherArguments,
+    TeacherSpec,
+    TeacherWindows,
+    cut_windows,
+)
+from rgpt4d_plugin.teachers.depth_anything_3.checkpoint import (
+    ORIGIN,
+    load_depth_anything_3,
+    read_depth_anything_3_config,
+)
 from rgpt4d_plugin.teachers.depth_anything_3.config import DepthAnything3Config
 from rgpt4d_plugin.teachers.depth_anything_3.model import DepthAnything3
+from rgpt4d_plugin.validation import Text
+
+
+class DepthAnything3Arguments(TeacherArguments):
+    """Options of `type: depth_anything_3`."""
+
+    checkpoint: Text | None = Field(
+        None, description="Path of the weights, model.safetensors of depth-anything/DA3-SMALL or DA3-BASE."
+    )
+
+    @field_validator("checkpoint")
+    @classmethod
+    def _expand(cls, path: str | None) -> str | None:
+        return path and os.path.expanduser(path)
 
 
 class DepthAnything3Teacher(Teacher):
@@ -31,6 +59,8 @@ class DepthAnything3Teacher(Teacher):
         name: How messages call it.
     """
 
+    Arguments = DepthAnything3Arguments
+
     def __init__(self, model: DepthAnything3, name: str = "Depth Anything 3") -> None:
         self.model = model
         self.spec = depth_anything_3_spec(model.config, name)
@@ -38,13 +68,22 @@ class DepthAnything3Teacher(Teacher):
         self.dtype = model.dtype
 
     @classmethod
-    def read_spec(cls, options: Any) -> TeacherSpec:
-        return depth_anything_3_spec(read_depth_anything_3_config(options.checkpoint), str(options.checkpoint))
+    def problems(cls, options: DepthAnything3Arguments) -> list[str]:
+        if options.checkpoint is None:
+            return [f"p4d.teacher.checkpoint: missing, but loss terms have weights. {ORIGIN}"]
+        if not os.path.isfile(options.checkpoint):
+            return [f"p4d.teacher.checkpoint: no such file: {options.checkpoint}. {ORIGIN}"]
+        return []
 
     @classmethod
-    def load(cls, options: Any, device: torch.device, terms: tuple[str, ...]) -> Self:
-        model = load_depth_anything_3(options.checkpoint, getattr(torch, options.dtype), device)
-        return cls(model, str(options.checkpoint))
+    def read_spec(cls, options: DepthAnything3Arguments) -> TeacherSpec:
+        path = str(options.checkpoint)
+        return depth_anything_3_spec(read_depth_anything_3_config(path), path)
+
+    @classmethod
+    def load(cls, options: DepthAnything3Arguments, device: torch.device, terms: tuple[str, ...]) -> Self:
+        path = str(options.checkpoint)
+        return cls(load_depth_anything_3(path, getattr(torch, options.dtype), device), path)
 
     def features(self, windows: TeacherWindows, hooks: tuple[int, ...]) -> dict[int, Tensor]:
         assert windows.frames is not None, "this teacher needs frames"

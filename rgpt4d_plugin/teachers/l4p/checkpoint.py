@@ -51,7 +51,7 @@ class _Source:
 
 
 def read_l4p_config(checkpoint: str | PathLike | Mapping[str, Tensor]) -> L4PConfig:
-    """Configuration of a checkpoint, without reading tensors.
+    """Returns the configuration of a checkpoint, without reading tensors.
 
     Args:
         checkpoint: As for `load_l4p`.
@@ -78,7 +78,7 @@ def load_l4p(
     tasks: Iterable[str] | None = None,
     config: L4PConfig | None = None,
 ) -> L4P:
-    """A frozen L4P with the weights of a checkpoint.
+    """Returns a frozen L4P with the weights of a checkpoint.
 
     Tensors are cast and moved one at a time, so that the peak memory is about the model in `dtype`. No random numbers
     are drawn.
@@ -109,18 +109,23 @@ def load_l4p(
     _check(source, targets, skipped)
 
     state = {}
-    for name, (parameter, twins) in targets.items():
-        tensor = source.read(twins[0]).detach()
+    for name, (parameter, official) in targets.items():
+        tensor = source.read(official[0]).detach()
         if not tensor.is_floating_point():
-            raise L4PCheckpointError(f"{source.label}: {twins[0]} must be floating point, found {tensor.dtype}.")
+            raise L4PCheckpointError(f"{source.label}: {official[0]} must be floating point, found {tensor.dtype}.")
         # A fresh copy even without a cast, so that neither the caller's tensors nor a mapped file are shared.
         state[name] = torch.empty(parameter.shape, dtype=dtype, device=device).copy_(tensor)
+        if not state[name].isfinite().all():
+            raise L4PCheckpointError(
+                f"{source.label}: {official[0]} holds NaN or infinity as {dtype}. Such a teacher would destroy the "
+                f"student; get the file again. {_ORIGIN}"
+            )
     model.load_state_dict(state, assign=True)
     return model.freeze()
 
 
 def save_l4p(model: L4P, path: str | PathLike) -> None:
-    """Write weights under the official names, and the configuration as metadata, for `load_l4p` to read back.
+    """Writes weights under the official names, and the configuration as metadata, for `load_l4p` to read back.
 
     Args:
         model: Model to save; the dtype is kept.
@@ -129,20 +134,20 @@ def save_l4p(model: L4P, path: str | PathLike) -> None:
     if Path(path).suffix != ".safetensors":
         raise ValueError(f"L4P weights are saved as .safetensors, found {str(path)!r}.")
     tensors = {}
-    for parameter, twins in _targets(model).values():
-        for official in twins:
+    for parameter, names in _targets(model).values():
+        for name in names:
             # Copies, since safetensors does not store two names of one memory.
-            tensors[official] = parameter.detach().to("cpu", copy=True).contiguous()
+            tensors[name] = parameter.detach().to("cpu", copy=True).contiguous()
     save_file(tensors, path, metadata={"format": "pt", **config_to_metadata(model.config)})
 
 
 def _targets(model: L4P) -> dict[str, tuple[Tensor, tuple[str, ...]]]:
-    """Per parameter name, the parameter and its official names."""
+    """Returns, per parameter name, the parameter and its official names."""
     return {name: (parameter, _official_names(name)) for name, parameter in model.named_parameters()}
 
 
 def _official_names(name: str) -> tuple[str, ...]:
-    """Official names of a parameter; the projections of the pyramid levels have two."""
+    """Returns the official names of a parameter; the projections of the pyramid levels have two."""
     if name.startswith("task_heads."):
         _, task, rest = name.split(".", 2)
         name = f"task_heads.{task}.task_head.dpt.{rest}"
@@ -155,28 +160,28 @@ def _official_names(name: str) -> tuple[str, ...]:
 
 
 def _is_known_extra(name: str) -> bool:
-    """Whether a name belongs to what a dense expert leaves out: tracking, aligners, recorded inputs and outputs."""
+    """Returns whether a dense teacher leaves a name out: tracking, aligners, recorded inputs and outputs."""
     return name.startswith((_PREFIX + "task_heads.track_2d.", "io.")) or any(
         "aligner" in component for component in name.split(".")
     )
 
 
 def _check(source: _Source, targets: Mapping[str, tuple[Tensor, tuple[str, ...]]], skipped: tuple[str, ...]) -> None:
-    """Raise one error that lists everything that is wrong with the tensors."""
-    expected = {official: parameter.shape for parameter, twins in targets.values() for official in twins}
+    """Raises one error that lists everything that is wrong with the tensors."""
+    expected = {name: parameter.shape for parameter, names in targets.values() for name in names}
     missing = sorted(expected.keys() - source.names)
     unexpected = sorted(
         name for name in source.names - expected.keys() if not name.startswith(skipped) and not _is_known_extra(name)
     )
     misshapen = [
-        f"{name}: expected {tuple(shape)}, found {found}"
+        f"{name}: expected {tuple(shape)}, found {stored}"
         for name, shape in expected.items()
-        if name in source.names and (found := source.read_shape(name)) != tuple(shape)
+        if name in source.names and (stored := source.read_shape(name)) != tuple(shape)
     ]
     problems = [("missing", missing), ("unexpected", unexpected), ("wrong shape", misshapen)]
     if not any(found for _, found in problems):
         # Reading values is slow, so it waits until names and shapes are right.
-        problems = [("two names of one weight, but different values", list(_differing_twins(source, targets)))]
+        problems = [("two names of one weight, but different values", list(_differing_copies(source, targets)))]
     lines = []
     for title, found in problems:
         if found:
@@ -190,10 +195,10 @@ def _check(source: _Source, targets: Mapping[str, tuple[Tensor, tuple[str, ...]]
         )
 
 
-def _differing_twins(source: _Source, targets: Mapping[str, tuple[Tensor, tuple[str, ...]]]) -> Iterator[str]:
-    for _, twins in targets.values():
-        if len(twins) == 2 and not torch.equal(source.read(twins[0]), source.read(twins[1])):
-            yield f"{twins[0]} and {twins[1]}"
+def _differing_copies(source: _Source, targets: Mapping[str, tuple[Tensor, tuple[str, ...]]]) -> Iterator[str]:
+    for _, official in targets.values():
+        if len(official) == 2 and not torch.equal(*(source.read(name).nan_to_num() for name in official)):
+            yield f"{official[0]} and {official[1]}"
 
 
 def _open(checkpoint: str | PathLike | Mapping[str, Tensor]) -> tuple[_Source, L4PConfig]:
@@ -220,7 +225,7 @@ def _mapping_source(label: str, tensors: Mapping[str, Tensor]) -> _Source:
 
 
 def _check_path(checkpoint: str | PathLike) -> Path:
-    """The path, if a file of a known kind is there."""
+    """Returns the path, if a file of a known kind is there."""
     path = Path(checkpoint)
     if path.is_dir():
         raise L4PCheckpointError(f"{path} is a directory; give the checkpoint file in it. {_ORIGIN}")
@@ -240,7 +245,7 @@ def _check_path(checkpoint: str | PathLike) -> Path:
 
 
 def _read_lightning(path: Path) -> Mapping[str, Tensor]:
-    """Tensors of a Lightning file, mapped from disk. Code in the file is never run."""
+    """Returns the tensors of a Lightning file, mapped from disk. Code in the file is never run."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:

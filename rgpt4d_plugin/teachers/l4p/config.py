@@ -14,6 +14,8 @@ TASKS = ("depth", "flow_2d_backward", "dyn_mask", "camray")
 
 Size = tuple[int, int, int]
 
+_MOST_TOKENS = 2**16
+
 
 @dataclass(frozen=True)
 class TaskConfig:
@@ -72,10 +74,7 @@ class L4PConfig:
 
     def __post_init__(self) -> None:
         sizes = (self.frames, self.height, self.width, *self.patch, self.dim, self.blocks, self.heads)
-        widths = (self.mlp_hidden, self.feature_dim, self.last_dim, *self.layer_dims)
-        if len(self.patch) != 3 or len(self.layer_dims) != 4:
-            raise ValueError(f"patch needs 3 and layer_dims 4 entries, found {self.patch} and {self.layer_dims}.")
-        if min(sizes + widths) < 1 or self.eps <= 0:
+        if min(*sizes, self.mlp_hidden, self.feature_dim, self.last_dim, *self.layer_dims) < 1 or self.eps <= 0:
             raise ValueError(f"All sizes and eps must be positive, found {self}.")
         if any(size % step for size, step in zip((self.frames, self.height, self.width), self.patch)):
             raise ValueError(
@@ -88,6 +87,8 @@ class L4PConfig:
             raise ValueError(f"dim {self.dim} must be a multiple of heads {self.heads}.")
         if self.feature_dim % 2:
             raise ValueError(f"feature_dim must be even, since head1 halves it, found {self.feature_dim}.")
+        if self.tokens > _MOST_TOKENS:
+            raise ValueError(f"A window has {self.tokens} tokens {self.grid}, more than the {_MOST_TOKENS} supported.")
         for name in self.tasks:
             self._check_task(name)
 
@@ -133,26 +134,16 @@ class L4PConfig:
         head = self.tasks[name]
         if name not in TASKS:
             raise ValueError(f"Unknown task {name!r}, expected some of {list(TASKS)}.")
-        if head.channels < 1:
-            raise ValueError(f"{name}: channels must be positive, found {head.channels}.")
-        if head.activation not in ("linear", "exp"):
-            raise ValueError(f"{name}: activation must be 'linear' or 'exp', found {head.activation!r}.")
-        if len(head.hooks) != 4 or min(head.hooks) < 0 or max(head.hooks) > self.blocks:
-            raise ValueError(f"{name}: hooks must be four indices in 0..{self.blocks}, found {head.hooks}.")
+        if max(head.hooks) > self.blocks:
+            raise ValueError(f"{name}: hooks must be indices in 0..{self.blocks}, found {head.hooks}.")
         if head.output_size and (min(head.output_size) < 1 or head.output_size[0] != self.frames):
             # A map with another frame count could not be stitched over windows.
             raise ValueError(f"{name}: output_size must be ({self.frames}, H', W'), found {head.output_size}.")
-        for field in ("actpost_scale_factors", "fusion_scale_factors"):
-            factors = getattr(head, field)
-            if len(factors) != 4 or any(len(factor) != 3 for factor in factors):
-                raise ValueError(f"{name}: {field} needs four triples, found {factors}.")
         if any(min(scale) < 0 < max(scale) for scale in head.actpost_scale_factors):
             raise ValueError(
                 f"{name}: one actpost_scale_factors triple cannot both enlarge and reduce, "
                 f"found {head.actpost_scale_factors}."
             )
-        if any(min(factor) < 1 for factor in head.fusion_scale_factors):
-            raise ValueError(f"{name}: fusion_scale_factors must be positive, found {head.fusion_scale_factors}.")
         self._check_pyramid(name)
 
     def _check_pyramid(self, name: str) -> None:
@@ -173,15 +164,22 @@ class L4PConfig:
 
 def resampled_size(grid: Size, log2_scale: Size) -> Size:
     """Size of a token grid after the resampling 2^log2_scale; reductions round up."""
-    return tuple(size << scale if scale >= 0 else (size - 1 >> -scale) + 1 for size, scale in zip(grid, log2_scale))
+    t, h, w = (size << scale if scale >= 0 else (size - 1 >> -scale) + 1 for size, scale in zip(grid, log2_scale))
+    return t, h, w
 
 
 _RELEASED_HOOKS = (14, 21, 28, 36)
-_PIXEL_SCALES = {
-    "actpost_scale_factors": ((1, 2, 2), (1, 1, 1), (0, 0, 0), (-1, -1, -1)),
-    "fusion_scale_factors": ((1, 2, 2), (1, 2, 2), (2, 2, 2), (2, 2, 2)),
-    "hooks": _RELEASED_HOOKS,
-}
+
+
+def _pixel_head(channels: int, activation: Literal["linear", "exp"] = "linear") -> TaskConfig:
+    return TaskConfig(
+        channels=channels,
+        activation=activation,
+        actpost_scale_factors=((1, 2, 2), (1, 1, 1), (0, 0, 0), (-1, -1, -1)),
+        fusion_scale_factors=((1, 2, 2), (1, 2, 2), (2, 2, 2), (2, 2, 2)),
+        hooks=_RELEASED_HOOKS,
+    )
+
 
 RELEASED = L4PConfig(
     frames=16,
@@ -197,9 +195,9 @@ RELEASED = L4PConfig(
     last_dim=128,
     layer_dims=(256, 512, 1024, 1024),
     tasks={
-        "depth": TaskConfig(channels=1, activation="exp", **_PIXEL_SCALES),
-        "flow_2d_backward": TaskConfig(channels=2, **_PIXEL_SCALES),
-        "dyn_mask": TaskConfig(channels=1, **_PIXEL_SCALES),
+        "depth": _pixel_head(1, "exp"),
+        "flow_2d_backward": _pixel_head(2),
+        "dyn_mask": _pixel_head(1),
         "camray": TaskConfig(
             channels=6,
             actpost_scale_factors=((1, 0, 0), (1, 0, 0), (0, 0, 0), (-1, -1, -1)),

@@ -3,27 +3,75 @@
 
 Sections: `encoder`, `dpt`, `img_info` ([T, H, W]) and one per task. Keys are those of the L4P configuration files
 (NVlabs/L4P commit 8701a4b). Settings that only exist in one form here, such as 3D convolutions, are still checked:
-a file that says otherwise describes another network.
+a file that says otherwise describes another network. Every size has an upper bound, so that no file can ask for a
+network that fits no machine.
 """
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from rgpt4d_plugin.teachers.l4p.config import TASKS, L4PConfig, TaskConfig
+from rgpt4d_plugin.validation import Checked, check, shown
 
 
-_ENCODER_KEYS = {"embed_dim", "depth", "num_heads", "mlp_ratio", "norm_eps"}
-_ENCODER_FIXED = {"in_chans": 3, "qkv_bias": True, "init_values": 0}
-_ENCODER_DERIVED = {"img_size", "patch_size", "tubelet_size", "all_frames", "token_grid"}
-_DPT_KEYS = {"feature_dim", "last_dim", "layer_dims", "hooks_idx", "patch_size"}
-_DPT_FIXED = {"is_use_conv3d": True, "head_type": "regression"}
-_TASK_KEYS = {"num_channels", "activation", "actpost_scale_factors", "fusion_scale_factors", "output_size"}
 _SECTIONS = ("encoder", "dpt", "img_info")
+_SHARED_TASK_KEYS = ("activation", "actpost_scale_factors", "fusion_scale_factors", "output_size")
+
+Width = Annotated[int, Field(strict=True, ge=1, le=16384)]
+Pixels = Annotated[int, Field(strict=True, ge=1, le=4096)]
+Frames = Annotated[int, Field(strict=True, ge=1, le=512)]
+Hook = Annotated[int, Field(strict=True, ge=0, le=512)]
+Scale = Annotated[int, Field(strict=True, ge=-4, le=4)]
+Factor = Annotated[int, Field(strict=True, ge=1, le=16)]
+
+
+class EncoderSection(Checked):
+    """The video ViT."""
+
+    embed_dim: Width
+    depth: Annotated[int, Field(strict=True, ge=1, le=512)]
+    num_heads: Width
+    mlp_ratio: Annotated[float, Field(strict=True, gt=0, le=64)]
+    norm_eps: Annotated[float, Field(strict=True, gt=0, le=1)]
+    in_chans: Literal[3] = 3
+    qkv_bias: Literal[True] = True
+    init_values: Literal[0] = 0
+    # Repeated from the other sections; compared with what they say.
+    img_size: Any = None
+    patch_size: Any = None
+    tubelet_size: Any = None
+    all_frames: Any = None
+    token_grid: Any = None
+
+
+class DPTSection(Checked):
+    """What the heads share."""
+
+    feature_dim: Width
+    last_dim: Width
+    layer_dims: tuple[Width, Width, Width, Width]
+    hooks_idx: tuple[Hook, Hook, Hook, Hook]
+    patch_size: tuple[Pixels, Pixels, Pixels]
+    is_use_conv3d: Literal[True] = True
+    head_type: Literal["regression"] = "regression"
+
+
+class TaskSection(Checked):
+    """One head."""
+
+    num_channels: Annotated[int, Field(strict=True, ge=1, le=64)]
+    activation: Literal["linear", "exp"]
+    actpost_scale_factors: Annotated[tuple[tuple[Scale, Scale, Scale], ...], Field(min_length=4, max_length=4)]
+    fusion_scale_factors: Annotated[tuple[tuple[Factor, Factor, Factor], ...], Field(min_length=4, max_length=4)]
+    output_size: tuple[Frames, Pixels, Pixels] | None
+    hooks_idx: tuple[Hook, Hook, Hook, Hook] | None = None
 
 
 def config_from_metadata(metadata: Mapping[str, str]) -> L4PConfig | None:
-    """The configuration in a file's metadata, or None if there is no trace of one.
+    """Returns the configuration in a file's metadata, or None if there is no trace of one.
 
     Other entries, such as `format`, are ignored.
 
@@ -39,37 +87,47 @@ def config_from_metadata(metadata: Mapping[str, str]) -> L4PConfig | None:
             f"the metadata needs the sections {list(_SECTIONS)} and at least one of {list(TASKS)}, "
             f"found {present + tasks}."
         )
-    encoder = _section(metadata, "encoder", _ENCODER_KEYS, _ENCODER_FIXED, optional=_ENCODER_DERIVED)
-    dpt = _section(metadata, "dpt", _DPT_KEYS, _DPT_FIXED)
-    frames, height, width = _integers(_json(metadata, "img_info"), 3, "img_info")
-    patch = _integers(dpt["patch_size"], 3, "dpt.patch_size")
-    dim = _integer(encoder["embed_dim"], "encoder.embed_dim")
+    problems: list[str] = []
+    encoder = check(EncoderSection, _json(metadata, "encoder"), "encoder", problems)
+    dpt = check(DPTSection, _json(metadata, "dpt"), "dpt", problems)
+    size = check(tuple[Frames, Pixels, Pixels], _json(metadata, "img_info"), "img_info", problems)
+    heads = {task: check(TaskSection, _json(metadata, task), task, problems) for task in tasks}
+    if encoder is None or dpt is None or size is None or problems:
+        raise ValueError(f"its metadata describes no L4P network: {'; '.join(problems)}.")
     config = L4PConfig(
-        frames=frames,
-        height=height,
-        width=width,
-        patch=patch,
-        dim=dim,
-        blocks=_integer(encoder["depth"], "encoder.depth"),
-        heads=_integer(encoder["num_heads"], "encoder.num_heads"),
+        frames=size[0],
+        height=size[1],
+        width=size[2],
+        patch=dpt.patch_size,
+        dim=encoder.embed_dim,
+        blocks=encoder.depth,
+        heads=encoder.num_heads,
         # A ratio such as 48/11 is not exact in binary; upstream truncates, so do not fall below the meant integer.
-        mlp_hidden=int(dim * _number(encoder["mlp_ratio"], "encoder.mlp_ratio") + 1e-6),
-        eps=_number(encoder["norm_eps"], "encoder.norm_eps"),
-        feature_dim=_integer(dpt["feature_dim"], "dpt.feature_dim"),
-        last_dim=_integer(dpt["last_dim"], "dpt.last_dim"),
-        layer_dims=_integers(dpt["layer_dims"], 4, "dpt.layer_dims"),
-        tasks={task: _task(metadata, task, dpt["hooks_idx"]) for task in tasks},
+        mlp_hidden=int(encoder.embed_dim * encoder.mlp_ratio + 1e-6),
+        eps=encoder.norm_eps,
+        feature_dim=dpt.feature_dim,
+        last_dim=dpt.last_dim,
+        layer_dims=dpt.layer_dims,
+        tasks={
+            name: TaskConfig(
+                channels=head.num_channels,
+                hooks=head.hooks_idx or dpt.hooks_idx,
+                **{key: getattr(head, key) for key in _SHARED_TASK_KEYS},
+            )
+            for name, head in heads.items()
+            if head is not None
+        },
     )
     for key, expected in _derived(config).items():
-        if key in encoder and encoder[key] != expected:
+        if key in encoder.model_fields_set and (value := getattr(encoder, key)) != expected:
             raise ValueError(
-                f"encoder.{key} must be {expected} to agree with img_info and dpt.patch_size, found {encoder[key]!r}."
+                f"encoder.{key} must be {expected} to agree with img_info and dpt.patch_size, found {shown(value)}."
             )
     return config
 
 
 def config_to_metadata(config: L4PConfig) -> dict[str, str]:
-    """The sections that `config_from_metadata` reads back to the same configuration."""
+    """Returns the sections that `config_from_metadata` reads back to the same configuration."""
     shared_hooks = next(iter(config.tasks.values())).hooks
     sections: dict[str, Any] = {
         "encoder": {
@@ -78,7 +136,7 @@ def config_to_metadata(config: L4PConfig) -> dict[str, str]:
             "num_heads": config.heads,
             "mlp_ratio": config.mlp_hidden / config.dim,
             "norm_eps": config.eps,
-            **_ENCODER_FIXED,
+            **_fixed(EncoderSection, "in_chans", "qkv_bias", "init_values"),
             **_derived(config),
         },
         "dpt": {
@@ -87,17 +145,14 @@ def config_to_metadata(config: L4PConfig) -> dict[str, str]:
             "layer_dims": config.layer_dims,
             "hooks_idx": shared_hooks,
             "patch_size": config.patch,
-            **_DPT_FIXED,
+            **_fixed(DPTSection, "is_use_conv3d", "head_type"),
         },
         "img_info": (config.frames, config.height, config.width),
     }
     for name, task in config.tasks.items():
         sections[name] = {
             "num_channels": task.channels,
-            "activation": task.activation,
-            "actpost_scale_factors": task.actpost_scale_factors,
-            "fusion_scale_factors": task.fusion_scale_factors,
-            "output_size": task.output_size,
+            **{key: getattr(task, key) for key in _SHARED_TASK_KEYS},
         }
         if task.hooks != shared_hooks:
             sections[name]["hooks_idx"] = task.hooks
@@ -116,61 +171,12 @@ def _derived(config: L4PConfig) -> dict[str, Any]:
     }
 
 
-def _task(metadata: Mapping[str, str], name: str, shared_hooks: Any) -> TaskConfig:
-    section = _section(metadata, name, _TASK_KEYS, {}, optional={"hooks_idx"})
-    scales = {}
-    for key in ("actpost_scale_factors", "fusion_scale_factors"):
-        if not isinstance(section[key], list):
-            raise ValueError(f"{name}.{key} must be a list of triples, found {section[key]!r}.")
-        scales[key] = tuple(_integers(triple, 3, f"{name}.{key}") for triple in section[key])
-    size = section["output_size"]
-    return TaskConfig(
-        channels=_integer(section["num_channels"], f"{name}.num_channels"),
-        hooks=_integers(section.get("hooks_idx", shared_hooks), 4, f"{name}.hooks_idx"),
-        activation=section["activation"],
-        output_size=None if size is None else _integers(size, 3, f"{name}.output_size"),
-        **scales,
-    )
-
-
-def _section(
-    metadata: Mapping[str, str], name: str, required: set[str], fixed: dict[str, Any], optional: set[str] = frozenset()
-) -> dict[str, Any]:
-    """One section with exactly the known keys; `fixed` ones may be absent but not different."""
-    section = _json(metadata, name)
-    if not isinstance(section, dict):
-        raise ValueError(f"{name} must be a JSON object, found {section!r}.")
-    missing = sorted(required - section.keys())
-    unknown = sorted(section.keys() - required - fixed.keys() - optional)
-    if missing or unknown:
-        raise ValueError(f"{name}: missing keys {missing}, unknown keys {unknown}.")
-    for key, value in fixed.items():
-        if section.get(key, value) != value:
-            raise ValueError(f"{name}.{key} must be {value!r}, the only form supported, found {section[key]!r}.")
-    return section
+def _fixed(section: type[Checked], *keys: str) -> dict[str, Any]:
+    return {key: section.model_fields[key].default for key in keys}
 
 
 def _json(metadata: Mapping[str, str], name: str) -> Any:
     try:
         return json.loads(metadata[name])
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{name} is not JSON: {error}.") from error
-
-
-def _integer(value: Any, name: str) -> int:
-    # bool is an int in Python, but `true` is never a size.
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"{name} must be an integer, found {value!r}.")
-    return value
-
-
-def _integers(value: Any, length: int, name: str) -> tuple[int, ...]:
-    if not isinstance(value, list) or len(value) != length:
-        raise ValueError(f"{name} must be a list of {length} integers, found {value!r}.")
-    return tuple(_integer(item, name) for item in value)
-
-
-def _number(value: Any, name: str) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise ValueError(f"{name} must be a number, found {value!r}.")
-    return float(value)

@@ -28,7 +28,8 @@ _STD = (0.229, 0.224, 0.225)
 def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation, each (3, 1, 1) float32."""
     with torch.inference_mode(False):
-        return tuple(torch.tensor(values, device=device).view(3, 1, 1) for values in (_MEAN, _STD))
+        mean, std = torch.tensor((_MEAN, _STD), device=device).view(2, 3, 1, 1)
+        return mean, std
 
 
 class L4P(nn.Module):

@@ -5,22 +5,44 @@
 """
 
 import math
+import os
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
 import torch
+from pydantic import Field, field_validator
 from torch import Tensor
 
-from rgpt4d_plugin.teachers.base import ClipKey, MapSpec, Teacher, TeacherSpec, TeacherWindows
+from rgpt4d_plugin.teachers.base import ClipKey, MapSpec, Teacher, TeacherArguments, TeacherSpec, TeacherWindows
 from rgpt4d_plugin.teachers.l4p.checkpoint import load_l4p, read_l4p_config
 from rgpt4d_plugin.teachers.l4p.config import L4PConfig
 from rgpt4d_plugin.teachers.l4p.model import L4P
+from rgpt4d_plugin.validation import Text
 
 
 TASK_OF_TERM = {"depth": "depth", "flow": "flow_2d_backward", "motion": "dyn_mask", "camray": "camray"}
 """L4P's task behind each loss term."""
 
 DEPTH_EPSILON = 1e-8
+
+
+_MISSING = (
+    "p4d.teacher.checkpoint: missing, but loss terms have weights: give the path of the L4P weights (NVlabs/L4P), or "
+    "set every weight of p4d.loss to 0"
+)
+
+
+class L4PArguments(TeacherArguments):
+    """Options of `type: l4p`."""
+
+    checkpoint: Text | None = Field(
+        None, description="Path of the teacher's weights (.ckpt or .safetensors), e.g. from NVlabs/L4P."
+    )
+
+    @field_validator("checkpoint")
+    @classmethod
+    def _expand(cls, path: str | None) -> str | None:
+        return path and os.path.expanduser(path)
 
 
 class L4PTeacher(Teacher):
@@ -31,6 +53,8 @@ class L4PTeacher(Teacher):
         name: How messages call it.
     """
 
+    Arguments = L4PArguments
+
     def __init__(self, model: L4P, name: str = "L4P") -> None:
         self.model = model
         self.spec = l4p_spec(model.config, name)
@@ -38,17 +62,27 @@ class L4PTeacher(Teacher):
         self.dtype = model.dtype
 
     @classmethod
-    def read_spec(cls, options: Any) -> TeacherSpec:
-        return l4p_spec(read_l4p_config(options.checkpoint), str(options.checkpoint))
+    def problems(cls, options: L4PArguments) -> list[str]:
+        if options.checkpoint is None:
+            return [_MISSING]
+        if not os.path.isfile(options.checkpoint):
+            return [f"p4d.teacher.checkpoint: no such file: {options.checkpoint}"]
+        return []
 
     @classmethod
-    def load(cls, options: Any, device: torch.device, terms: tuple[str, ...]) -> Self:
+    def read_spec(cls, options: L4PArguments) -> TeacherSpec:
+        return l4p_spec(read_l4p_config(_checkpoint(options)), str(options.checkpoint))
+
+    @classmethod
+    def load(cls, options: L4PArguments, device: torch.device, terms: tuple[str, ...]) -> Self:
         tasks = [TASK_OF_TERM[term] for term in terms]
-        model = load_l4p(options.checkpoint, getattr(torch, options.dtype), device, tasks=tasks)
+        model = load_l4p(_checkpoint(options), getattr(torch, options.dtype), device, tasks=tasks)
         return cls(model, str(options.checkpoint))
 
     def features(self, windows: TeacherWindows, hooks: tuple[int, ...]) -> dict[int, Tensor]:
-        return self.model.encode(self.model.normalise(windows.frames), only=hooks)
+        assert windows.frames is not None, "this teacher needs frames"
+        features = self.model.encode(self.model.normalise(windows.frames), only=hooks)
+        return {hook: features[hook] for hook in hooks}
 
     def targets(self, windows: TeacherWindows, features: Mapping[int, Tensor], term: str) -> Tensor:
         return self._map(features, term)
@@ -70,6 +104,12 @@ class L4PTeacher(Teacher):
             return whole
         # Where windows do not fit together, depth is 0 for "beyond all": show it as the farthest.
         return torch.where(whole > 0, whole, whole.max()).clamp(min=DEPTH_EPSILON).log()
+
+
+def _checkpoint(options: L4PArguments) -> str:
+    if options.checkpoint is None:
+        raise ValueError(_MISSING)
+    return options.checkpoint
 
 
 def l4p_spec(config: L4PConfig, name: str) -> TeacherSpec:

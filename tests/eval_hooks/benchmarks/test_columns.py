@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, Score, get
+from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, get
+from rgpt4d_plugin.eval_hooks.benchmarks.base import Score
 from rgpt4d_plugin.eval_hooks.metrics import MRA_THRESHOLDS, mean_relative_accuracy
-from tests.eval_hooks.benchmarks.test_prompts import MMSI, OMNI, R4D, SAT, STI, VSTI_CHOICE, VSTI_NUMERIC
+from tests.benchmark_items import MMSI, OMNI, R4D, SAT, STI, VSTI_CHOICE, VSTI_NUMERIC
 
 
 VERDICTS = Path(__file__).parents[2] / "data/benchmarks/vlm4d_verdicts.json.gz"
@@ -180,7 +181,7 @@ def test_items_and_scores_must_match():
 
 
 def test_no_items():
-    for benchmark in BENCHMARKS.values():
+    for benchmark in map(get, BENCHMARKS):
         columns = benchmark.aggregate([], [])
         assert tuple(columns) == benchmark.columns and not any(value > 0 for value in columns.values())
 

@@ -11,12 +11,15 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, BenchmarkDataError, files, get
+from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, files, get, hub
+from rgpt4d_plugin.eval_hooks.benchmarks.base import BenchmarkDataError
 from rgpt4d_plugin.synth4d.clips import decode_mp4
 from tests.benchmark_folders import FRAMES, HEIGHT, LAYOUTS, WIDTH, image, put, write_folder
 
@@ -127,12 +130,13 @@ def test_the_published_number_names_the_revision(tmp_path):
 
 def test_vsti_values_that_cannot_score(tmp_path):
     entries = write_folder("vsti_bench", tmp_path, items=2)
-    gold = [0, "far", None, -1.5, "2.5"]
+    gold = [0, "far", None, -1.5, "2.5", float("inf"), float("nan"), "1e999", "-inf"]
     put(tmp_path / "test.json", [entries[1] | {"ground_truth": value} for value in gold])
     notes = "\n".join(get("vsti_bench").load(tmp_path).notes)
-    assert "1 of 5 items: the right value is 0" in notes
-    assert "2 of 5 items: the right value is no number" in notes
-    assert "1 of 5 items: the right value is negative" in notes
+    assert "1 of 9 items: the right value is 0" in notes
+    assert "2 of 9 items: the right value is no number" in notes
+    assert "1 of 9 items: the right value is negative" in notes
+    assert "4 of 9 items: the right value is not finite; counts, and scores 0" in notes
 
 
 @pytest.mark.parametrize("kept, folder", [("real", ""), ("synthetic", "data"), ("real", "QA")])
@@ -308,6 +312,45 @@ def test_unreadable_files(tmp_path):
     write_folder("mmsi_bench", tmp_path / "other", items=1)
     shutil.copy(tmp_path / "other/MMSI_Bench.parquet", tmp_path / "qa.parquet")
     assert "qa.parquet has no column Video, ID" in refused("sti_bench", tmp_path)
+
+
+DEEP = "[" * 100_000
+
+
+def test_files_nested_without_end_are_errors_that_name_them(tmp_path):
+    put(tmp_path / "test.json", DEEP.encode())
+    assert "test.json is not readable JSON (nested too deeply)" in refused("r4d_bench", tmp_path)
+    write_folder("sti_bench", tmp_path, items=2)
+    table = pq.read_table(tmp_path / "qa.parquet").to_pylist()
+    pq.write_table(pa.Table.from_pylist([row | {"Candidates": DEEP} for row in table]), tmp_path / "qa.parquet")
+    assert "`Candidates`: '[[[" in refused("sti_bench", tmp_path)
+    with pytest.raises(BenchmarkDataError, match="MMSI-Bench, item 5: `image` is no JSON list .* .nested too deeply"):
+        get("mmsi_bench").media({"index": 5, "image": DEEP}, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["r4d_bench", "vlm4d", "vsti_bench"])
+def test_names_that_no_file_system_takes_are_missing_files(tmp_path, name):
+    entries = write_folder(name, tmp_path, items=1)
+    field = "video_path" if name == "vsti_bench" else "video"
+    where = next(path for path in tmp_path.rglob("*.json") if "synthetic" not in path.name)
+    put(where, [entry | {field: f"videos_real/{'a' * 5000}.mp4", "source": "b" * 5000} for entry in entries[:1]])
+    assert "missing media files (1): " in refused(name, tmp_path)
+
+
+def test_archives_that_grow_without_end_are_refused(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "small.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("small.txt", b"0" * 100_000)
+    hub.unpack(tmp_path / "small.zip")
+    assert (tmp_path / "small.txt").stat().st_size == 100_000
+    (tmp_path / "small.txt").unlink()
+    monkeypatch.setattr(hub, "_ANY_SIZE", 1000)
+    with pytest.raises(ValueError, match=r"small.zip: \d+ bytes would become 100,000; it is not the pub"):
+        hub.unpack(tmp_path / "small.zip")
+    monkeypatch.setattr(hub, "_ANY_SIZE", 10**9)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=99_999))
+    with pytest.raises(ValueError, match="needs 100,000 bytes to unpack, and 99,999 are free"):
+        hub.unpack(tmp_path / "small.zip")
+    assert not (tmp_path / "small.txt").exists()
 
 
 def test_missing_images_are_said_when_asked_for(tmp_path):

@@ -9,68 +9,8 @@ import json
 import pytest
 
 from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, get
+from tests.benchmark_items import MMSI, OMNI, R4D, SAT, STI, VLM4D, VSTI_CHOICE, VSTI_NUMERIC
 
-
-R4D = {
-    "id": 7,
-    "benchmark": "vlm4d",
-    "task": "Counting",
-    "video": "clipped/vlm4d/a.mp4",
-    "source": "videos/vlm4d/a.mp4",
-    "som_image": "images/vlm4d/7.png",
-    "question": "How often does <obj_1> turn?",
-    "question_raw": "How often does the dog turn?",
-    "options": [2, "once", None, 0],
-    "answer": 0,
-}
-STI = {
-    "Video": "scene0001_00.mp4",
-    "ID": 3,
-    "Task": "Dimensional Measurement",
-    "Question": "How long is the table?",
-    "Candidates": {"A": "0.50 m", "B": "1.00 m", "C": "1.50 m", "D": "2.00 m", "E": "2.50 m"},
-    "Answer": "B",
-    "time_start": 0.0,
-    "time_end": 12.5,
-    "Source": "ScanNet",
-}
-VLM4D = {
-    "id": "validation_4",
-    "video": "https://huggingface.co/datasets/shijiezhou/VLM4D/resolve/main/videos_real/davis/baseball.mp4",
-    "question_type": "multiple-choice",
-    "question": "How many times does the batter hit the ball to the right?",
-    "choices": {"A": 1, "B": "By rolling it. ", "C": 2, "D": 0},
-    "answer": 0,
-}
-VSTI_CHOICE = {
-    "video_path": "scannet/videos/scene0191_00.mp4",
-    "question_type": "camera_obj_rel_dist_v2",
-    "question": "Which of these is the closest?",
-    "options": ["A. chair", "B. table", "C. lamp"],
-    "ground_truth": "table",
-    "mc_answer": "B",
-}
-VSTI_NUMERIC = VSTI_CHOICE | {"question_type": "camera_displacement", "question": "How far?", "ground_truth": 1.8}
-SAT = {
-    "question": "Which way did the camera move? ",
-    "answers": ["rotated left in the first frame", "rotated right"],
-    "question_type": "ego_movement",
-    "correct_answer": "rotated left in the first frame",
-}
-OMNI = {
-    "id": "0_1",
-    "question": "Where is the car?",
-    "options": ["left", "right", "behind"],
-    "answer": 1,
-    "task_type": "Perspective_Taking",
-    "sub_task_type": "Egocentric",
-}
-MMSI = {
-    "id": 0,
-    "question": " Where is the door?\nOptions: A: Left, near, B: Right, C: Above, D: Below ",
-    "question_type": "MSR",
-    "answer": "B",
-}
 
 MARKS = (
     "The first image is a set-of-mark annotation of a key frame from the video, with bounding boxes labeled <obj_1>, "
@@ -224,7 +164,7 @@ def test_prompt(name, item, style, expected):
 
 def test_the_first_style_is_the_default():
     assert get("omnispatial").prompt(OMNI) == get("omnispatial").prompt(OMNI, "manual_cot+re")
-    assert {name: benchmark.styles for name, benchmark in BENCHMARKS.items()} == {
+    assert {name: get(name).styles for name in BENCHMARKS} == {
         "r4d_bench": ("direct",),
         "sti_bench": ("direct",),
         "vlm4d": ("direct", "cot"),
@@ -251,7 +191,7 @@ def test_unknown_style():
 
 
 def test_token_limits():
-    assert {name: benchmark.token_limit() for name, benchmark in BENCHMARKS.items()} == {
+    assert {name: get(name).token_limit() for name in BENCHMARKS} == {
         "r4d_bench": 16,
         "sti_bench": 16,
         "vlm4d": 16,

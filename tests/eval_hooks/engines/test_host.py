@@ -2,22 +2,24 @@
 """The host's engine: it asks what training shows, in batches that change nothing, and counts what it cannot read."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from rgpt4d_plugin.eval_hooks.benchmark_task import BenchmarkTask, Question
-from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, Medium
+from rgpt4d_plugin.eval_hooks.benchmark_task import BenchmarkTask, ItemMedia, Question
+from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, get
+from rgpt4d_plugin.eval_hooks.benchmarks.base import Medium
 from rgpt4d_plugin.eval_hooks.engines.host import HostEngine, _rounds
 from rgpt4d_plugin.eval_hooks.engines.load import load_host_engine
 from rgpt4d_plugin.eval_hooks.engines.model_fingerprint import weights_fingerprint
 from rgpt4d_plugin.regions.media_entries import Clip
-from rgpt4d_plugin.synth4d.tiny_model import FAMILIES, TEMPLATES, build_tiny_student
 from rgpt4d_plugin.template.clip_recorder import with_recorder
-from tests.benchmark_folders import image, put, video, write_folder
+from tests.benchmark_folders import EPS, bomb, image, put, video, write_folder
 from tests.harness import DATA
 from tests.host_parts import host_parts
+from tests.tiny_models import FAMILIES, TEMPLATES, build_tiny_student
 
 
 REAL = DATA / "clips/2.avi"
@@ -71,6 +73,7 @@ def mixed(tmp_path, square):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tpe", ["off", "add"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_batch_answers_as_single_questions_do(engines, mixed, family, tpe):
@@ -81,6 +84,7 @@ def test_a_batch_answers_as_single_questions_do(engines, mixed, family, tpe):
     assert len({single[key].text for key in ("clip", "marked", "part", "images", "text")}) > 2
 
 
+@pytest.mark.slow
 def test_workers_change_nothing(engines, mixed):
     # In this process too something has decoded videos by now, which forked workers must not stumble over.
     assert dict(engines(batch_size=2, workers=2).ask(mixed)) == dict(engines(batch_size=2).ask(mixed))
@@ -92,6 +96,7 @@ def test_an_embedded_image_is_the_image(engines, tmp_path):
     assert replies["file"].text == replies["bytes"].text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "template"),
     [("qwen2_vl", "qwen2_vl"), ("qwen2_5_vl", "rgpt4d_qwen2_vl"), ("qwen3_vl", "rgpt4d_qwen3_vl_nothink")],
@@ -172,6 +177,9 @@ def test_media_that_cannot_be_read_are_counted_failures(engines, mixed, square, 
         question("no image", Medium("image", put(tmp_path / "broken.png", image(1)[:40]))),
         question("no bytes", Medium("image", data=b"no image")),
         question("past the end", clip(square, 100.0, 101.0)),
+        question("a bomb", Medium("image", data=bomb())),
+        question("a program", Medium("image", put(tmp_path / "image.png", EPS))),
+        replace(question("no images"), media=ItemMedia(get("mmsi_bench"), {"id": 3}, tmp_path)),
     ]
     readable = [mixed[0], mixed[3], mixed[4]]
     expected = dict(engines().ask(readable))
@@ -183,12 +191,15 @@ def test_media_that_cannot_be_read_are_counted_failures(engines, mixed, square, 
     assert str(broken) in failed["no video"].error and failed["gone"].error.startswith("VideoError: ")
     assert "cannot identify image file" in failed["no bytes"].error
     assert "past the end" in failed["past the end"].error
+    assert "exceeds limit" in failed["a bomb"].error and "cannot identify" in failed["a program"].error
+    assert failed["no images"].error == "BenchmarkDataError: MMSI-Bench, item 3: there are no images."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_every_benchmark_is_asked(engines, tmp_path, name):
     write_folder(name, tmp_path, items=3)
-    questionnaire = BenchmarkTask.prepare(BENCHMARKS[name], tmp_path, frames=4, max_new_tokens=2)
+    questionnaire = BenchmarkTask.prepare(get(name), tmp_path, frames=4, max_new_tokens=2)
     replies = dict(engines(batch_size=2).ask(questionnaire.questions))
     assert list(replies) == [q.key for q in questionnaire.questions]
     assert all(reply.error is None for reply in replies.values())

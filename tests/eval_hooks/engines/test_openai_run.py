@@ -45,6 +45,7 @@ def url(chat_model):
     thread.join()
 
 
+@pytest.mark.slow
 def test_the_hosts_server_answers_as_the_model_does(chat_model, url, tmp_path, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     Image.new("RGB", (120, 80), (200, 40, 90)).save(tmp_path / "marks.png")

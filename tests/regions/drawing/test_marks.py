@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Marks on frames: where outlines are and how they show, and that plates hide nothing they need not."""
+"""Marks on frames: where outlines are and how they show, and that labels hide nothing they need not."""
 
 import itertools
 import math
@@ -12,10 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from rgpt4d_plugin.regions.drawing import marks, outlines
-from rgpt4d_plugin.regions.drawing.labels import Footprint, choose_font_size, place_plates, render_plate
-from rgpt4d_plugin.regions.drawing.marks import Mark, draw_marks
-from rgpt4d_plugin.regions.drawing.outlines import PALETTE, colour_of, contrasting, outline_of
+from rgpt4d_plugin.regions.drawing import marks
+from rgpt4d_plugin.regions.drawing.labels import choose_font_size, place_labels, render_label
+from rgpt4d_plugin.regions.drawing.marks import PALETTE, Mark, colour_of, contrasting, draw_marks
 from rgpt4d_plugin.regions.drawing.shapes import Box, Mask, Point, Polygon
 
 
@@ -27,11 +26,12 @@ def _frame(width=448, height=448, colour=GREY):
 
 
 def _outlined(shape, size=(448, 448), source_size=None, number=1, background=GREY):
-    """Pixels (H, W, 3) of a plain frame with the outline of one shape, without its plate."""
+    """Pixels (H, W, 3) of a plain frame with the outline of one shape, without its label."""
     source_size = source_size or size
-    outline = outline_of(number, shape, size, (size[0] / source_size[0], size[1] / source_size[1]))
-    pixels = np.array(_frame(*size, background))
-    outline.draw(pixels)
+    canvas = _frame(*size, background)
+    scale = (size[0] / source_size[0], size[1] / source_size[1])
+    marks._Outline(Mark("1", number, shape), size, scale).draw(canvas)
+    pixels = np.array(canvas)
     return pixels
 
 
@@ -120,34 +120,33 @@ SIZES = st.tuples(st.integers(28, 640), st.integers(28, 640))
 @pytest.mark.parametrize("shape", [Box, Polygon, Mask])
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), size=SIZES, source=st.tuples(st.integers(60, 700), st.integers(60, 700)))
-def test_outlines_are_on_the_edge_of_the_region(shape, data, size, source):
+def test_outlines_lie_around_the_region(shape, data, size, source):
+    """Crossing a region, the coloured line ends where the region begins, or as near as the border lets it."""
     (x1, x2), (y1, y2) = spans = [data.draw(_spans(size[axis], source[axis])) for axis in (0, 1)]
     pixels = _outlined(_rectangle(shape, *source)(x1, y1, x2, y2), size, source)
 
-    scale = [size[axis] / source[axis] for axis in (0, 1)]
-    edges = [[edge * scale[axis] for edge in spans[axis]] for axis in (0, 1)]
-    line = outlines._Line.for_mark(1, size, min(high - low for low, high in edges))
+    width = max(1, round(0.007 * min(size)))
+    reach = width + max(1, round(width / 3))
+    edges = [[edge * size[axis] / source[axis] for edge in spans[axis]] for axis in (0, 1)]
+    edges = [(max(low, reach), min(high, length - reach)) for (low, high), length in zip(edges, size)]
     crossings = pixels[int(sum(edges[1]) / 2)], pixels[:, int(sum(edges[0]) / 2)]
-    for axis, crossing in enumerate(crossings):
-        low, high = edges[axis]
-        found = _runs(_core(crossing))
-        # The centre line, moved inward where the border would cut off the core or its casing.
-        wanted = max(low, line.reach), min(high, size[axis] - line.reach)
-        # Half a pixel since lines of one pixel are outside, half for rounding, and the 8 bits of an enlarged mask.
-        np.testing.assert_allclose(found, wanted, atol=1.1)
-        outside = np.r_[: math.ceil(found[0] - line.core / 2), math.floor(found[1] + line.core / 2) : size[axis]]
-        assert (~_is(crossing[outside], GREY)).sum() >= 2  # Both casings are in the frame.
+    for (low, high), crossing in zip(edges, crossings):
+        wanted = low - width / 2, high + width / 2
+        line = (np.abs(crossing.astype(int) - colour_of(1)).max(axis=1) < 90) & ~_is(crossing, GREY)
+        # A pixel for rounding, half for smooth edges, and the 8 bits of an enlarged mask.
+        np.testing.assert_allclose(_runs(line), wanted, atol=1.6)
+        assert (crossing[[0, -1]] != colour_of(1)).any(axis=1).all()  # the casing is in the frame, too
 
 
 @settings(max_examples=40, deadline=None)
 @given(
-    centre=st.tuples(st.floats(0.1, 0.9), st.floats(0.1, 0.9)),
+    centre=st.tuples(st.floats(0.2, 0.8), st.floats(0.2, 0.8)),
     radius=st.floats(0.05, 0.09),
     size=st.tuples(st.integers(150, 640), st.integers(150, 640)),
     source=st.tuples(st.integers(150, 640), st.integers(150, 640)),
 )
 def test_round_outlines_follow_masks_and_polygons(centre, radius, size, source):
-    """All of the core is near the ellipse that the disc becomes, and it is all around it."""
+    """All of the line is near the ellipse that the disc becomes, and it is all around it."""
     x, y, radius = centre[0] * source[0], centre[1] * source[1], radius * min(source)
     corners = [(x + radius * math.cos(t), y + radius * math.sin(t)) for t in np.linspace(0, math.tau, 90)]
     scale = np.divide(size, source)
@@ -156,9 +155,8 @@ def test_round_outlines_follow_masks_and_polygons(centre, radius, size, source):
         points = np.stack((columns, rows), axis=1) + 0.5
         edge = np.array([(x + radius * math.cos(t), y + radius * math.sin(t)) for t in np.linspace(0, math.tau, 400)])
         distances = np.linalg.norm(points[:, None] - edge * scale, axis=2)
-        thickness = outlines._Line.for_mark(1, size, 2 * radius * scale.min()).core
-        # Half the line, half a pixel's diagonal, and a pixel of the source, whose disc is made of squares.
-        slack = thickness / 2 + 0.71 + scale.max() / 2
+        # The line, half a pixel's diagonal, and a pixel of the source, whose disc is made of squares.
+        slack = max(1, round(0.007 * min(size))) + 0.71 + scale.max() / 2
         assert distances.min(axis=1).max() <= slack + 1
         assert distances.min(axis=0).max() <= slack + 1
 
@@ -171,8 +169,8 @@ def test_a_mask_that_vanishes_in_the_resize_is_outlined_at_its_place(place, size
     rows, columns = np.nonzero(_core(_outlined(Mask(bitmap), size)))
     x, y = (place[0] + 0.5) * size[0] / 1920, (place[1] + 0.5) * size[1] / 1080
     # Around something, not a dot or a part of a ring.
-    assert len(rows) >= 8 and np.ptp(rows) >= 3 and np.ptp(columns) >= 3
-    assert np.hypot(columns + 0.5 - x, rows + 0.5 - y).max() < 8
+    assert len(rows) >= 4 and np.ptp(rows) >= 2 and np.ptp(columns) >= 2
+    assert np.hypot(columns + 0.5 - x, rows + 0.5 - y).max() < 10
     assert columns.min() <= max(x, 3) and columns.max() >= min(x, size[0] - 4)
     assert rows.min() <= max(y, 3) and rows.max() >= min(y, size[1] - 4)
 
@@ -190,17 +188,16 @@ def test_an_empty_mask_is_refused():
         draw_marks(_frame(), [Mark("<obj_2>", 2, Mask(np.zeros((9, 9), dtype=bool)))])
 
 
-@pytest.mark.parametrize("point", [(100, 60), (0, 60), (224, 0), (448, 448), (3.5, 440.2)])
-def test_points_are_not_moved(point):
+@pytest.mark.parametrize("point", [(100, 60), (0, 60), (224, 0), (447, 447), (3.5, 440.2)])
+def test_points_have_a_dot_in_a_ring(point):
     core = _core(_outlined(Point(*point)))
     x, y = (min(int(value), 447) for value in point)
     assert core[y, x]
     rows, columns = np.nonzero(core)
     radii = np.hypot(columns + 0.5 - point[0], rows + 0.5 - point[1])
-    # A dot, a gap, and a ring.
-    assert not ((radii > 3) & (radii < 5)).any()
-    assert 8 < radii.max() < 11
+    assert radii.max() < 16
     if 20 < min(point) and max(point) < 428:
+        assert not ((radii > 3.5) & (radii < 7)).any()  # a gap between them
         assert abs(columns.mean() + 0.5 - point[0]) < 0.6 and abs(rows.mean() + 0.5 - point[1]) < 0.6
 
 
@@ -212,8 +209,9 @@ SHAPES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("number", [*range(1, 10), 17])
+@pytest.mark.parametrize("number", range(1, 9))
 def test_outlines_show_on_every_background(number, shape):
     """On a frame of any one colour some of the line contrasts with it, and its core with its casing."""
     for background in (*PALETTE, (255, 255, 255), GREY):
@@ -227,25 +225,20 @@ def test_outlines_show_on_every_background(number, shape):
     assert _contrast(colour, contrasting(colour)) >= 4.5
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_lines_of_one_colour_differ_in_their_dashes(shape):
-    whole, dashed, dotted, again = (_core(_outlined(SHAPES[shape], number=number), 1) for number in (1, 9, 17, 25))
-    assert 0.3 < dashed.sum() / whole.sum() < 0.8 and 0.3 < dotted.sum() / whole.sum() < 0.8
-    assert (dashed & ~dotted).any() and (dotted & ~dashed).any()
-    assert (again == whole).all()
+def _as_seen(colour, kind):
+    """A colour as a person without red or green cones sees it (Vienot, Brettel and Mollon 1999), in sRGB."""
+    linear = np.array([c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in np.asarray(colour) / 255])
+    red_green = {"protan": (0.11238, 0.88762), "deutan": (0.29275, 0.70725)}[kind]
+    blue = {"protan": (0.00401, -0.00401, 1), "deutan": (-0.02234, 0.02234, 1)}[kind]
+    shared = np.dot(linear[:2], red_green)
+    seen = np.array([shared, shared, np.dot(linear, blue)]).clip(0, 1)
+    return 255 * np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055)
 
 
-def test_dashes_are_even():
-    """Along each side of a box, and around a disc, dashes and gaps alternate with about one length."""
-    core = _core(_outlined(SHAPES["box"], number=9), 1)
-    for side in (core[150, 149:262], core[239, 149:262], core[149:242, 150], core[149:242, 259]):
-        lengths = np.diff(np.flatnonzero(np.diff(np.concatenate(([False], side, [False])).astype(int))))
-        assert len(lengths) >= 5 and lengths.max() - lengths.min() <= 2
-        assert 10 <= lengths.mean() <= 20
-    core = _core(_outlined(SHAPES["mask"], number=9), 1)
-    angles = np.linspace(0, math.tau, 720, endpoint=False)
-    ring = core[(200 + 50 * np.sin(angles)).astype(int), (200 + 50 * np.cos(angles)).astype(int)]
-    assert 16 <= np.abs(np.diff(ring.astype(int))).sum() <= 26
+@pytest.mark.parametrize("kind", ["protan", "deutan"])
+def test_colour_blind_readers_tell_the_colours_apart(kind):
+    seen = [_as_seen(colour, kind) for colour in PALETTE]
+    assert min(np.abs(one - other).max() for one, other in itertools.combinations(seen, 2)) > 25
 
 
 @pytest.mark.parametrize(("size", "core"), [((56, 56), 1), ((256, 256), 2), ((448, 448), 3), ((1280, 720), 5)])
@@ -258,25 +251,18 @@ def test_lines_grow_with_the_frame(size, core):
 
 
 @pytest.mark.parametrize("shape", [Box, Polygon, Mask])
-@pytest.mark.parametrize("side", [4, 5, 6, 8, 12, 16, 24])
-def test_outlines_do_not_swallow_small_regions(side, shape):
+@pytest.mark.parametrize("side", [1, 4, 6, 8, 12, 24])
+def test_outlines_hide_nothing_of_their_region(side, shape):
     pixels = _outlined(_rectangle(shape, 448, 448)(200, 100, 200 + side, 100 + side))
-    free = _is(pixels[100 : 100 + side, 200 : 200 + side], GREY).mean()
-    assert free >= 0.3
+    assert _is(pixels[100 : 100 + side, 200 : 200 + side], GREY).all()
 
 
-def _overlap(place, size, rects):
-    x, y = place
-    return sum(
-        max(min(x + size[0], x2) - max(x, x1), 0) * max(min(y + size[1], y2) - max(y, y1), 0)
-        for x1, y1, x2, y2 in rects
-    )
-
-
-def _placed(frame, size, *boxes, area=None):
-    """Where the plates of boxes go; all of them are as large as they look unless an area is given."""
-    footprints = [Footprint((box,), (box[2] - box[0]) * (box[3] - box[1]) if area is None else area) for box in boxes]
-    return place_plates(frame, [size] * len(boxes), footprints)
+def _placed(frame, size, *boxes):
+    """Where the labels of boxes go."""
+    regions = [np.zeros(frame[::-1], dtype=bool) for _ in boxes]
+    for region, (x1, y1, x2, y2) in zip(regions, boxes):
+        region[y1:y2, x1:x2] = True
+    return place_labels([size] * len(boxes), regions)
 
 
 @pytest.mark.parametrize(
@@ -284,99 +270,90 @@ def _placed(frame, size, *boxes, area=None):
     [
         ((50, 50, 80, 70), (50, 40)),  # above, flush left
         ((90, 50, 100, 70), (86, 40)),  # slides along the border
-        ((50, 5, 80, 25), (50, 25)),  # below
-        ((50, 0, 80, 100), (80, 0)),  # right
-        ((60, 0, 100, 100), (46, 0)),  # left
+        ((50, 2, 70, 12), (36, 0)),  # beside
+        ((0, 2, 40, 9), (0, 9)),  # below
         ((0, 0, 100, 100), (0, 0)),  # a corner inside
     ],
 )
-def test_a_plate_prefers_to_be_above_its_region(box, place):
+def test_a_label_is_near_the_upper_left_corner(box, place):
     assert _placed((100, 100), (14, 10), box) == [place]
 
 
-def test_a_plate_avoids_larger_regions_if_it_can():
-    """The slot above is on another region, the one below is not. Within it, all slots are."""
+def test_a_label_avoids_larger_regions_if_it_can():
     small, large = (40, 60, 60, 70), (0, 0, 100, 60)
-    assert _placed((100, 100), (14, 10), small, large)[0] == (40, 70)
-    inner, outer = (40, 40, 60, 50), (5, 5, 95, 95)
+    (x, y), _ = _placed((100, 100), (14, 10), small, large)
+    assert y >= 60 and (x == 26 or y == 70)
+    inner, outer = (40, 40, 60, 50), (5, 5, 95, 95)  # within it, all places are
     assert _placed((100, 100), (14, 10), inner, outer)[0] == (40, 30)
 
 
-def test_a_plate_goes_no_farther_than_it_must():
-    """Eight small boxes all around a ninth: its plate goes next to them."""
+def test_a_label_goes_no_farther_than_it_must():
+    """Eight small boxes all around a ninth: its label goes next to them."""
     boxes = [
         (100 + 20 * column, 100 + 20 * row, 120 + 20 * column, 120 + 20 * row)
         for row, column in sorted(itertools.product(range(3), repeat=2), key=lambda cell: cell != (1, 1))
     ]
-    footprints = [Footprint((box,), 1.0 * number) for number, box in enumerate(boxes)]
-    (x, y), *_ = place_plates((300, 300), [(14, 10)] * 9, footprints)
-    gap = max(120 - x - 14, x - 140, 120 - y - 10, y - 140)
-    assert gap == 20
+    (x, y), *_ = _placed((300, 300), (14, 10), *boxes)
+    assert max(120 - x - 14, x - 140, 120 - y - 10, y - 140) == 20
 
 
-def test_a_plate_finds_room_between_the_parts_of_a_region():
-    parts = ((0, 0, 50, 13), (0, 13, 13, 27), (33, 13, 50, 27), (0, 27, 50, 50))
-    assert place_plates((50, 50), [(20, 14)], [Footprint(parts, 1.0)]) == [(13, 13)]
+def test_a_label_finds_room_between_the_parts_of_a_region():
+    region = np.ones((50, 50), dtype=bool)
+    region[13:27, 13:33] = False
+    region[40:] = False
+    region[40, 0] = True
+    assert place_labels([(20, 14)], [region]) == [(13, 13)]
 
 
 @st.composite
 def _crowds(draw):
     frame = draw(st.tuples(st.integers(28, 120), st.integers(28, 120)))
-    sizes, footprints = [], []
+    sizes, regions = [], []
     for _ in range(draw(st.integers(1, 9))):
-        rects, y = [], draw(st.integers(0, frame[1] - 1))
-        for height in draw(st.lists(st.integers(1, 20), min_size=1, max_size=3)):
-            x = draw(st.integers(0, frame[0] - 1))
-            rects.append((x, y, draw(st.integers(x + 1, frame[0])), min(y + height, frame[1])))
-            y += height
-            if y >= frame[1]:
-                break
-        area = sum((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in rects)
-        footprints.append(Footprint(tuple(rects), float(area)))
+        region = np.zeros(frame[::-1], dtype=bool)
+        for _ in range(draw(st.integers(1, 3))):
+            x, y = draw(st.integers(0, frame[0] - 1)), draw(st.integers(0, frame[1] - 1))
+            region[y : y + draw(st.integers(1, 20)), x : x + draw(st.integers(1, 60))] = True
+        regions.append(region)
         sizes.append((draw(st.integers(1, 28)), draw(st.integers(1, 16))))
-    return frame, sizes, footprints
+    return frame, sizes, regions
 
 
 @settings(max_examples=150, deadline=None)
 @given(_crowds())
-def test_plates_hide_nothing_small_as_long_as_there_is_room(crowd):
-    frame, sizes, footprints = crowd
-    places = place_plates(frame, sizes, footprints)
-    assert places == place_plates(frame, sizes, footprints)
+def test_labels_hide_nothing_small_as_long_as_there_is_room(crowd):
+    frame, sizes, regions = crowd
+    places = place_labels(sizes, regions)
+    assert places == place_labels(sizes, regions)
 
-    placed = []
-    for number in sorted(range(len(sizes)), key=lambda number: footprints[number].area):
+    labels = np.zeros(frame[::-1], dtype=bool)
+    for number in sorted(range(len(sizes)), key=lambda number: regions[number].sum()):
         (x, y), (w, h) = places[number], sizes[number]
         assert 0 <= x <= frame[0] - w and 0 <= y <= frame[1] - h
-        small = [footprint.rects for footprint in footprints if footprint.area < 6 * w * h]
-        obstacles = [*placed, *itertools.chain(*small)]
-        if _overlap((x, y), (w, h), obstacles):
-            taken = np.zeros(frame[::-1], dtype=bool)
-            for x1, y1, x2, y2 in obstacles:
-                taken[y1:y2, x1:x2] = True
-            windows = np.lib.stride_tricks.sliding_window_view(taken, (h, w))
-            assert windows.any(axis=(2, 3)).all()
-        placed.append((x, y, x + w, y + h))
+        taken = np.logical_or.reduce([labels, *(region for region in regions if region.sum() < 6 * w * h)])
+        windows = np.lib.stride_tricks.sliding_window_view(taken, (h, w)).sum(axis=(2, 3))
+        assert windows[y, x] == windows.min()
+        labels[y : y + h, x : x + w] = True
 
 
 @pytest.fixture
 def layout(monkeypatch):
-    """The plates of the next frame to be drawn, as boxes."""
-    plates = []
+    """The labels of the next frame to be drawn, as boxes."""
+    labels = []
 
-    def place(frame_size, plate_sizes, footprints):
-        places = place_plates(frame_size, plate_sizes, footprints)
-        plates[:] = [(x, y, x + w, y + h) for (x, y), (w, h) in zip(places, plate_sizes)]
+    def place(sizes, regions):
+        places = place_labels(sizes, regions)
+        labels[:] = [(x, y, x + w, y + h) for (x, y), (w, h) in zip(places, sizes)]
         return places
 
-    monkeypatch.setattr(marks, "place_plates", place)
-    return plates
+    monkeypatch.setattr(marks, "place_labels", place)
+    return labels
 
 
-def test_plates_on_a_frame_hide_no_small_region_and_no_plate(layout):
+def test_labels_on_a_frame_hide_no_small_region_and_no_label(layout):
     """With a few marks on a frame there is room, whatever the shapes; regions are compared pixel by pixel."""
     rng = np.random.default_rng(0)
-    for _ in range(80):
+    for _ in range(60):
         width, height = rng.integers(250, 640, 2).tolist()
         drawn, regions = [], []
         for number in range(1, 6):
@@ -418,39 +395,39 @@ def _distance(pixels, box):
     return np.hypot(columns - columns.clip(x1, x2 - 1), rows - rows.clip(y1, y2 - 1)).min()
 
 
-def test_a_plate_that_is_not_at_its_region_is_connected_to_it(layout):
+def test_a_label_that_is_not_at_its_region_is_connected_to_it(layout):
     """The middle one of nine boxes, and the same box alone: a line in its colour, or none."""
     cells = itertools.product((180, 200, 220), repeat=2)
     crowd = [Mark(str(number), number, Box(x, y, x + 20, y + 20)) for number, (x, y) in enumerate(cells, 1)]
     for drawn in (crowd, crowd[4:5]):
         pixels = np.array(draw_marks(_frame(), drawn))
-        plate = layout[drawn.index(crowd[4])]
+        label = layout[drawn.index(crowd[4])]
         leader = _core(pixels, 5)
-        leader[197:223, 197:223] = leader[plate[1] : plate[3], plate[0] : plate[2]] = False
+        leader[195:225, 195:225] = leader[label[1] : label[3], label[0] : label[2]] = False
         if len(drawn) == 1:
             assert not leader.any()
         else:
-            assert _distance(leader, plate) <= 2 and _distance(leader, (197, 197, 223, 223)) <= 2
+            assert _distance(leader, label) <= 2 and _distance(leader, (195, 195, 225, 225)) <= 2
 
 
-def test_plates_carry_their_label_in_contrast():
+def test_labels_carry_their_label_in_contrast():
     for number in range(1, 9):
         ink = contrasting(colour_of(number))
-        plate = np.array(render_plate("8", 12, colour_of(number), ink, (448, 448)))
-        assert _is(plate, ink).sum() > 0.2 * plate[..., 0].size and _is(plate, colour_of(number)).sum() > 20
-        assert _is(plate[[0, -1]], ink).all() and _is(plate[:, [0, -1]], ink).all()
+        label = np.array(render_label("8", 12, colour_of(number), ink, (448, 448)))
+        assert _is(label, ink).sum() > 0.2 * label[..., 0].size and _is(label, colour_of(number)).sum() > 20
+        assert _is(label[[0, -1]], ink).all() and _is(label[:, [0, -1]], ink).all()
 
 
-def test_plates_are_of_one_height_and_legible():
+def test_labels_are_of_one_height_and_legible():
     for frame, digit in (((56, 56), 8), ((256, 256), 8), ((448, 448), 14), ((1280, 720), 22)):
         size = choose_font_size(["1"], frame)
         labels = [*map(str, range(40)), "a", "-"]
-        assert len({render_plate(label, size, (255, 255, 255), (0, 0, 0), frame).height for label in labels}) == 1
-        plate = np.array(render_plate("1", size, (255, 255, 255), (0, 0, 0), frame).convert("L"))[2:-2, 2:-2]
-        assert digit <= (plate < 128).any(axis=1).sum() <= digit + 3
+        assert len({render_label(label, size, (255, 255, 255), (0, 0, 0), frame).height for label in labels}) == 1
+        label = np.array(render_label("1", size, (255, 255, 255), (0, 0, 0), frame).convert("L"))[2:-2, 2:-2]
+        assert digit <= (label < 128).any(axis=1).sum() <= digit + 3
 
 
-def test_the_font_shrinks_where_plates_need_too_much_of_the_frame():
+def test_the_font_shrinks_where_labels_need_too_much_of_the_frame():
     assert choose_font_size(["<obj_1>"], (448, 448)) == 20
     assert choose_font_size(["1"] * 8, (112, 112)) == 12
     assert 8 < choose_font_size(["<obj_1>"], (60, 60)) < 12
@@ -458,10 +435,10 @@ def test_the_font_shrinks_where_plates_need_too_much_of_the_frame():
     assert choose_font_size(["<obj_1>"] * 40, (112, 112)) == 8
 
 
-def test_plates_are_cut_to_the_frame():
+def test_labels_are_cut_to_the_frame():
     colours = (255, 255, 255), (0, 0, 0)
-    whole = render_plate("a label that is longer than any frame", 8, *colours, (448, 448))
-    cut = render_plate("a label that is longer than any frame", 8, *colours, (40, 9))
+    whole = render_label("a label that is longer than any frame", 8, *colours, (448, 448))
+    cut = render_label("a label that is longer than any frame", 8, *colours, (40, 9))
     assert whole.width > 100 and cut.size == (40, 9)
     assert cut.tobytes() == whole.crop((0, 0, 40, 9)).tobytes()
 

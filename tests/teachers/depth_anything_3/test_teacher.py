@@ -2,7 +2,6 @@
 """Depth Anything 3 behind the teacher interface: units, gauge, gradients."""
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -31,8 +30,8 @@ def teacher():
 
 def test_the_spec_is_known_before_a_weight_is_loaded(tmp_path):
     save_depth_anything_3(seeded.network(), tmp_path / "model.safetensors")
-    options = SimpleNamespace(checkpoint=str(tmp_path / "model.safetensors"), dtype="bfloat16")
     kind = teacher_class("depth_anything_3")
+    options = kind.Arguments(type="depth_anything_3", checkpoint=str(tmp_path / "model.safetensors"))
     spec = kind.read_spec(options)
     assert (spec.input_size, spec.window, spec.stride, spec.tubelet, spec.grid) == ((56, 56), 4, 2, 1, (4, 4, 4))
     assert (spec.width, spec.features) == (64, (0, 1, 2, 3, 4, 5))

@@ -21,15 +21,6 @@ RECORDING = Path(__file__).with_name("small.safetensors.xz")
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """The tensors are too small to share: on a busy machine several threads are ten times slower than one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory):
     """Path of a complete checkpoint, its `io.*` tensors, and the stride of the recorded pixel maps."""

@@ -7,14 +7,19 @@ LLaVA-NeXT-Video, LLaVA-OneVision, InternVL and Gemma 3. Two patches along a sid
 from collections.abc import Sequence
 from typing import Any
 
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import Metaspace
 from transformers import (
     Gemma3Config,
     Gemma3ImageProcessor,
     Gemma3Processor,
+    GemmaTokenizer,
     GotOcr2ImageProcessor,
     InternVLConfig,
     InternVLProcessor,
     InternVLVideoProcessor,
+    LlamaTokenizer,
     LlavaNextImageProcessor,
     LlavaNextVideoConfig,
     LlavaNextVideoProcessor,
@@ -29,9 +34,11 @@ from transformers import (
 )
 
 from rgpt4d_plugin.synth4d.tiny_sizes import StudentSizes
-from rgpt4d_plugin.synth4d.tiny_tokenizer import gemma_tokenizer, llama_tokenizer, qwen_tokenizer, token_ids
+from rgpt4d_plugin.synth4d.tiny_tokenizer import learn, qwen_tokenizer, token_ids, with_tokens
 
 
+_BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
+_NEWLINES = ["\n" * count for count in (2, 4)]
 _CHATML = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
 _INTERNVL = {
@@ -74,7 +81,7 @@ _GEMMA_CHAT = """{{- bos_token }}{%- for message in messages %}
 
 def build_llava_next_video(family: str, sizes: StudentSizes) -> tuple[PreTrainedConfig, ProcessorMixin]:
     """CLIP and a Llama, as Vicuna is. Frames are scaled to the square's side and their middle is cut out."""
-    tokenizer = llama_tokenizer(["<video>", "<image>"])
+    tokenizer = _llama_tokenizer(["<video>", "<image>"])
     crop = {"size": {"shortest_edge": sizes.image}, "crop_size": _square(sizes)}
     config = LlavaNextVideoConfig(
         text_config={"model_type": "llama", **_text(sizes, tokenizer)},
@@ -142,7 +149,7 @@ def build_internvl(family: str, sizes: StudentSizes) -> tuple[PreTrainedConfig, 
 
 def build_gemma3(family: str, sizes: StudentSizes) -> tuple[PreTrainedConfig, ProcessorMixin]:
     """SigLIP and a Gemma 3 text model. Every second layer looks at a window of the past, as five of six do there."""
-    tokenizer = gemma_tokenizer(["<start_of_turn>", "<end_of_turn>"], extra_special_tokens=_GEMMA3)
+    tokenizer = _gemma_tokenizer(["<start_of_turn>", "<end_of_turn>"], extra_special_tokens=_GEMMA3)
     tokens = (sizes.image // sizes.patch // 2) ** 2
     text = _text(sizes, tokenizer) | {
         "bos_token_id": tokenizer.bos_token_id,
@@ -208,3 +215,33 @@ def _pinpoints(sizes: StudentSizes) -> Sequence[list[int]]:
 
 def _chat(template: str, image: str, video: str) -> str:
     return _PARTS.replace("IMAGE", image).replace("VIDEO", video) + template
+
+
+def _llama_tokenizer(special: Sequence[str]) -> LlamaTokenizer:
+    """SentencePiece-like BPE with byte fallback, as Vicuna has it.
+
+    Args:
+        special: Tokens beside <unk>, <s> and </s>.
+    """
+    vocabulary, merges = _learn_pieces(["<unk>", "<s>", "</s>"])
+    tokenizer = LlamaTokenizer(vocab=vocabulary, merges=merges, pad_token="<unk>", model_max_length=32768)
+    return with_tokens(tokenizer, special)
+
+
+def _gemma_tokenizer(special: Sequence[str], **kwargs: object) -> GemmaTokenizer:
+    """The same as Gemma has it: runs of line breaks are tokens.
+
+    Args:
+        special: Tokens beside <pad>, <eos>, <bos>, <unk> and <mask>.
+        **kwargs: Arguments of the tokenizer's class.
+    """
+    vocabulary, merges = _learn_pieces(["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"])
+    tokenizer = GemmaTokenizer(vocab=vocabulary, merges=merges, model_max_length=32768, **kwargs)
+    return with_tokens(tokenizer, special)
+
+
+def _learn_pieces(first: Sequence[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """The same of pieces that show a word's beginning, with single bytes for what the words do not have."""
+    learner = Tokenizer(BPE())
+    learner.pre_tokenizer = Metaspace()
+    return learn(learner, _NEWLINES, special_tokens=[*first, *_BYTES])

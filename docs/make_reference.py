@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes docs/reference.md, all keys of the configuration blocks, from the models that check them.
+
+python docs/make_reference.py
+"""
+
+import types
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from rgpt4d_plugin.arguments import PRESETS, TERMS, P4DArguments
+from rgpt4d_plugin.eval_hooks.arguments import BenchmarkArguments, EvalOptions
+
+
+PAGE = Path(__file__).with_name("reference.md")
+NAMES = {int: "integer", float: "number", str: "text", bool: "true, false"}
+BOUNDS = {"ge": ">=", "gt": ">", "le": "<="}
+
+HEAD = """\
+# All keys
+
+Written by `docs/make_reference.py` from the models that check the blocks. An unknown key or a value out of range is an
+error that names it.
+
+Numbers may be written as text (`1e-4`), and a bare `off` is the word.
+"""
+
+
+def rows(model: type[BaseModel], prefix: str) -> list[str]:
+    """Returns one table row per key, those of nested blocks under their full name."""
+    found = []
+    for name, field in model.model_fields.items():
+        kind, path = field.annotation, f"{prefix}.{name}"
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            # The default: of the teachers each has its own options.
+            found += rows(type(field.get_default(call_default_factory=True)), path)
+            continue
+        default = "required" if field.is_required() else f"`{_yaml(field.default)}`"
+        said = (field.description or "").replace("<", "&lt;")
+        found.append(f"| `{path}` | {default} | {values_of(kind, field.metadata)} | {said} |")
+    return found
+
+
+def values_of(kind: Any, metadata: Any = ()) -> str:
+    """Returns what a key may hold, in words."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return values_of(inner[0], [*_constraints(inner[1:]), *metadata])
+    if origin in (Union, types.UnionType):
+        (given,) = (arg for arg in inner if arg is not type(None))
+        return f"{values_of(given, metadata)}, or null"
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in inner)
+    if origin is list:
+        return f"list of: {values_of(inner[0])}"
+    limits = [
+        f"{sign} {_yaml(getattr(bound, name))}"
+        for bound in metadata
+        for name, sign in BOUNDS.items()
+        if getattr(bound, name, None) is not None
+    ]
+    return f"{NAMES[kind]} {' and '.join(limits)}".strip()
+
+
+def _constraints(metadata: Any) -> list[Any]:
+    return [bound for entry in metadata for bound in getattr(entry, "metadata", [entry])]
+
+
+def _yaml(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def page() -> str:
+    """Returns the text of the page."""
+    table = ["| key | default | values | what it says |", "|---|---|---|---|"]
+    presets = ["| key | " + " | ".join(PRESETS) + " |", "|---|" + "---|" * len(PRESETS)]
+    keys = [("loss", "type"), *(("loss", term) for term in TERMS), ("decoder", "layers")]
+    presets += [
+        f"| `p4d.{part}.{key}` | " + " | ".join(f"`{_yaml(values[part][key])}`" for values in PRESETS.values()) + " |"
+        for part, key in keys
+    ]
+    parts = [
+        "## `p4d:`",
+        "Distillation, timestamps and regions. `p4d.preset` sets the defaults of some keys; a key in the recipe wins.",
+        "\n".join([*table, *rows(P4DArguments, "p4d")]),
+        "### Presets",
+        "\n".join(presets),
+        "## `p4d_eval:`",
+        "Benchmarks while training, or of a finished model.",
+        "\n".join([*table, *rows(EvalOptions, "p4d_eval")]),
+        "### `p4d_eval.benchmarks`",
+        "A mapping from a benchmark's name to its folder or to these keys, or a list of mappings with a `name`.",
+        "\n".join([*table, *rows(BenchmarkArguments, "p4d_eval.benchmarks.NAME")]),
+    ]
+    return HEAD + "".join(f"\n{part}\n" for part in parts)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

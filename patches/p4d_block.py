@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `p4d:` block in the host's parser and in its SFT workflow."""
+
+import functools
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import ModuleType
+from typing import Any
+
+from rgpt4d_plugin.arguments import P4DArguments, P4DConfigError, parse_p4d
+from rgpt4d_plugin.seams import replace
+
+
+KEY = "p4d"
+
+Error = P4DConfigError
+
+GLOBALS = (
+    "CustomSeq2SeqTrainer",
+    "SFTDataCollatorWith4DAttentionMask",
+    "get_dataset",
+    "get_template_and_fix_tokenizer",
+    "plot_loss",
+)
+"""The names of the workflow that `enter` replaces."""
+
+
+def parse(block: Any, recipe: dict[str, Any]) -> tuple[P4DArguments, dict[str, Any]]:
+    """Returns the parsed block and the recipe that the host is to parse."""
+    return parse_p4d(block, recipe), recipe
+
+
+def attach(p4d: P4DArguments, model_args: Any, data_args: Any, training_args: Any, finetuning_args: Any) -> None:
+    """Hangs a parsed block on the host's arguments; raises P4DConfigError for what it cannot work with."""
+    _refuse_unsupported(p4d, model_args, data_args, training_args, finetuning_args)
+    # Attributes, not dataclass fields: `FinetuningArguments.to_dict()` stays what it is without the plugin.
+    finetuning_args.p4d = p4d
+    _attach_settings(p4d, model_args, data_args)
+
+
+def finish(*parsed: Any) -> None:
+    """Changes nothing of what the host has parsed."""
+
+
+def parse_for_inference(block: Any) -> P4DArguments:
+    """Returns the parsed block; what only training needs may be missing."""
+    return parse_p4d(block, training=False)
+
+
+def attach_for_inference(p4d: P4DArguments, model_args: Any, data_args: Any) -> None:
+    """Hangs a parsed block on the host's arguments for inference."""
+    if p4d.tpe == "add" and model_args.infer_backend != "huggingface":
+        raise P4DConfigError.from_problems(
+            [
+                f"p4d.tpe: add, but infer_backend: {model_args.infer_backend} knows no rgpt4d_ models; use "
+                "infer_backend: huggingface"
+            ]
+        )
+    _attach_settings(p4d, model_args, data_args)
+
+
+def _attach_settings(p4d: P4DArguments, model_args: Any, data_args: Any) -> None:
+    from rgpt4d_plugin.template.clip_reader import P4DSettings
+
+    model_args.p4d = data_args.p4d = P4DSettings.of(p4d)
+
+
+def _refuse_unsupported(p4d: P4DArguments, model_args: Any, data_args: Any, training_args: Any, ft_args: Any) -> None:
+    problems = []
+    if ft_args.stage != "sft":
+        problems.append(f"stage: {ft_args.stage!r}: `p4d:` works with stage: sft only")
+    unsupported = {
+        "use_hyper_parallel": ft_args,
+        "use_badam": ft_args,
+        "use_kt": model_args,
+        "use_unsloth": model_args,
+    }
+    for key, owner in unsupported.items():
+        if getattr(owner, key, False):
+            problems.append(f"{key}: true: not supported together with `p4d:`; remove it")
+    if getattr(ft_args, "galore_layerwise", False) or getattr(ft_args, "apollo_layerwise", False):
+        problems.append("layer-wise GaLore / APOLLO builds its own optimiser per weight and leaves the decoder out")
+    if training_args.accelerator_config.dispatch_batches:
+        problems.append(
+            "accelerator_config.dispatch_batches: true: one process would read the batches of all and deal them out "
+            "by rows, which clips do not follow; remove it"
+        )
+    if p4d.decoder.learning_rate is not None and _deepspeed_optimizer(training_args):
+        problems.append(
+            "p4d.decoder.learning_rate: the DeepSpeed config brings its own optimizer, which has one learning rate; "
+            "remove `optimizer` from that file or the key from `p4d:`"
+        )
+    if problems:
+        raise P4DConfigError.from_problems(problems)
+
+
+def _deepspeed_optimizer(training_args: Any) -> bool:
+    config = getattr(training_args, "hf_deepspeed_config", None)
+    return config is not None and "optimizer" in config.config
+
+
+def enter(
+    stack: ExitStack,
+    module: ModuleType,
+    p4d: P4DArguments,
+    model_args: Any,
+    data_args: Any,
+    training_args: Any,
+    finetuning_args: Any,
+    callbacks: list[Any],
+) -> list[Any]:
+    """Prepares one run and puts the plugin's parts into the workflow's globals until `stack` closes.
+
+    A run that does not train only samples and marks its clips as training does: the decoder's weights are not there.
+
+    Returns:
+        The plugin's callbacks, to be added.
+    """
+    from llamafactory.extras.constants import PEFT_METHODS
+    from llamafactory.extras.logging import get_logger
+    from llamafactory.model import load_config
+
+    from rgpt4d_plugin.modeling.marker import MarkerCallback
+    from rgpt4d_plugin.patches import log_callback
+    from rgpt4d_plugin.template.clip_recorder import with_recorder
+    from rgpt4d_plugin.template.record_lookup import naming_the_record, where_used
+    from rgpt4d_plugin.template.tokenized_data import keeping_settings
+    from rgpt4d_plugin.trainers.collator import P4DDataCollator
+    from rgpt4d_plugin.trainers.llamafactory import P4DSeq2SeqTrainer
+    from rgpt4d_plugin.trainers.setup import ALL_LOG_KEYS, LOG_KEYS, P4DSetup
+
+    if not p4d.loss.active:
+        what = {"off": "plain SFT", "add": "SFT with timestamp encoding", "text": "SFT with time sentences"}
+        get_logger(__name__).warning_rank0(f"p4d: every loss weight is 0, so this run is {what[p4d.tpe]}.")
+        if not p4d.active:
+            return []
+
+    run = P4DSetup.prepare(p4d, load_config(model_args), training_args.do_train and bool(p4d.loss.active))
+    make_template = module.get_template_and_fix_tokenizer
+
+    def make_recording_template(tokenizer: Any, data_args: Any) -> Any:
+        template = make_template(tokenizer, data_args)
+        run.check_template(data_args.template, template.mm_plugin, tokenizer)
+        return with_recorder(template, p4d.frames, sentences=p4d.tpe == "text")
+
+    parts = {
+        "get_template_and_fix_tokenizer": make_recording_template,
+        "get_dataset": naming_the_record(keeping_settings(module.get_dataset, data_args), data_args),
+        "SFTDataCollatorWith4DAttentionMask": functools.partial(
+            P4DDataCollator,
+            p4d=run,
+            cutoff_len=data_args.cutoff_len,
+            mask_history=data_args.mask_history,
+            where_used=functools.partial(where_used, data_args=data_args),
+        ),
+    }
+    if run.distils:
+        stack.callback(log_callback.extend(callbacks, [*ALL_LOG_KEYS, *(f"eval_{key}" for key in ALL_LOG_KEYS)]))
+        terms = ["loss_sft", *(LOG_KEYS[term] for term in p4d.loss.active)]
+        parts |= {
+            "CustomSeq2SeqTrainer": functools.partial(P4DSeq2SeqTrainer, p4d=run),
+            "plot_loss": _plot_terms_too(module.plot_loss, terms),
+        }
+    stack.callback(replace(module, **parts))
+    marked = run.encoding is not None and finetuning_args.finetuning_type in PEFT_METHODS
+    return [MarkerCallback(run.encoding)] if marked else []
+
+
+def _plot_terms_too(plot_loss: Callable[..., None], terms: list[str]) -> Callable[..., None]:
+    """Returns the host's `plot_loss` with a curve for every loss term."""
+    from rgpt4d_plugin.trainers.loss_plots import plot_terms
+
+    def plot_loss_and_terms(output_dir: str, keys: list[str]) -> None:
+        plot_loss(output_dir, keys=[*keys, *terms])
+        plot_terms(output_dir)
+
+    return plot_loss_and_terms

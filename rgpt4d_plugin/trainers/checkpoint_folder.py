@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoint folders to resume from: a run that was killed, or whose disk was full, leaves the last one incomplete."""
+
+import json
+import zipfile
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from transformers.trainer import TRAINER_STATE_NAME
+
+
+DECODER_FILE = "p4d_decoder.safetensors"
+"""The decoder's weights in a checkpoint folder, for resuming."""
+
+
+def check_resumable(folder: str | Path) -> None:
+    """Checks what can be checked of a checkpoint without loading it; the Trainer takes the files one after the other.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: A file is cut off. Both name the newest checkpoint beside this one that is complete.
+    """
+    folder = Path(folder)
+    try:
+        _check(folder)
+    except (FileNotFoundError, ValueError) as err:
+        complete = _newest_complete(folder)
+        advice = (
+            f"resume_from_checkpoint: {complete} is complete" if complete else "no checkpoint beside it is complete"
+        )
+        raise type(err)(f"cannot resume: {err}; {advice}") from None
+
+
+def _check(folder: Path) -> None:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}")
+    state = folder / TRAINER_STATE_NAME  # written last
+    if not state.is_file():
+        raise FileNotFoundError(f"{state} is missing, so the run ended while it was saving this checkpoint")
+    if not (folder / DECODER_FILE).is_file():
+        raise FileNotFoundError(
+            f"{folder / DECODER_FILE} is missing; the checkpoint was saved without `p4d:` or with save_only_model"
+        )
+    for path in sorted(folder.iterdir()):
+        if not _is_whole(path):
+            raise ValueError(f"{path} is cut off or damaged")
+
+
+def _is_whole(path: Path) -> bool:
+    """Returns False for a file that ends too early, as far as its kind shows it."""
+    try:
+        if path.suffix == ".json":
+            json.loads(path.read_bytes())
+        elif path.suffix == ".safetensors":
+            with safe_open(path, "pt"):
+                pass
+    except (ValueError, SafetensorError):
+        return False
+    return path.suffix not in (".pt", ".pth") or zipfile.is_zipfile(path)
+
+
+def _newest_complete(folder: Path) -> Path | None:
+    """Returns the complete checkpoint of the most steps beside `folder`, other than it."""
+    steps = {}
+    for path in folder.parent.glob("checkpoint-*"):
+        number = path.name.removeprefix("checkpoint-")
+        if number.isdecimal() and path != folder:
+            try:
+                _check(path)
+            except (FileNotFoundError, ValueError):
+                continue
+            steps[int(number)] = path
+    return steps[max(steps)] if steps else None

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A dataset that was tokenized for some frames and sentences is not trained on with others."""
+
+import pytest
+
+from rgpt4d_plugin.arguments import P4DConfigError
+from tests.harness import logs, train_here
+
+
+@pytest.fixture
+def recipe(assets, tmp_path):
+    def make(name, **p4d):
+        recipe = assets.recipe(tmp_path / name, max_steps=1, p4d=assets.p4d(**p4d))
+        recipe.pop("video_maxlen")
+        return recipe | {"tokenized_path": str(tmp_path / "tokens")}
+
+    return make
+
+
+def test_tokens_of_other_settings_are_refused(recipe, tmp_path):
+    train_here(recipe("made", frames=4))
+    train_here(recipe("again", frames=4))
+    assert logs(tmp_path / "again")[0]["loss_sft"] == logs(tmp_path / "made")[0]["loss_sft"]
+    with pytest.raises(P4DConfigError, match=r"tokens was made with other settings: .*p4d.frames 4, this run has 8"):
+        train_here(recipe("more", frames=8))
+    with pytest.raises(P4DConfigError, match=r"of p4d.tpe: text False, this run has True; name another folder"):
+        train_here(recipe("text", frames=4, tpe="text"))
+
+
+def test_tokens_of_the_host_alone(recipe, tmp_path):
+    train_here({key: value for key, value in recipe("host").items() if key != "p4d"})
+    train_here(recipe("plain"))
+    with pytest.raises(P4DConfigError, match=r"made without the plugin's block: .* p4d.frames None, this run has 4"):
+        train_here(recipe("frames", frames=4))
