@@ -96,7 +96,15 @@ def test_every_problem_is_reported_at_once(tmp_path):
         ),
         ({"preset": "paper"}, "p4d.preset: expected one of 'release', 'reproduction', 'none', got 'paper'"),
         ({"teacher": "l4p.ckpt"}, "p4d.teacher: expected a mapping, got 'l4p.ckpt'"),
-        ({"teacher": {"type": "vggt"}}, "p4d.teacher.type: unknown teacher 'vggt'; known: l4p"),
+        ({"teacher": {"type": "vggt"}}, "p4d.teacher.type: unknown teacher 'vggt'; known: l4p, depth_anything_3"),
+        (
+            {"teacher": {"type": "depth_anything_3"}},
+            "p4d.teacher.checkpoint: missing, but loss terms have weights. The",
+        ),
+        (
+            {"teacher": {"type": "depth_anything_3", "checkpoint": "/no/da3.safetensors"}},
+            "no such file: /no/da3.safetensors. The weights are model.safetensors of depth-anything/DA3-SMALL",
+        ),
         ({"teacher": {"device": "gpu0"}}, "p4d.teacher.device: expected 'auto', 'cpu', 'cuda' or 'cuda:N'"),
         ({"hooks": [14, 14]}, "names a hook twice"),
         ({"frames": 0}, "p4d.frames: expected a value >= 1, got 0"),

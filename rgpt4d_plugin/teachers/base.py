@@ -238,6 +238,7 @@ def cut_windows(clip: Tensor, spec: TeacherSpec, starts: tuple[int, ...]) -> Ten
 
 _TEACHERS: dict[str, str | type[Teacher]] = {
     "l4p": "rgpt4d_plugin.teachers.l4p.teacher:L4PTeacher",
+    "depth_anything_3": "rgpt4d_plugin.teachers.depth_anything_3.teacher:DepthAnything3Teacher",
 }
 
 

@@ -7,16 +7,29 @@ import math
 import pytest
 import torch
 
+from rgpt4d_plugin.arguments import P4DConfigError
 from rgpt4d_plugin.distill import LatentDecoder
+from rgpt4d_plugin.teachers.depth_anything_3 import save_depth_anything_3
 from rgpt4d_plugin.trainers import mixin
 from rgpt4d_plugin.trainers.llamafactory import P4DSeq2SeqTrainer
 from rgpt4d_plugin.trainers.mixin import DECODER_FILE
 from rgpt4d_plugin.trainers.setup import LOG_KEYS
 from tests.harness import largest_relative_difference, logs, train_here, weights
+from tests.teachers.depth_anything_3 import seeded
 from tests.training import PLAIN_SGD, gradients
 
 
 ZERO_WEIGHTS = {"loss": dict.fromkeys(LOG_KEYS, 0)}
+
+
+def depth_anything_3(assets, folder, **loss):
+    """A `p4d:` block with a tiny random Depth Anything 3."""
+    checkpoint = folder / "da3.safetensors"
+    save_depth_anything_3(seeded.network(), checkpoint)
+    return assets.p4d(
+        teacher={"type": "depth_anything_3", "checkpoint": str(checkpoint), "dtype": "float32"},
+        loss={"latent": 0.1, "depth": 0.1, "camray": 0.1, "flow": 0, "motion": 0, **loss},
+    )
 
 
 def test_terms_are_logged_and_the_total_adds_up(assets, tmp_path, trainers):
@@ -195,6 +208,33 @@ def test_weighted_logging(assets, tmp_path):
 
     line = logs(tmp_path / "out")[0]
     assert line["loss"] == pytest.approx(line["loss_sft"] + sum(line[key] for key in LOG_KEYS.values()), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_depth_anything_3_is_the_teacher(assets, tmp_path, trainers):
+    p4d = depth_anything_3(assets, tmp_path)
+    train_here(assets.recipe(tmp_path / "out", per_device_train_batch_size=2, p4d=p4d))
+
+    for line in logs(tmp_path / "out"):
+        terms = {name: line[key] for name, key in LOG_KEYS.items() if key in line}
+        assert terms.keys() == {"latent", "depth", "camray"}
+        assert all(math.isfinite(term) and term > 0 for term in terms.values())
+        assert line["loss"] == pytest.approx(line["loss_sft"] + 0.1 * sum(terms.values()), rel=1e-5)
+    decoder = trainers[0]._p4d_tap.decoder
+    initial = LatentDecoder(32, 64, hooks=4, layers=2, hidden_size=32, seed=3)
+    assert all(not torch.equal(a, b) for a, b in zip(decoder.parameters(), initial.parameters(), strict=True))
+
+
+@pytest.mark.slow
+def test_terms_that_a_teacher_does_not_give_are_refused(assets, tmp_path):
+    p4d = depth_anything_3(assets, tmp_path, flow=0.1, motion=0.1)
+    with pytest.raises(P4DConfigError, match="2 problem") as error:
+        train_here(assets.recipe(tmp_path / "out", p4d=p4d))
+    for term in ("flow", "motion"):
+        assert (
+            f"p4d.loss.{term}: the teacher {tmp_path}/da3.safetensors gives no {term}; it gives depth, camray"
+            in str(error.value)
+        )
 
 
 @pytest.mark.slow
