@@ -32,6 +32,8 @@ from rgpt4d_plugin.eval_hooks.reading.statement import by_words, choice, refuses
 from rgpt4d_plugin.eval_hooks.reading.text import LONGEST, REVISION, is_blank, is_cut, plain, sentences
 
 
+__all__ = ["NumberReading", "Reading", "match_value", "read_choice", "read_number"]
+
 _TOLERANCE = 1e-3
 _RECENT = 6
 """Sentences from the end that may hold the conclusion where the last one does not."""
