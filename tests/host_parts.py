@@ -2,13 +2,18 @@
 """The host's tokenizer, template, model and collator as its SFT workflow builds them, without a training run."""
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from llamafactory.data.template import Template
+from llamafactory.hparams.parser import _TRAIN_ARGS
 
 from rgpt4d_plugin.preview.recipe_pipeline import RecipePipeline
 from rgpt4d_plugin.trainers.collator import P4DDataCollator
+
+
+HOST_KEYS = {field.name for cls in _TRAIN_ARGS for field in fields(cls)}
+"""Every key that the host knows in a training recipe."""
 
 
 @dataclass(frozen=True)

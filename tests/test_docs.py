@@ -13,7 +13,7 @@ import yaml
 from rgpt4d_plugin.arguments import P4DConfigError, parse_p4d
 from rgpt4d_plugin.cli import _parser
 from rgpt4d_plugin.eval_hooks.arguments import parse_p4d_eval
-from tests.test_recipes import HOST_KEYS
+from tests.host_parts import HOST_KEYS
 
 
 ROOT = Path(__file__).parents[1]

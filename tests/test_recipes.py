@@ -1,22 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every recipe, and the README's and the page of all keys, is one that host and plugin accept."""
 
-import dataclasses
 import re
 from pathlib import Path
 
 import pytest
 import yaml
-from llamafactory.hparams.parser import _TRAIN_ARGS
 
 from rgpt4d_plugin.arguments import PRESETS, parse_p4d
 from rgpt4d_plugin.eval_hooks.arguments import parse_p4d_eval, schedule
 from tests.benchmark_folders import write_folder
+from tests.host_parts import HOST_KEYS
 
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted(ROOT.glob("recipes/**/*.yaml"))
-HOST_KEYS = {field.name for cls in _TRAIN_ARGS for field in dataclasses.fields(cls)}
 
 
 @pytest.fixture

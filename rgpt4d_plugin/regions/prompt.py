@@ -17,6 +17,7 @@ from typing import Any
 from PIL import Image
 
 from rgpt4d_plugin.arguments import parse_region_options
+from rgpt4d_plugin.files import open_image
 from rgpt4d_plugin.regions.media_entries import Clip, decode_clip, decode_image_entry
 from rgpt4d_plugin.regions.prompt_styles import StyledRecord, apply_style, with_time_sentences
 from rgpt4d_plugin.regions.region import RegionError, check_mentions, parse_regions
@@ -158,8 +159,8 @@ class RegionPrompt:
     def _is_image(self) -> bool:
         kind = mimetypes.guess_type(self.path)[0] or ""
         if kind == "image/gif" and os.path.isfile(self.path):
-            with Image.open(self.path) as picture:
-                return picture.n_frames == 1
+            with open_image(self.path) as picture:
+                return getattr(picture, "n_frames", 1) == 1
         return kind.startswith("image/")
 
     @property

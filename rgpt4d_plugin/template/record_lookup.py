@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rgpt4d_plugin.template.region_formats import check_region_formats
 from rgpt4d_plugin.video import VideoError
 
 
@@ -53,6 +52,9 @@ def naming_the_record(get_dataset: Callable[..., Any], data_args: Any) -> Callab
 
     @functools.wraps(get_dataset)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
+        # On use: it imports the host's data package, whose own import activates what imports this module.
+        from rgpt4d_plugin.template.region_formats import check_region_formats
+
         check_region_formats(data_args)
         try:
             return get_dataset(*args, **kwargs)
