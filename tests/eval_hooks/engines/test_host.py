@@ -14,7 +14,7 @@ from rgpt4d_plugin.eval_hooks.engines.load import load_host_engine
 from rgpt4d_plugin.eval_hooks.engines.model_fingerprint import weights_fingerprint
 from rgpt4d_plugin.regions.media_entries import Clip
 from rgpt4d_plugin.synth4d.tiny_model import FAMILIES, TEMPLATES, build_tiny_student
-from rgpt4d_plugin.template.clip_recorder import with_recorder
+from rgpt4d_plugin.template.plugin_classes import with_recorder
 from tests.benchmark_folders import image, put, video, write_folder
 from tests.harness import DATA
 from tests.host_parts import host_parts
