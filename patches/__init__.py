@@ -16,7 +16,7 @@
 | `v1`                            | `v1.config.arg_parser.get_args`             | at the host's import  |
 | `log_callback`                  | one `LogCallback` object                    | in a run with a block |
 
-The clip recorder of `template.clip_recorder` is a seam too: a run's copy of the template's multimodal plugin.
+`template.clip_reader` is a seam too: the multimodal plugin of a run's copy of a template.
 
 `apply` is called by `_rgpt4d_boot` right after a target module's body has run. A seam that does not fit is kept and
 raised by the first run that uses `p4d:` or `p4d_eval:`; every other run of the host goes on as if the plugin were

@@ -122,7 +122,7 @@ def enter(
 
     from rgpt4d_plugin.modeling.marker import MarkerCallback
     from rgpt4d_plugin.patches import log_callback
-    from rgpt4d_plugin.template.clip_recorder import with_recorder
+    from rgpt4d_plugin.template.plugin_classes import with_recorder
     from rgpt4d_plugin.template.record_lookup import naming_the_record, where_used
     from rgpt4d_plugin.template.tokenized_data import keeping_settings
     from rgpt4d_plugin.trainers.collator import P4DDataCollator

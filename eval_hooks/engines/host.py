@@ -33,8 +33,7 @@ from rgpt4d_plugin.modeling import is_timestamped
 from rgpt4d_plugin.regions.media_entries import Clip
 from rgpt4d_plugin.regions.region import RegionError
 from rgpt4d_plugin.students import StudentFamily, get_family
-from rgpt4d_plugin.template.clip_recorder import with_recorder
-from rgpt4d_plugin.template.plugin_classes import token_types
+from rgpt4d_plugin.template.plugin_classes import token_types, with_recorder
 from rgpt4d_plugin.video import VideoError
 
 

@@ -24,7 +24,7 @@ from llamafactory.model import load_config, load_model, load_tokenizer
 from rgpt4d_plugin.arguments import P4DArguments
 from rgpt4d_plugin.regions.region import RegionError
 from rgpt4d_plugin.seams import require
-from rgpt4d_plugin.template.clip_recorder import with_recorder
+from rgpt4d_plugin.template.plugin_classes import with_recorder
 from rgpt4d_plugin.template.region_formats import check_region_formats
 from rgpt4d_plugin.trainers.collator import P4DDataCollator
 from rgpt4d_plugin.trainers.setup import P4DSetup

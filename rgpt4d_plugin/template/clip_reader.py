@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The multimodal plugin of the `rgpt4d_<name>` templates: the host's own, which also reads clips and draws marks.
+"""Seam: a template's multimodal plugin, which also reads clips, draws marks and hands its frames to the teacher.
 
-It sits on names of `llamafactory.data.mm_plugin.MMPluginMixin` (the same in 0.9.5 and main of August 2026). An entry
-that is a plain path goes through the host's own code and comes out as the host makes it; the code of regions is
-imported for other entries only.
+It sits on names of `llamafactory.data.mm_plugin.MMPluginMixin` (the same in 0.9.5 and main of August 2026): the host
+decodes a clip in `_regularize_videos` and resizes each frame in `_preprocess_image`. So no video is decoded twice, and
+the teacher sees the very frames that the student saw, before any resizing and without the marks of region prompts. The
+host's own plugin objects stay untouched. An entry that is a plain path goes through the host's own code and comes out
+as the host makes it; the code of regions is imported for other entries only. To be removed when the host passes frames
+to collators.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +17,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import av
 import torch
 from llamafactory.extras.constants import IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER
 from PIL import Image
@@ -66,7 +71,7 @@ class Reading:
         indices: Numbers of the frames that are shown, in the source video.
         seconds: Time of every shown frame from the start of the clip.
         marks: Position among the shown frames -> marks.
-        raw: Frames as decoded, collected by `ClipRecorder`.
+        raw: Frames as decoded, one by one.
     """
 
     entry: Any
@@ -99,7 +104,7 @@ class ReadContext:
         counting: Tokens are counted: sizes are enough, and nothing is decoded for a video's single frame.
         reading: The video that is being read.
         times: The frame times of the clips read so far, where the host's chat engine builds its inputs.
-        on_clip: Gets every clip that is decoded, see `ClipRecorder`.
+        on_clip: Gets every clip that is decoded, see `ClipReader.recording`.
     """
 
     counting: bool = False
@@ -165,6 +170,12 @@ class ClipReader:
         return inputs
 
     @contextmanager
+    def recording(self, on_clip: Callable[[SeenClip], None]) -> Iterator[None]:
+        """Calls `on_clip` with every clip that is decoded inside the block, in order."""
+        with reading_with(on_clip=on_clip):
+            yield
+
+    @contextmanager
     def asked(self) -> Iterator[list[list[float]]]:
         """Gives the frame times of the clips that are read inside the block, where the host's chat engine builds its
         inputs."""
@@ -177,7 +188,6 @@ class ClipReader:
             return super()._get_video_token_metadata(videos, processor)
         results = []
         for video in videos:
-            self._p4d_check(video)
             with self._p4d_read(video) as reading:
                 if reading.info is not None and reading.info.rotation:
                     return None  # the host takes the size from the header
@@ -248,22 +258,49 @@ class ClipReader:
                     context.times.append(frame_times(reading, count, kwargs["video_fps"]))
         return _joined(results) if results else {}
 
-    def _p4d_check(self, video: Any) -> None:
-        """Raises what is wrong with an entry of `videos` when its tokens are counted; `ClipRecorder` looks."""
-
     @contextmanager
     def _p4d_read(self, video: Any) -> Iterator[Reading]:
         count = len(video) if isinstance(video, (list, tuple)) else None
         try:
             clip = clip_of(video)
-            info = read_info(clip.path) if clip is not None else None
+            info = read_info(clip.path) if clip is not None else _check_frames(video)
             with reading_with(reading=Reading(video, clip, count, info)) as context:
                 yield context.reading
         except MediaError as err:
             raise _located(err, video) from err
 
+    def _preprocess_image(self, image: Image.Image, **kwargs: Any) -> Image.Image:
+        # The host repeats a file's last frame to fill the last temporal patch: the same object again is no new frame.
+        reading = read_context().reading
+        if reading is not None and not (reading.count is None and reading.raw and reading.raw[-1] is image):
+            reading.raw.append(image)
+        return super()._preprocess_image(image, **kwargs)
+
     def _p4d_decode(self, reading: Reading, **kwargs: Any) -> dict[str, list]:
-        """Returns the host's result for one video, with its marks drawn."""
+        """Returns the host's result for one video, with its marks drawn; hands the clip on if it is recorded."""
+        name, path = reading.name, _path(reading)
+        try:
+            result = self._p4d_host_result(reading, **kwargs)
+        except (av.FFmpegError, OSError) as err:
+            raise VideoError(f"{name} cannot be decoded: {err}", path) from err
+        frames = reading.raw[: reading.count]
+        if not frames:
+            raise VideoError(f"{name} has no frames", path)
+        # The host fills the last temporal patch: files that differ by less still fit their tokens.
+        filled = (lambda count: count + count % 2) if self.pairs_frames else int
+        if reading.indices is not None and filled(len(frames)) < filled(len(reading.indices)):
+            raise VideoError(
+                f"{name} is cut off or damaged: only {len(frames)} of the {len(reading.indices)} sampled frames could "
+                "be decoded",
+                path,
+            )
+        on_clip = read_context().on_clip
+        if on_clip is not None:
+            marked = {at: [f"<obj_{mark.number}>" for mark in marks] for at, marks in reading.marks.items()}
+            on_clip(SeenClip(name, frames, frame_times(reading, len(frames), kwargs["video_fps"]), marked))
+        return result
+
+    def _p4d_host_result(self, reading: Reading, **kwargs: Any) -> dict[str, list]:
         clip = reading.clip
         if clip is None:
             # A copy, because the host fills the last temporal patch by appending to the list.
@@ -311,8 +348,6 @@ class ClipReader:
         from rgpt4d_plugin.regions.drawing.marks import draw_marks
 
         for position, marks in reading.marks.items():
-            if position >= len(frames):
-                raise VideoError(f"{reading.name} is cut off or damaged: frame {reading.indices[position]} is missing")
             frames[position] = draw_marks(frames[position], marks, (reading.info.width, reading.info.height))
         if len(frames) == len(reading.indices) + 1:
             frames[-1] = frames[-2]  # the host's filler of the last temporal patch repeats the frame, marks and all
@@ -348,6 +383,24 @@ def clip_of(video: Any) -> Clip | None:
     from rgpt4d_plugin.regions.media_entries import decode_clip
 
     return decode_clip(video)
+
+
+def _path(reading: Reading) -> str | None:
+    """Returns the file that an error is about, for looking up its record."""
+    if reading.clip is not None:
+        return reading.clip.path
+    frames = reading.entry if reading.count is not None else []
+    return next((frame for frame in frames if isinstance(frame, str)), None)
+
+
+def _check_frames(video: Any) -> None:
+    """Raises VideoError unless what is no path is a list of frames that are there, or a file object."""
+    if isinstance(video, list):
+        for frame in video:
+            if isinstance(frame, (str, os.PathLike)) and not os.path.isfile(frame):
+                raise VideoError(f"no such video frame: {os.fspath(frame)}", os.fspath(frame))
+    elif not isinstance(video, tuple) and not hasattr(video, "read"):
+        raise VideoError(f"expected the name of a video file or a list of frames, got {video!r}", video)
 
 
 def _located(error: MediaError, entry: Any) -> MediaError:

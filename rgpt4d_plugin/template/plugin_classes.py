@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from llamafactory.extras.constants import IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER
 
+from rgpt4d_plugin.seams import require
 from rgpt4d_plugin.students import FAMILIES
-from rgpt4d_plugin.template.clip_reader import ClipReader, P4DSettings
+from rgpt4d_plugin.template.clip_reader import HOST_NAMES, ClipReader, P4DSettings
 
 
 READERS = {plugin: family.reader for family in FAMILIES.values() if family.reader for plugin in family.plugins}
@@ -34,35 +35,31 @@ class _GeneratedPlugin:
         # Preprocessing workers rebuild the class. The state is that of every run with these settings, so that the
         # datasets library finds the same fingerprint, and its cache.
         state = {key: value for key, value in self.__dict__.items() if key != "settings"}
-        return rebuild, (self.mixin, self.host_class, state, self.settings)
+        return rebuild, (self.host_class, state, self.settings)
 
 
 @functools.cache
-def reading_class(mixin: type, host_class: type) -> type:
-    """Returns the class with `mixin`, a `ClipReader`, and the family's own reader in front of a host plugin class."""
+def reading_class(host_class: type) -> type:
+    """Returns the class that puts the reader of a host plugin class in front of it."""
     name = READERS.get(host_class.__name__)
     reader = pkgutil.resolve_name(name) if name else ClipReader
-    bases = (reader,) if issubclass(reader, mixin) else (mixin, reader)
-    members = {"mixin": mixin, "host_class": host_class}
-    return type(f"{mixin.__name__}{host_class.__name__}", (_GeneratedPlugin, *bases, host_class), members)
+    bases = (_GeneratedPlugin, reader, host_class)
+    return type(f"{reader.__name__}{host_class.__name__}", bases, {"host_class": host_class})
 
 
-def rebuild(mixin: type, host_class: type, state: dict[str, Any], settings: P4DSettings) -> Any:
+def rebuild(host_class: type, state: dict[str, Any], settings: P4DSettings) -> Any:
     """Returns an object of `reading_class` with the attributes of a host plugin."""
-    cls = reading_class(mixin, host_class)
+    cls = reading_class(host_class)
     plugin = cls.__new__(cls)
     plugin.__dict__.update(state, settings=settings)
     return plugin
 
 
-def with_reader(
-    plugin: Any, mixin: type = ClipReader, frames: int | None = None, sentences: bool | None = None
-) -> Any:
-    """Returns a copy of a template's plugin with `mixin` in front of its host class; the given one stays as it is.
+def with_reader(plugin: Any, frames: int | None = None, sentences: bool | None = None) -> Any:
+    """Returns a copy of a template's plugin with a reader in front of its host class; the given one stays as it is.
 
     Args:
         plugin: A host plugin, or one that this function made.
-        mixin: `ClipReader` or a subclass.
         frames: `p4d.frames`.
         sentences: `p4d.tpe: text`; None keeps the plugin's.
     """
@@ -70,7 +67,15 @@ def with_reader(
     settings = replace(state.pop("settings", P4DSettings()), frames=frames)
     if sentences is not None:
         settings = replace(settings, sentences=sentences)
-    return rebuild(mixin, getattr(plugin, "host_class", type(plugin)), state, settings)
+    return rebuild(getattr(plugin, "host_class", type(plugin)), state, settings)
+
+
+def with_recorder(template: Any, frames: int | None, sentences: bool | None = None) -> Any:
+    """Returns a copy of a host template whose multimodal plugin reads and records clips; see `with_reader`."""
+    require(type(template.mm_plugin), *HOST_NAMES, "_get_video_token_metadata")
+    template = copy.copy(template)
+    template.mm_plugin = with_reader(template.mm_plugin, frames, sentences)
+    return template
 
 
 def template_of_run(template: Any, data_args: Any) -> Any:
@@ -79,9 +84,7 @@ def template_of_run(template: Any, data_args: Any) -> Any:
     p4d = getattr(data_args, "p4d", None)
     if p4d is None:
         return template
-    template = copy.copy(template)
-    template.mm_plugin = with_reader(template.mm_plugin, frames=p4d.frames, sentences=p4d.sentences)
-    return template
+    return with_recorder(template, p4d.frames, p4d.sentences)
 
 
 def token_types(input_ids: torch.Tensor, config: Any) -> torch.Tensor:

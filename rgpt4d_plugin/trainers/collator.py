@@ -23,7 +23,7 @@ from rgpt4d_plugin.video import SeenClip, VideoError
 class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
     """Adds a `DistillBatch` under `p4d` to the host's batch, and `video_timestamps` for a model with TPE.
 
-    The template's plugin must be a recording one (`template.clip_recorder.with_recorder`).
+    The template's plugin must be a recording one (`template.plugin_classes.with_recorder`).
     """
 
     p4d: P4DSetup | None = None

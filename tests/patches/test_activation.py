@@ -23,7 +23,7 @@ from _rgpt4d_boot import TARGETS, HostFinder, activate
 from rgpt4d_plugin import modeling, patches, seams
 from rgpt4d_plugin.patches import log_callback, p4d_block, parser, v1, workflow
 from rgpt4d_plugin.seams import HostSeamError
-from rgpt4d_plugin.template.clip_recorder import with_recorder
+from rgpt4d_plugin.template.plugin_classes import with_recorder
 from tests.harness import train_cli
 
 

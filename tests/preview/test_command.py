@@ -16,7 +16,7 @@ from rgpt4d_plugin.preview import command, recipe_pipeline
 from rgpt4d_plugin.preview.contact_sheet import MARK
 from rgpt4d_plugin.synth4d.clips import decode_mp4, encode_mp4
 from rgpt4d_plugin.teachers.l4p import load_l4p
-from rgpt4d_plugin.template.clip_recorder import ClipRecorder
+from rgpt4d_plugin.template.clip_reader import ClipReader
 from tests.benchmark_folders import bomb
 from tests.harness import DATA
 from tests.tiny_models import build_tiny_student
@@ -180,7 +180,7 @@ def test_painted_frames_come_out_where_they_should(assets, student, rgpt4d, tmp_
 
 
 def test_frames_that_carry_marks_are_highlighted(assets, rgpt4d, tmp_path, monkeypatch):
-    recording = ClipRecorder.recording
+    recording = ClipReader.recording
     marked = {2: ["<obj_1>", "<obj_2>"]}
 
     def marking(self, on_clip):
@@ -189,7 +189,7 @@ def test_frames_that_carry_marks_are_highlighted(assets, rgpt4d, tmp_path, monke
     recipe = assets.recipe(tmp_path / "out")
     assert rgpt4d(recipe, "--n", "1")[0] == 0
     plain = Image.open(tmp_path / "sheets/synth4d_00000.png").convert("RGB")
-    monkeypatch.setattr(ClipRecorder, "recording", marking)
+    monkeypatch.setattr(ClipReader, "recording", marking)
     _, samples, _, _ = rgpt4d(recipe, "--n", "1")
     assert samples[-1].clips[0].marked == marked
     shown = Image.open(tmp_path / "sheets/synth4d_00000.png").convert("RGB")

@@ -15,7 +15,7 @@ from rgpt4d_plugin.students import get_family
 from rgpt4d_plugin.students.tokens import ClipTokens
 from rgpt4d_plugin.synth4d.clips import decode_mp4, encode_mp4
 from rgpt4d_plugin.teachers import ClipKey
-from rgpt4d_plugin.template.clip_recorder import with_recorder
+from rgpt4d_plugin.template.plugin_classes import with_recorder
 from rgpt4d_plugin.video import VideoError
 from tests.host_parts import host_parts
 from tests.tiny_models import FAMILIES, build_tiny_student

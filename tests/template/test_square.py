@@ -21,8 +21,8 @@ from rgpt4d_plugin.regions.media_entries import Clip
 from rgpt4d_plugin.regions.region import RegionError, parse_regions
 from rgpt4d_plugin.students import RowMedia, get_family
 from rgpt4d_plugin.synth4d.clips import encode_mp4
-from rgpt4d_plugin.template import clip_recorder as recorder
-from rgpt4d_plugin.template.clip_recorder import with_recorder
+from rgpt4d_plugin.template.clip_reader import ClipReader
+from rgpt4d_plugin.template.plugin_classes import with_recorder
 from rgpt4d_plugin.video import VideoError
 from tests.harness import DATA
 from tests.host_parts import host_parts
@@ -451,7 +451,7 @@ def test_a_run_reads_the_hosts_template_as_its_twin(built, grey):
     """In a run that distils, `template: intern_vl` puts pixels in order too."""
     parts = built("internvl")
     own = with_recorder(TEMPLATES["intern_vl"], None)
-    assert isinstance(own.mm_plugin, recorder.ClipRecorder)
+    assert isinstance(own.mm_plugin, ClipReader)
     feature = parts.encode(own, "<video>and <image>?", [picture(200)], [grey(3, 10)])
     twin = parts.encode(parts.template, "<video>and <image>?", [picture(200)], [grey(3, 10)])
     assert feature["input_ids"] == twin["input_ids"]

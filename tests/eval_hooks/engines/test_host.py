@@ -15,7 +15,7 @@ from rgpt4d_plugin.eval_hooks.engines.host import HostEngine, _rounds
 from rgpt4d_plugin.eval_hooks.engines.load import load_host_engine
 from rgpt4d_plugin.eval_hooks.engines.model_fingerprint import weights_fingerprint
 from rgpt4d_plugin.regions.media_entries import Clip
-from rgpt4d_plugin.template.clip_recorder import with_recorder
+from rgpt4d_plugin.template.plugin_classes import with_recorder
 from tests.benchmark_folders import EPS, bomb, image, put, video, write_folder
 from tests.harness import DATA
 from tests.host_parts import host_parts

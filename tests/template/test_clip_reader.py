@@ -15,8 +15,8 @@ from llamafactory.data.mm_plugin import Qwen2VLPlugin, Qwen3VLPlugin
 from llamafactory.data.template import TEMPLATES
 from PIL import Image
 
-from rgpt4d_plugin.template.clip_reader import ReadContext, read_context
-from rgpt4d_plugin.template.clip_recorder import ClipRecorder, with_recorder
+from rgpt4d_plugin.template.clip_reader import ClipReader, ReadContext, read_context
+from rgpt4d_plugin.template.plugin_classes import with_recorder
 from rgpt4d_plugin.video import VideoError
 from tests.harness import DATA
 from tests.host_parts import host_parts
@@ -234,9 +234,9 @@ def test_the_hosts_template_is_untouched(parts):
 
     assert TEMPLATES[parts.data_args.template] is own is parts.template
     assert own.mm_plugin is plugin and own.__dict__ == state
-    assert type(plugin) in (Qwen2VLPlugin, Qwen3VLPlugin) and not isinstance(plugin, ClipRecorder)
+    assert type(plugin) in (Qwen2VLPlugin, Qwen3VLPlugin) and not isinstance(plugin, ClipReader)
     assert not any(name.startswith("_p4d") for name in dir(plugin))
-    assert isinstance(recording.mm_plugin, ClipRecorder) and isinstance(recording.mm_plugin, type(plugin))
+    assert isinstance(recording.mm_plugin, ClipReader) and isinstance(recording.mm_plugin, type(plugin))
     assert {**recording.__dict__, "mm_plugin": None} == {**own.__dict__, "mm_plugin": None}
 
 
