@@ -202,18 +202,18 @@ def _plain(digits: str) -> str:
 
 
 def _spoken(words: list[str]) -> float:
-    total = current = 0
+    total = current = 0.0
     for word in words:
         if word == "hundred":
-            current = max(current, 1) * 100
+            current = max(current, 1.0) * 100
         elif word in _SCALES:
-            total, current = total + max(current, 1) * _SCALES[word], 0
+            total, current = total + max(current, 1.0) * _SCALES[word], 0
         elif word in _SPOKEN:
             last = current % 100
             if last and not (last >= 20 and last % 10 == 0 and _SPOKEN[word] < 10):
                 return math.nan  # "one two"
             current += _SPOKEN[word]
-    return float(total + current)
+    return total + current
 
 
 def _unit_at(text: str, start: int) -> tuple[str, int]:
