@@ -165,8 +165,8 @@ def _result(said: str, given: list[Quantity], how: How) -> NumberReading:
     a unit. A range comes to none."""
     given = results(said, given)
     outside = [n for n in given if said.count("(", 0, n.start) == said.count(")", 0, n.start)]
-    with_unit = [n for n in given if n.unit not in ("", "frame")]
-    for each in (given,) if in_ranges(said, given) else (given, outside, with_unit):
+    with_unit = [] if in_ranges(said, given) else [n for n in given if n.unit not in ("", "frame")]
+    for each in (given, [] if in_ranges(said, outside) else outside, with_unit):
         if len({number.value for number in each}) == 1:
             return NumberReading(each[0].value, how)
     return NumberReading(None, "ambiguous")

@@ -17,10 +17,14 @@ _CLAUSE_START = re.compile(
     r"[.,;:!?\n]|\b(?:(?<!anything )but|so|therefore|thus|hence|because|sondern|sino)\b|而是|但|因此|所以|故",
     re.IGNORECASE,
 )
-_NOT = "not, never, neither, nor, cannot, than, instead of, nicht, kein, n'est pas, no es, não é, non è, не"
+_NOT = (
+    "not, never, neither, nor, cannot, (?<!none other )than, instead of, nicht, kein, n'est pas, no es, não é, "
+    "non è, не"
+)
+_DOUBT = r"(?<!no )(?<!without )(?<!beyond )doubt"
 _DENIES = one_of(
-    f"{_NOT}, rather than, unlike, unlikely, doubt, no way, over, versus, vs, except, anything but, incorrect, wrong, "
-    "rule out, rules out, ruled out, ruling out"
+    f"{_NOT}, rather than, unlike, unlikely, {_DOUBT}, no way, over, versus, vs, except, anything but, incorrect, "
+    "wrong, rule out, rules out, ruled out, ruling out"
 )
 _SETS_ASIDE = one_of("exclud, eliminat, reject, disregard, dismiss, discard, discount, ignor") + r"(?:e|es|s|ed|ing)?"
 # "不应该选", "错误的是", "除了", "比": a denial and the auxiliaries that may stand between it and what is denied.
@@ -66,8 +70,8 @@ _NO_ANNOUNCEMENT = re.compile(
     re.IGNORECASE,
 )
 _DOUBTED = re.compile(
-    r"(?:(?:n't|\bnot|\bcannot|\bnever) (?:think|believe|say|suppose|agree|conclude|mean)|\bunlikely|\bdoubt|\bno way"
-    r"|\bimpossible)\s+(?:that\s+)?(?:\w+\s+){0,2}\Z",
+    r"(?:(?:n't|\bnot|\bcannot|\bnever) (?:think|believe|say|suppose|agree|conclude|mean)|\bunlikely|\bno way"
+    rf"|\bimpossible|\b{_DOUBT})\s+(?:that\s+)?(?:\w+\s+){{0,2}}\Z",
     re.IGNORECASE,
 )
 

@@ -40,7 +40,7 @@ NUMBER_WORDS = {word: number for number, words in enumerate(_COUNT) for word in 
 _TENS = "thirty forty fifty sixty seventy eighty ninety".split()
 _SPOKEN = NUMBER_WORDS | {word: 10 * i for i, word in enumerate(_TENS, start=3)}
 _SCALES = {"hundred": 100, "thousand": 1_000, "million": 1_000_000}
-_PARTS = {"half": 2, "hal": 2, "third": 3, "quarter": 4, "": 1}
+_PARTS = {"half": 2, "halve": 2, "third": 3, "quarter": 4, "": 1}
 _WORD = "|".join([*_SPOKEN, *_SCALES])
 # 1,250  1'250  1 250 m  1.250,5  2,5  2.5  .5; the commas of a row are semicolons here (`_apart`).
 _DIGITS = (
@@ -53,7 +53,7 @@ _NUMBER = re.compile(
     r"(?:e(?P<power>[-+]?\d{1,3})(?!\d)| {0,2}(?:x|×|times) ?10 ?\^ ?(?P<ten>[-+]?\d{1,3}))?"
     r"(?:(?P<more> \d+)? ?/ ?(?P<over>\d+)(?![\d/]|\.\d)| (?P<scale>hundred|thousand|million)\b)?"
     rf"|\b(?P<words>(?:{_WORD}|a (?:hundred|thousand))(?:(?:[ -]|(?<=hundred) and |(?<=thousand) and )(?:{_WORD}))*)"
-    r"(?:[ -](?P<part>hal|third|quarter)(?:ve)?s?)?\b"
+    r"(?:[ -](?P<part>half|halve|third|quarter)s?)?\b"
     r"|\b(?:half(?= an? )|a (?P<one>third|quarter)(?= of\b)))",
     re.IGNORECASE,
 )
@@ -71,7 +71,7 @@ _NAME = re.compile(
 )
 _NO_NUMBER = re.compile(r"\^?(?:st|nd|rd|th|[dkpx])\b|:\d| ?(?:pi\b|π|\^ ?[-\d])", re.IGNORECASE)
 _TOLERANCE = re.compile(r"(?:±|\+/-|\bpm\b|\bplus or minus\b) ?\Z", re.IGNORECASE)
-_RESULT = re.compile(r"=|\b(?:so|thus|therefore|hence|say)\b", re.IGNORECASE)
+_RESULT = re.compile(r"=|\b(?:so|thus|therefore|hence|say)\b|, (?:most )?(?:likely|probably)\b", re.IGNORECASE)
 _RANGE = re.compile(r"\s*(?:[-~/]|to|or|and|through|)\s*(?:(?:about|around|maybe|even|up to)\s)?", re.IGNORECASE)
 _BETWEEN = re.compile(r"(?:\b(?:about|around|approx(?:imately)?|and|to|[xyz])\b|[^\w<>≤≥+])*", re.IGNORECASE)
 _UNITS = {
@@ -202,18 +202,18 @@ def _plain(digits: str) -> str:
 
 
 def _spoken(words: list[str]) -> float:
-    total = current = 0
+    total = current = 0.0
     for word in words:
         if word == "hundred":
-            current = max(current, 1) * 100
+            current = max(current, 1.0) * 100
         elif word in _SCALES:
-            total, current = total + max(current, 1) * _SCALES[word], 0
+            total, current = total + max(current, 1.0) * _SCALES[word], 0
         elif word in _SPOKEN:
             last = current % 100
             if last and not (last >= 20 and last % 10 == 0 and _SPOKEN[word] < 10):
                 return math.nan  # "one two"
             current += _SPOKEN[word]
-    return float(total + current)
+    return total + current
 
 
 def _unit_at(text: str, start: int) -> tuple[str, int]:

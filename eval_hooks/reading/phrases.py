@@ -91,7 +91,7 @@ _BEST = r"(?:the\s+)?(?:most|only|more|best)\s+" + one_of(
 # "B is the correct answer", "B: right. This is the most plausible ..."
 _CONFIRMED = re.compile(
     r"(?:[^.!?\n]{0,80}?|[^\n]{0,200}?\b(?:this|it|that|which|option))\s*"
-    + rf"{_SEEMS}{_ADVERBS}(?:{_RIGHT}|{_BEST})\b|[^\n]{{0,80}}?[✅✓✔☑]",
+    + rf"{_SEEMS}{_ADVERBS}(?:{_RIGHT}|{_BEST})\b|[^\n]{{0,80}}?(?:[✅✓✔☑]|- correct\b)",
     re.IGNORECASE,
 )
 

@@ -61,7 +61,7 @@ _ALL_WAYS = frozenset("or nor any either".split())
 _SUBORDINATE = re.compile(
     r"\b(?:as|so) \w+ as\b"
     r"|,?\s\b(?P<why>because|since|before|after|while|when|whereas|although|though|even though|given|despite|due to"
-    r"|based on|as (?:it|the|he|she|they|indicated|evidenced|shown|seen|there|its|his|her|their)"
+    r"|based on|as (?:(?-i:[A-Z]\b)|it|the|he|she|they|indicated|evidenced|shown|seen|there|its|his|her|their)"
     r"|which (?:is )?(?:indicat|evident))\b",
     re.IGNORECASE,
 )
@@ -126,6 +126,8 @@ def by_letter(text: str, options: Options) -> Reading | None:
     if len(known) == 1:
         first = next(mark for mark in found if not mark.denied and mark.letter in options.first)
         return with_text(first.letter, text[first.end :], options)
+    if known and (main := _main_clause(text)) != text:
+        return by_letter(main, options)
     if known:  # all of them: "one of A, B, C or D" is the question, not an answer
         everything = len(known) == len(options.distinct) > 2
         return None if everything else Reading(None, "ambiguous")

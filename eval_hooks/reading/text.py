@@ -34,8 +34,9 @@ _ANSWER_TAG = re.compile(r"<(?:final_?)?answer>(.*?)(?:</|\Z)", re.IGNORECASE | 
 # `<|im_end|>`, `</s>`, `<final>`: names of tags. `<obj_1>` is a word of the benchmarks, `<B>` may be an answer.
 _TAG = re.compile(r"\[/?INST\]|<\|[^<>|]{1,40}\|>|</?(?:[bisupq]|[a-z][a-z_]{1,20}) ?/?>")
 _NOT_APPLICABLE = re.compile(r"\b[Nn]\s?/\s?[Aa]\b")
-_BOXED = re.compile(r"\\(?:f|frame)?box(?:ed)?\b|\[(?:[Ff]inal )?[Aa]nswer\](?=\s)")
+_BOXED = re.compile(r"\\(?:f|frame)?box(?:ed)?\b|\[(?:[Ff]inal )?[Aa]nswer\](?=\s)|\((?:最终|正确)?答案\)")
 _FRACTION = re.compile(r"\\[dt]?frac\s?(?:\{\s?(-?[\d.]+)\s?\}\s?\{\s?(\d+)\s?\}|(\d)(\d))")
+_SPLIT_SIGN = re.compile(r"(?<![\w)] )(?<![\w)])([-+]) (?=\d+/\d)")
 _DEGREES = re.compile(r"\s?\^?\s?\{?\s?\\(?:circ|degree)\b\s?\}?")
 _POWER = re.compile(r"\^\s?\{\s?(-?\w{1,3})\s?\}")
 _LATEX_COMMAND = re.compile(
@@ -105,19 +106,24 @@ def plain(reply: str) -> str:
     Returns:
         At most about `HEAD + TAIL` characters.
     """
-    text = _bounded(_bounded(_without_thought(reply)).translate(_FOLD))
+    text = _SPLIT_SIGN.sub(r"\1", _bounded(_bounded(_without_thought(reply)).translate(_FOLD)))
     tagged = _ANSWER_TAG.findall(text)
     if tagged and tagged[-1].strip():
         text = tagged[-1]
     text = _ANGLED.sub(r"(\1)", _STRUCK.sub(" ", _TAG.sub(" ", text)))
     text = _BOXED.sub("\nAnswer: ", text)
-    text = _POWER.sub(r"^\1", _DEGREES.sub("\u00b0", _FRACTION.sub(r" \1\3/\2\4 ", text)))
+    text = _POWER.sub(r"^\1", _DEGREES.sub("\u00b0", _FRACTION.sub(_fraction, text.replace("{,}", ","))))
     text = _LATEX_COMMAND.sub(" ", text)
     text = _TEMPLATE.sub("", text)
     text = _NOT_APPLICABLE.sub("not applicable", text)
     text = text.translate(_DROPPED)
     text = _EMPHASIS.sub("", text)
     return _bounded(_LINE_PREFIX.sub("", text).strip())  # what was put in may have made it longer
+
+
+def _fraction(match: re.Match[str]) -> str:
+    after_number = match.string[: match.start()][-1:].isdigit()
+    return f"{' ' * after_number}{match[1] or match[3]}/{match[2] or match[4]} "
 
 
 def _without_thought(reply: str) -> str:

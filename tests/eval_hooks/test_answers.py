@@ -505,7 +505,10 @@ def test_no_text_raises(reply, options):
 WORDS = (
     "A B C D ( ) [ ] . , : ; ! ? ' \" * ` $ \\ _ - + / # \n \t answer the is not option correct because so "
     "therefore I choose left right moving no none of 1 2.5 1,000 m two twenty- and or wait \\boxed{ <think> </think> "
-    "<answer> n't N/A \u0301 \u202e \ud800 \x00 \u4e2d first second if would be cannot determine"
+    "<answer> n't N/A \u0301 \u202e \ud800 \x00 \u4e2d first second if would be cannot determine "
+    "hundred thousand half third minus 1/2 \u00bd \\frac{1}{2} {,} e9 x10^9 % \u00b0 "
+    "than among as not\u4e0d \u7b54\u6848 \u662f ~~ "
+    "\u274c <1, \u00b1 0: frame"
 ).split(" ")
 
 
@@ -527,6 +530,9 @@ LONG = {
         "1,111", "-", "*", "_a", "$", '"', "so A ", "wait, A ", "A\n", "A: left\n", "A/", "\ud800", "\u0301",
         "\ufdfa", "\x00",
         "\u4e2d", "first option ", "cannot ", "twenty-", "<a", "A is not ", "either ", "this is ",
+        "hundred ", "hundred and ", "[1,", "1/", "1 1", "than ", "as so ", "left than right ", "\\frac{1}{2}", "~~",
+        "<1,",
+        "1'000", "so 1 ", "A than B ", "\u4e0d\u662fA", "A\u4e0d", "frames 1, ", "as A as B ", "\u25c1", "minus ", "1.1,",
     )},
     "words": " ".join(random.Random(0).choices(WORDS, k=200_000)),
 }  # fmt: skip

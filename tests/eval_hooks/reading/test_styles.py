@@ -34,6 +34,8 @@ CHINESE = {"A": "椅子", "B": "桌子", "C": "灯"}
 TURNS = {"A": "left", "B": "right", "C": "up"}
 CARS = {"A": "The red car", "B": "The blue car", "C": "They have the same speed"}
 BOXES = {"A": "[0.1, 0.2, 0.5, 0.6]", "B": "[0.1, 0.2, 0.5, 0.7]"}
+MOVES_UP = {"A": "left", "B": "right", "C": "up", "D": "not moving"}
+THOUGHT = "The video shows a car. In frame 1 it is on the left side. In frame 5 it is closer to the right edge. "
 
 CHOICES = [
     (MOVES, "B", [
@@ -379,6 +381,42 @@ CHOICES = [
     (BOXES, "A", [
         "[0.1,0.2,0.5,0.6]", "0.1, 0.2, 0.5, 0.6",
     ]),
+    (MOVES_UP, "B", [
+        THOUGHT + "So it moves right.", THOUGHT + "The car's motion is more to the right than to the left.",
+
+              THOUGHT + "The answer can't be A because the car ends on the right. It can't be D. Therefore B.",
+        THOUGHT + "Thus, the answer is not A; rather, it is B.",
+        THOUGHT + "Option B is more accurate than option A.", THOUGHT + "Option B fits better than A, C or D.",
+        THOUGHT + "I'd choose B rather than A.",
+        THOUGHT + "The best choice is B, as A would need it to move left.",
+        THOUGHT + "Answer: B - right. It is not A - left.", "B is the answer; A is not.",
+        "The answer to this question is not clear, but I think it is B.", "I don't know, maybe B",
+        "I'm not sure but B", "Not sure. B?", "I cannot see the video, but the answer is B",
+        "Although it's not clear, the answer is B.",
+        "The answer is B, not because it is close but because it moves right.",
+        "There's no doubt that the answer is B.", "I don't think so. The answer is B.",
+        "The answer is none other than B.", "The answer should be B since the car is not moving left.",
+        "The answer must be B: it can't be anything else.", "A. left\nB. right\nC. up\nD. not moving\n\nAnswer: B",
+        "**A. left** – The car doesn't.\n**B. right** – Correct.\n**C. up** – No.",
+        "<think>\nHmm A? The answer is A. No wait.\n</think>\n\n**B. right**", "<think>The answer is B</think>",
+        "Let me think step by step.\n1. The car is on the left.\n2. The car goes right.\n3. So: B",
+        "Step 1: A\nStep 2: B\nFinal: B", "The final answer is \\(\\boxed{B}\\). Therefore option A is wrong.",
+        "$\\boxed{\\text{right}}$", "\\boxed{B. right}", "回答：B", "最终答案：B", "最终答案是 **B**。", "答案選B",
+        "（B）", "【答案】B", "【B】", "答案：【B】right", "B项", "B、right", "Réponse : B", "Respuesta: B",
+        "Antwort: **B**", "Die richtige Antwort ist B.", "La risposta corretta è B.", "A resposta correta é B.",
+        "Правильный ответ: B", "الإجابة: B", "उत्तर: B", "정답: B", "答えは「B」です", "Đáp án: B",
+        "La respuesta correcta no es A, es B.", "Nein, B",
+    ]),
+    (MOVES_UP, None, [
+        THOUGHT + "Based on this, option A is less likely than option B.",
+        "It's not possible that the answer is anything other than B.", "The answer is no less than B",
+        "The only answer that isn't wrong is B.", "Why not B?", "The correct answer isn't listed.",
+        "The answer: cannot be determined", "A. left\nB. right\nC. up\nD. not moving", "<think>foo",
+        "<think>foo</think>",
+    ]),
+    (MOVES_UP, "D", [
+        "It isn't moving.", "The car isn't moving left, it isn't moving right: it isn't moving.",
+    ]),
 ]  # fmt: skip
 NUMBERS = [
     ("The distance is **3.2 meters**.", 3.2), ("~3.2m", 3.2), ("| distance | 3.2 m |", 3.2),
@@ -399,6 +437,25 @@ NUMBERS = [
     ("Die Antwort ist 2,5 m", 2.5), ("0.5-1.0", None), ("2.5 m?", 2.5), ("I'd estimate 2.5 to be right", 2.5),
     ("2.5e0", 2.5), ("1.5+1=2.5", 2.5), ("2.5, give or take 0.3", None), ("one", 1), ("zero", 0), ("none", None),
     ("a", None), ("twelve", 12), ("The chair is 2.5 m from the camera, and the table is 3 m.", None),
+    ("<think>Step: 3 m. So the answer is 3 m. Hmm let me", None), ("<think>3</think>The answer is 4.", 4),
+    ("<think>3</think>", 3), ("<thinking>It's 3</thinking>\n\n4 m", 4), ("[THINK]It's 3[/THINK]4 m", 4),
+    ("<|channel|>analysis<|message|>3<|end|><|start|>assistant<|channel|>final<|message|>4", 4),
+    ("<|channel|>analysis<|message|>It is 3", None), ("3</think>4", 4), ("<answer>3</answer>", 3),
+    ("<answer>3", 3), ("the answer cannot be 3", None), ("The answer is not 3 but 4.", 4), ("答案不是3", None),
+    ("答案不是3，而是4", 4), ("不是3米，是4米", 4), ("3 is not correct; 4 is", 4), ("rather than 3 m, 4 m", 4),
+    ("4 m instead of 3 m", 4), ("4 rather than 3", 4), ("It's greater than 3 but less than 5", None),
+    ("more than 3 m but the best estimate is 3.4 m", 3.4), ("no more than 3", None), ("at most 3", 3),
+    ("exactly 3", 3), ("1.5 to 2.0 meters", None), ("1.5m-2.0m", None), ("1.5~2.0m", None), ("1.5 – 2", None),
+    ("around 2 (1.5-2.5)", 2), ("2 (range 1.5 to 2.5)", 2), ("between 1.5 and 2.5, likely 2", 2),
+    ("between 1.5 and 2.5, i.e. about 2 m", 2), ("$1{,}250$ m", 1250), ("1\\,250 m", 1250), ("2.5\\,m", 2.5),
+    ("2.5\\ m", 2.5), ("\\frac{5}{2}", 2.5), ("5/2 m", 2.5), ("-\\frac{5}{2}", -2.5), ("−5/2", -2.5),
+    ("-1/2", -0.5), ("minus half a meter", -0.5), ("-½", -0.5), ("(-2.5)", -2.5), ("[-2.5]", -2.5),
+    ("-2.5m", -2.5), ("‑2.5", -2.5), ("﹣2.5", -2.5), ("－2.5", -2.5), ("−2,5", -2.5), ("+2,5", 2.5),
+    ("2.5-", 2.5), ("~-2.5", -2.5), ("≈−2.5", -2.5), ("is -2.5", -2.5), ("=-2.5", -2.5), (":-2.5", -2.5),
+    ("5.", 5), ("5.0.", 5), ("5,", 5), ("5;", 5), ("5 m.", 5), ("05", 5), ("0.50", 0.5), ("00.5", 0.5),
+    ("1.234,56", 1234.56), ("1,234,567.8", 1234567.8), ("1.234.567,8", 1234567.8), ("12,34", 12.34),
+    ("1,23 m", 1.23), ("0,001", 0.001), ("1,000", 1000), ("1.000", 1), ("10,5 to 11", None), ("3,5 Meter", 3.5),
+    ("環境 3.5 公尺", 3.5), ("minus one half", -0.5),
 ]  # fmt: skip
 
 
