@@ -15,8 +15,9 @@ state it; the first that says anything decides:
 5. the conclusion: what the last sentence says, else the last one that starts with "therefore" or the like, else the
    last of the few before.
 
-What a candidate says is a matter of letters, numbers and words (`reading.statement`). Options of equal value are one
-answer: the first of them is read, which is the one that the benchmarks count as right.
+What a candidate says is a matter of letters, numbers and words (`reading.statement`). Of a comparison ("A is closer
+than B") the subject is read, or nothing where the question decides ("A is slower than B"). Options of equal value are
+one answer: the first of them is read, which is the one that the benchmarks count as right.
 """
 
 from collections.abc import Mapping

@@ -17,6 +17,7 @@ from rgpt4d_plugin.eval_hooks.reading.words import NEGATORS, Mention, Word, are_
 _LETTER_AND_TEXT = re.compile(
     r"[(\[\"']?(?P<letter>[A-Za-z])[)\]\"']?(?:\s?(?:[-.](?!\.?\d)|[:)_,])\s?|(?<![Aa])\s|(?<=[Aa])\s(?=-?\.?\d))(?=[^\s=])"
 )
+_NAME = re.compile(r"\A(?:frame|step|image|video|object|region|scene) (?=\d)", re.IGNORECASE)
 _FIRST_PART = re.compile(r"(?:[\s:)_,]|[-.](?!\.?\d)|\((?!-?\.?\d))*((?:[^\n.;]|\.(?=\d)){0,200})")
 _CANNOT = one_of(
     "can ?not, could not, unable to, impossible to, not possible to, no way to, difficult to, hard to, do not"
@@ -82,7 +83,7 @@ def whole(text: str, options: Options) -> Reading | None:
 
 def _same(text: str, options: Options) -> list[Option]:
     """The options that a text is, in other words or not."""
-    form, values = normal(text), values_of(text, words=True)
+    form, values = normal(text), values_of(_NAME.sub("", text), words=True)
     return [option for option in options.distinct if form and option.normal == form and not option.values] or [
         option for option in options.distinct if len(option.values) == len(values) and gives(values, option.values)
     ]

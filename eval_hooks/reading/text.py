@@ -43,7 +43,7 @@ _LATEX_COMMAND = re.compile(
     r"\\(?:text|math|operator)[a-z]{0,12}\b|\\[,;:!()\[\]]|\\(?:bf|rm|it|sf|tt|displaystyle)\b|\\(?:quad|left|right)\b(?=\s*[({\[|.\\])"
 )
 _TEMPLATE = re.compile(r"\$\{?LETTER\}?\$?(?:\s*[=:])?|\bLETTER\s*[=:]")
-_LINE_PREFIX = re.compile(r"^[ \t]*(?:[#>•·▪●◦+-]+[ \t]+)*(?:[(#]?\d{1,2}[.)][ \t]+(?=\S))?", re.MULTILINE)
+_LINE_PREFIX = re.compile(r"^[ \t]*(?:(?!> *\d)[#>•·▪●◦+-]+[ \t]+)*(?:[(#]?\d{1,2}[.)][ \t]+(?=\S))?", re.MULTILINE)
 _ANGLED = re.compile(r"<(\s?[-+.\d][^<>A-Za-z\n]{0,200})>")  # a vector
 _STRUCK = re.compile(r"~~[^~\n]{1,200}~~")
 _EMPHASIS = re.compile(r"(?<![A-Za-z0-9])_{1,3}(?=\S)|(?<=\S)_{1,3}(?![A-Za-z0-9])")

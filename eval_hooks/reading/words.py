@@ -59,6 +59,9 @@ _WORD = re.compile(r"(?:(?<![\w.])-)?\d+(?:\.\d+)?|[^\W\d_]+(?:_\d+)?|[,;:()\"]|
 _REWRITES = (
     (re.compile(r"\b(?:counter|anti)[ -]?clock-?wise\b"), "counterclockwise"),
     (re.compile(r"\bu-turn"), "uturn"),
+    (re.compile(r"[<≤]=?\s*(?=[-.\d])"), " less than "),
+    (re.compile(r"[>≥]=?\s*(?=[-.\d])"), " more than "),
+    (re.compile(r"(?<=\d)\+(?!\w)"), " more "),
     *((re.compile(rf"\b{short}\b"), long) for short, long in (("1st", "first"), ("2nd", "second"), ("3rd", "third"))),
     (re.compile(r"\b(?:ca|wo|do|does|did|is|are|was|were|has|have|had|could|would|should)n'?t\b"), "not"),
     (re.compile(r"'(?:s|re|ve|ll|d|m)?\b"), " "),

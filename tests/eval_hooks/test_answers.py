@@ -532,7 +532,8 @@ LONG = {
         "\u4e2d", "first option ", "cannot ", "twenty-", "<a", "A is not ", "either ", "this is ",
         "hundred ", "hundred and ", "[1,", "1/", "1 1", "than ", "as so ", "left than right ", "\\frac{1}{2}", "~~",
         "<1,",
-        "1'000", "so 1 ", "A than B ", "\u4e0d\u662fA", "A\u4e0d", "frames 1, ", "as A as B ", "\u25c1", "minus ", "1.1,",
+        "1'000", "so 1 ", "A than B ", "\u4e0d\u662fA", "A\u4e0d", "frames 1, ", "as A as B ", "\u25c1", "minus ",
+        "1.1,",
     )},
     "words": " ".join(random.Random(0).choices(WORDS, k=200_000)),
 }  # fmt: skip

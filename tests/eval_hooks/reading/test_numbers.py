@@ -132,6 +132,20 @@ def test_each_way_of_writing_a_number_names_the_option_that_it_is(tenths, negati
 
 
 @pytest.mark.parametrize(
+    ("texts", "reply", "expected"),
+    [("<5|5-10|>10", ">10", "C"), ("<5|5-10|>10", "5", None), ("< 5 m|> 5 m", "> 5 m", "B"),
+     ("< 5 m|> 5 m", "5 m", None),
+     ("< 5 m|> 5 m", "less than 5 m", "A"), ("≤5|5", "5", "B"), ("5+|5", "5", "B"), ("5+|5", "5+", "A"),
+     ("3|5", "Frame 5", "B"), ("Frame 3|Frame 5", "It happens in frame 5.", "B"), ("3:00|3:30", "3:30", "B"),
+     ("car 1|car 2", "Car 2 is faster than car 1.", "B"), ("1/2|1/3", "0.5", "A"), ("2x|3x", "It is 3x faster", "B"),
+     ("30%|-30%", "-30 %", "B"), ("5th|6th", "the 6th", "B"), ("3D|2D", "2D", "B"), ("one|two", "2", "B"),
+     ("10-20|20-30", "25", None), ("about 5 m|about 7 m", "7 m", "B"), ("1e3|1e4", "1000", "A")],
+)  # fmt: skip
+def test_options_that_hold_a_number_and_more(texts, reply, expected):
+    assert read_choice(reply, dict(zip("ABC", texts.split("|")))).letter == expected
+
+
+@pytest.mark.parametrize(
     ("options", "reply", "expected"),
     [(ANGLES, "90 degrees", "B"), (ANGLES, "-90", "A"), (LENGTHS, "5,0 m", "B"), (LENGTHS, "not 5 m", None),
      (LENGTHS, "<think>It is 5 m.", None), (LENGTHS, "<think>25 m</think>5 m", "B"),

@@ -115,13 +115,13 @@ CHOICES = [
         "Yes and no", "Not really", "Yeah", "是",
     ]),
     (RANGES, None, [
-        "3 m", "> 6 m",
+        "3 m",
     ]),
     (RANGES, "B", [
         "2-4 m", "between 2 and 4 m", "2 to 4 meters", "B: 2-4 m", "about 3 m, so 2-4 m",
     ]),
     (RANGES, "D", [
-        "More than 6 m",
+        "> 6 m", "More than 6 m",
     ]),
     (RANGES, "C", [
         "4 – 6 m", "4m-6m", "from 4 to 6 m", "[4, 6] m",
