@@ -112,7 +112,7 @@ def test_counts_that_do_not_match_are_refused(rows, clips_per_row, grids, messag
 
 def test_times_of_a_question_whose_clip_is_cut_are_refused():
     family = types.SimpleNamespace(clip_tokens=lambda *_: [None])
-    with pytest.raises(TokenCountError, match="the tokens of clip 0 are cut off; raise cutoff_len"):
+    with pytest.raises(TokenCountError, match="the tokens of clip 0 are truncated"):
         StudentFamily.timestamps(family, torch.tensor([[VIDEO]]), {}, [0], [1], [[0.0, 0.5]], None, None)
 
 
