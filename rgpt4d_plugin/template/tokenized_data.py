@@ -8,7 +8,6 @@ import functools
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 from rgpt4d_plugin.arguments import P4DConfigError
@@ -42,7 +41,7 @@ def keeping_settings(get_dataset: Callable[..., Any], data_args: Any) -> Callabl
 
 def _of_tokens(settings: P4DSettings) -> dict[str, Any]:
     """Returns the settings that tokens depend on, by their keys in the recipe."""
-    regions = {f"regions.{key}": value for key, value in asdict(settings.regions).items()}
+    regions = {f"regions.{key}": value for key, value in settings.regions.model_dump().items()}
     return {"frames": settings.frames, "tpe: text": settings.sentences, **regions}
 
 
