@@ -18,7 +18,7 @@ from rgpt4d_plugin.arguments import P4DConfigError
 from rgpt4d_plugin.eval_hooks.benchmark_task import BenchmarkTask
 from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, get
 from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark
-from rgpt4d_plugin.validation import Checked, Integer, Text, check
+from rgpt4d_plugin.validation import Checked, Integer, Number, Text, check
 
 
 class EvalConfigError(P4DConfigError):
@@ -43,8 +43,9 @@ class BenchmarkArguments(Checked):
 
 
 class EvalOptions(Checked):
-    """The block without its benchmarks."""
+    """The whole `p4d_eval:` block."""
 
+    benchmarks: Any = Field(None, description="What is asked, see below. Required.")
     every: Integer | None = Field(
         None,
         ge=1,
@@ -74,7 +75,7 @@ class Evaluation:
     """A checked block: what is asked, and how.
 
     Attributes:
-        options: the block without its benchmarks.
+        options: The block.
         questionnaires: one a benchmark.
         has_records: the recipe has evaluation records of its own (`eval_dataset`, `val_size`).
     """
@@ -123,8 +124,8 @@ def parse_p4d_eval(block: Any, recipe: Mapping[str, Any]) -> Evaluation:
     if not isinstance(block, Mapping):
         raise EvalConfigError.from_problems([f"p4d_eval: expected a mapping, got {block!r}"])
     problems: list[str] = []
-    rest = {key: value for key, value in block.items() if key != "benchmarks"}
-    options = check(EvalOptions, rest, "p4d_eval", problems)
+    options = check(EvalOptions, block, "p4d_eval", problems)
+    held_out = check(Number, recipe.get("val_size") or 0, "val_size", problems)
     questionnaires = []
     for here, name, entry in _entries(block.get("benchmarks"), problems):
         arguments = check(BenchmarkArguments, entry, here, problems)
@@ -135,10 +136,9 @@ def parse_p4d_eval(block: Any, recipe: Mapping[str, Any]) -> Evaluation:
                 questionnaires.append(_prepare(get(name), arguments, options))
             except (ValueError, OSError) as err:
                 problems.append(f"{here}: {err}")
-    if problems:
+    if options is None or held_out is None or problems:
         raise EvalConfigError.from_problems(problems)
-    has_records = bool(recipe.get("eval_dataset")) or float(recipe.get("val_size") or 0) > 1e-6
-    return Evaluation(options, questionnaires, has_records)
+    return Evaluation(options, questionnaires, bool(recipe.get("eval_dataset")) or held_out > 1e-6)
 
 
 def _entries(benchmarks: Any, problems: list[str]) -> list[tuple[str, str, Mapping[str, Any]]]:

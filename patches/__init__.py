@@ -25,8 +25,9 @@ absent.
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
+from typing import Any
 
 from rgpt4d_plugin.seams import HostSeamError
 
@@ -80,6 +81,16 @@ def raise_failures() -> None:
         raise _failures[0]
 
 
+def is_off(block: Any) -> bool:
+    """Returns whether a block's value is `off`, which makes the recipe one without the block."""
+    return block is False or block == "off"
+
+
+def used_blocks(recipe: Any) -> list[str]:
+    """Returns the keys of the plugin's blocks that a recipe has and does not switch off."""
+    return [key for key in BLOCKS if isinstance(recipe, Mapping) and key in recipe and not is_off(recipe[key])]
+
+
 def block_module(key: str) -> ModuleType:
     """Imports the module that handles a block."""
     return importlib.import_module(f"{__name__}.{BLOCKS[key]}")
@@ -89,16 +100,18 @@ def command_line_uses_p4d() -> bool:
     """Tells whether this process was started with a recipe, or an override, that has a block of the plugin's."""
     import yaml
 
-    overrides = tuple(f"{block}{mark}" for block in BLOCKS for mark in ".=")
-    if any(argument.startswith(overrides) for argument in sys.argv[1:]):
+    words = sys.argv[1:]
+    off = [block for block in BLOCKS if any(word.lower() in (f"{block}=off", f"{block}=false") for word in words)]
+    overrides = tuple(f"{block}{mark}" for block in BLOCKS if block not in off for mark in ".=")
+    if any(word.startswith(overrides) for word in words):
         return True
-    for argument in sys.argv[1:]:
+    for argument in words:
         if argument.endswith((".yaml", ".yml")):
             try:
                 with open(argument, encoding="utf-8") as stream:
                     recipe = yaml.safe_load(stream)
             except (OSError, ValueError, yaml.YAMLError):  # no recipe: the host, or whose file it is, says so
                 continue
-            if isinstance(recipe, dict) and any(block in recipe for block in BLOCKS):
+            if any(block not in off for block in used_blocks(recipe)):
                 return True
     return False

@@ -155,6 +155,7 @@ def enter(
         ),
     }
     if run.distils:
+        get_logger(__name__).info_rank0(run.summary)
         stack.callback(log_callback.extend(callbacks, [*ALL_LOG_KEYS, *(f"eval_{key}" for key in ALL_LOG_KEYS)]))
         terms = ["loss_sft", *(LOG_KEYS[term] for term in p4d.loss.active)]
         parts |= {

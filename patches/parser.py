@@ -12,6 +12,7 @@ from dataclasses import fields
 from types import ModuleType
 from typing import Any
 
+from rgpt4d_plugin.patches import BLOCKS, block_module, is_off, raise_failures, used_blocks
 from rgpt4d_plugin.seams import check_host, require, switched_on, wrap
 
 
@@ -27,9 +28,17 @@ def patch(module: ModuleType) -> Callable[[], None]:
     parse_infer_args = module._parse_infer_args
     get_train_args, get_ray_args = module.get_train_args, module.get_ray_args
 
+    def read(args: Any) -> tuple[Any, Any]:
+        """Returns the recipe without blocks that are off, and what the host is to read: it, or the caller's own."""
+        recipe = read_args(args)
+        if not isinstance(recipe, Mapping) or not any(is_off(recipe.get(key)) for key in BLOCKS):
+            return recipe, args
+        recipe = {key: value for key, value in recipe.items() if key not in BLOCKS or not is_off(value)}
+        return recipe, recipe
+
     @functools.wraps(parse_train_args)
     def _parse_train_args(args: Any = None) -> Any:
-        recipe = read_args(args)
+        recipe, args = read(args)
         blocks = _blocks_in(recipe)
         if not blocks:
             return parse_train_args(args)
@@ -45,7 +54,7 @@ def patch(module: ModuleType) -> Callable[[], None]:
 
     @functools.wraps(parse_infer_args)
     def _parse_infer_args(args: Any = None) -> Any:
-        recipe = read_args(args)
+        recipe, args = read(args)
         blocks = _blocks_in(recipe)
         if not blocks:
             return parse_infer_args(args)
@@ -57,12 +66,11 @@ def patch(module: ModuleType) -> Callable[[], None]:
 
     @functools.wraps(get_train_args)
     def checked_get_train_args(args: Any = None) -> Any:
-        blocks = _blocks_in(read_args(args))
+        recipe, args = read(args)
+        blocks = _blocks_in(recipe)
         if blocks:
-            from rgpt4d_plugin import patches
-
             check_host()
-            patches.raise_failures()
+            raise_failures()
             _refuse_backends(blocks)
         parsed = get_train_args(args)
         for block in blocks:
@@ -72,7 +80,8 @@ def patch(module: ModuleType) -> Callable[[], None]:
     @functools.wraps(get_ray_args)
     def checked_get_ray_args(args: Any = None) -> Any:
         # The first function that sees the recipe: refuse before Ray starts any worker.
-        _refuse_backends(_blocks_in(read_args(args)))
+        recipe, args = read(args)
+        _refuse_backends(_blocks_in(recipe))
         return get_ray_args(args)
 
     return wrap(
@@ -85,16 +94,11 @@ def patch(module: ModuleType) -> Callable[[], None]:
 
 
 def _blocks_in(recipe: Any) -> list[ModuleType]:
-    from rgpt4d_plugin import patches
-
-    keys = [key for key in patches.BLOCKS if isinstance(recipe, Mapping) and key in recipe]
-    return [patches.block_module(key) for key in keys]
+    return [block_module(key) for key in used_blocks(recipe)]
 
 
 def _without_blocks(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    from rgpt4d_plugin import patches
-
-    return {key: value for key, value in recipe.items() if key not in patches.BLOCKS}
+    return {key: value for key, value in recipe.items() if key not in BLOCKS}
 
 
 def _for_inference(module: ModuleType, recipe: Mapping[str, Any]) -> dict[str, Any]:

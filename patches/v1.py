@@ -6,7 +6,7 @@ Host name: `llamafactory.v1.config.arg_parser.get_args`. To be removed when the 
 
 import functools
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -23,7 +23,7 @@ def patch(module: ModuleType) -> Callable[[], None]:
     def checked_get_args(args: Any = None) -> Any:
         from rgpt4d_plugin import patches
 
-        in_mapping = isinstance(args, Mapping) and any(block in args for block in patches.BLOCKS)
+        in_mapping = bool(patches.used_blocks(args))
         if in_mapping or (args is None and len(sys.argv) > 1 and patches.command_line_uses_p4d()):
             raise P4DConfigError(
                 "`p4d:` does not work with the host's v1 tree: unset USE_V1 or remove `p4d:` and `p4d_eval:`."

@@ -15,7 +15,7 @@ from rgpt4d_plugin.eval_hooks.arguments import BenchmarkArguments, EvalOptions
 
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference.md"
-NAMES = {int: "integer", float: "number", str: "text", bool: "true, false"}
+NAMES = {Any: "a mapping or a list", int: "integer", float: "number", str: "text", bool: "true, false"}
 BOUNDS = {"ge": ">=", "gt": ">", "le": "<="}
 
 HEAD = """\

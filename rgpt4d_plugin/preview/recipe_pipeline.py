@@ -174,9 +174,9 @@ class RecipePipeline:
 
 def _with_any_checkpoint(recipe: dict[str, Any]) -> dict[str, Any]:
     """Returns the recipe with a file in the teacher's place that is sure to exist; nothing reads it."""
-    block = recipe.get("p4d") or {}
+    block = {} if recipe.get("p4d", "off") is None else recipe.get("p4d")
     teacher = block.get("teacher") or {} if isinstance(block, Mapping) else None
-    if "p4d" not in recipe or not isinstance(teacher, Mapping):  # the parser says what is wrong
+    if not isinstance(teacher, Mapping):  # no block, or the parser says what is wrong
         return recipe
     return {**recipe, "p4d": {**block, "teacher": {**teacher, "checkpoint": __file__}}}
 

@@ -89,6 +89,20 @@ class P4DSetup:
         """Whether a loss term is active."""
         return self.teacher is not None
 
+    @property
+    def summary(self) -> str:
+        """One line for the log of a run that distils."""
+        given, decoder = self.arguments, self.arguments.decoder
+        terms = ", ".join(f"{term} x {weight:g}" for term, weight in given.loss.active.items())
+        frames = "chosen by the host" if given.frames is None else f"{given.frames} a clip"
+        shape = "linear" if decoder.layers == 1 else f"{decoder.layers} layers of width {decoder.hidden_size}"
+        return (
+            f"P4D is on: student family {self.family.name}; teacher {self.teacher.name} "
+            f"({', '.join(f'{name} {value}' for name, value in given.teacher if name != 'type')}); "
+            f"{given.loss.type} of {terms}; frames {frames}; "
+            f"tpe {given.tpe}; decoder {shape}, at hooks {list(self.hooks)}."
+        )
+
     def build_decoder(self, student_config: Any, seed: int) -> LatentDecoder:
         """The decoder as it is when training starts."""
         decoder = self.arguments.decoder

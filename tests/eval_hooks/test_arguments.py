@@ -163,6 +163,21 @@ def test_an_unknown_style_is_refused_with_those_that_exist(folders):
     assert "R4D-Bench has no prompt style 'poem' (known: direct" in found
 
 
+@pytest.mark.parametrize(
+    ("options", "recipe", "expected"),
+    [
+        ({"benchmark": {}}, {}, "p4d_eval.benchmark: unknown key; did you mean 'benchmarks'?"),
+        ({"limit": "1e400"}, {}, "p4d_eval.limit: expected a finite number"),
+        ({"batch_size": 10**400}, {}, "p4d_eval.batch_size: expected a finite number"),
+        ({}, {"val_size": "abc"}, "val_size: expected a number, got 'abc'"),
+        ({}, {"val_size": [0.1]}, "val_size: expected a number, got [0.1]"),
+    ],
+)
+def test_keys_and_numbers_that_cannot_be_meant(folders, options, recipe, expected):
+    (found,) = problems(parse, {"benchmarks": {"r4d_bench": folders["r4d_bench"]}, **options}, {**TRAINING, **recipe})
+    assert found.startswith(expected)
+
+
 # Keys in the logs
 
 

@@ -14,6 +14,7 @@ import yaml
 from llamafactory.hparams import get_ray_args, get_train_args
 
 from rgpt4d_plugin.arguments import P4DConfigError
+from rgpt4d_plugin.patches import command_line_uses_p4d
 
 
 @pytest.fixture
@@ -99,6 +100,20 @@ def test_the_checkpoint_may_lie_in_the_home_folder(recipe, monkeypatch, tmp_path
     monkeypatch.setenv("HOME", str(tmp_path))
     recipe["p4d"]["teacher"]["checkpoint"] = "~/l4p.ckpt"
     assert get_train_args(recipe)[3].p4d.teacher.checkpoint == str(tmp_path / "l4p.ckpt")
+
+
+@pytest.mark.parametrize("off", ["off", False])
+def test_off_makes_a_recipe_its_baseline(recipe, command_line, off):
+    plain = get_train_args({key: value for key, value in recipe.items() if key != "p4d"})
+    switched_off = get_train_args({**recipe, "p4d": off, "p4d_eval": off})
+    assert not hasattr(switched_off[3], "p4d")
+    assert [vars(switched_off[i]) for i in (0, 1, 3)] == [vars(plain[i]) for i in (0, 1, 3)]
+    assert switched_off[2].to_dict() == plain[2].to_dict()
+
+    command_line(recipe, "p4d=off")
+    assert not hasattr(get_train_args()[3], "p4d") and not command_line_uses_p4d()
+    command_line(recipe)
+    assert hasattr(get_train_args()[3], "p4d") and command_line_uses_p4d()
 
 
 # What is refused
