@@ -22,8 +22,8 @@ HEAD = """\
 # All keys
 
 Written by `tools/make_reference.py` from the models that check the blocks. An unknown key or a value out of range is
-an error that names it. `p4d: off` (or `p4d=off` on the command line) turns a recipe into its baseline without the block;
-`p4d_eval: off` leaves the benchmarks out.
+an error that names it. `p4d: off`, or `p4d=off` on the command line, turns a recipe into its baseline; `p4d_eval: off`
+leaves the benchmarks out.
 
 Override any of them on the command line: `llamafactory-cli train recipe.yaml p4d.loss.depth=0.2`. Numbers may be
 written as text (`1e-4`), and a bare `off` is the word. Mistakes are reported all at once, before anything is loaded.
