@@ -59,6 +59,7 @@ _GOES_ON = one_of(
     "that, therefore, so, rather, instead, over, than"
 )
 _GOES_ON_AFTER = re.compile(rf"\s+{_GOES_ON}\b")
+_JOINED = re.compile(r"\s+(?:or|and|nor)\s+[A-Z]\b")  # "I or B" names two letters, "I and Bob" a person
 _ENDS = re.compile(r"\s*(?:[.,;:!?)\]/\n\"']|\Z|[^\x00-\x7f])")
 _LIST_MARK = re.compile(r"\s?[:.)\]\-](?:\s|\Z)|\s?[:)]|\s*(?:\n|\Z)")
 _LISTED = re.compile(r"(?:^|(?<=[.,;!?]))[ \t]*(?:[(\[]([A-Z])[)\]]|([A-Z])\s?[:.)])(?=\s|$)", re.MULTILINE)
@@ -165,7 +166,7 @@ def _mark_start(text: str, match: re.Match[str]) -> int | None:
             letter not in "ai" or _LIST_MARK.match(text, end) or (match["open"] and match["close"])
         )
         return start if alone else None
-    if letter == "I" and not _ENDS.match(text, end):
+    if letter == "I" and not (_ENDS.match(text, end) or _JOINED.match(text, end)):
         return None
     if letter == "A" and not (_ENDS.match(text, end) or _GOES_ON_AFTER.match(text, end)):
         return None

@@ -492,6 +492,14 @@ def test_the_order_of_options_changes_nothing(data):
     assert said(texts) == said(data.draw(st.permutations(texts)))
 
 
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [("I or B", None), ("B or I", None), ("I and a friend say B.", "B"), ("I think that it is B.", "B"), ("I", "I")],
+)
+def test_the_letter_i_and_the_pronoun(reply, expected):
+    assert read_choice(reply, dict(zip("ABCDEFGHI", THINGS_SEEN))).letter == expected
+
+
 @settings(deadline=None, max_examples=300)
 @given(st.text(st.characters(exclude_categories=())), st.sampled_from([MOVES, COUNTS, YES_NO, PATHS, LENGTHS, {}]))
 def test_no_text_raises(reply, options):
