@@ -85,7 +85,10 @@ class RegionPrompt:
         images, videos = ([self.path], []) if self._is_image else ([], [Clip(self.path, self.start, self.end)])
         if self._is_image and (self.start is not None or self.end is not None):
             raise RegionError(f"start, end: {self.path} is an image, which has no time")
-        regions = parse_regions([dict(region) for region in self.regions], len(videos), len(images))
+        given = self.regions
+        if not isinstance(given, Mapping | str):  # one region, or none: the parser says that it wants a list
+            given = [dict(region) if isinstance(region, Mapping) else region for region in given]
+        regions = parse_regions(given, len(videos), len(images))
         check_mentions([self.question], regions)
         placeholder = "<image>" if self._is_image else "<video>"
         styled = apply_style(

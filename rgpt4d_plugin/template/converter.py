@@ -46,6 +46,12 @@ class RegionRecords:
             output, idle = self._convert(example)
         except RegionError as err:
             raise self._located(err) from err
+        except KeyError as err:  # the host's, of a column or of a message's key
+            there = ", ".join(map(repr, example))
+            raise RegionError(
+                f"dataset {self.dataset_attr.dataset_name!r}: no {err}, the record has {there}; "
+                'say in dataset_info.json what the columns ("columns") and the keys of a message ("tags") are called'
+            ) from err
         if idle:
             self._warn(idle)
         return output

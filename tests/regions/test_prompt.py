@@ -154,5 +154,7 @@ def test_what_is_wrong_is_said_at_once():
         RegionPrompt(VIDEO, "What?", style="circle")
     with pytest.raises(RegionError, match="<obj_2> is named"):
         RegionPrompt(VIDEO, QUESTION, REGIONS[:1])
+    with pytest.raises(RegionError, match="regions: expected a list of regions, got {'id': 'obj_1'"):
+        RegionPrompt(VIDEO, "<obj_1>?", REGIONS[0])
     with pytest.raises(RegionError, match=r"regions\[0\].box: .* leaves the frame of 224 x 224"):
         RegionPrompt(VIDEO, "<obj_1>?", [{"id": "obj_1", "time": 0, "box": [0, 0, 225, 9]}]).clip  # noqa: B018

@@ -303,3 +303,17 @@ def test_regions_that_nobody_names_are_said_once_with_their_count(dataset, recip
     assert (tmp_path / "log.txt").read_text().splitlines() == [
         "dataset 'd.json': 4 region(s) are named in no message and shown all the same, first in record 1 (obj_7)."
     ]
+
+
+@pytest.mark.parametrize(
+    ("record", "columns", "missing"),
+    [
+        ({"conversations": [], "videos": []}, {}, "'messages'"),
+        (question("<video>What?"), {"messages": "dialogue"}, "'dialogue'"),
+        ({"messages": [{"from": "human", "value": "Hello?"}, {"from": "gpt", "value": "Hi."}]}, {}, "'role'"),
+    ],
+    ids=["column", "entry", "tags"],
+)
+def test_names_that_the_entry_does_not_give(dataset, recipe, record, columns, missing):
+    with pytest.raises(RegionError, match=rf"dataset 'd.json': no {missing}, the record has .* in dataset_info.json"):
+        converter(recipe(dataset([record], **columns)))(record)
