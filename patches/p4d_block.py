@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The `p4d:` block in the host's parser and in its SFT workflow."""
 
+import difflib
 import functools
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -66,7 +67,13 @@ def _attach_settings(p4d: P4DArguments, model_args: Any, data_args: Any) -> None
 
 
 def _refuse_unsupported(p4d: P4DArguments, model_args: Any, data_args: Any, training_args: Any, ft_args: Any) -> None:
+    from llamafactory.data.template import TEMPLATES
+
     problems = []
+    if data_args.template is not None and data_args.template not in TEMPLATES:
+        nearest = difflib.get_close_matches(data_args.template, TEMPLATES, n=1)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        problems.append(f"template: LLaMA-Factory has no template {data_args.template!r}{hint}")
     if ft_args.stage != "sft":
         problems.append(f"stage: {ft_args.stage!r}: `p4d:` works with stage: sft only")
     unsupported = {

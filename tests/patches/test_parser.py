@@ -148,6 +148,11 @@ def test_host_options_that_bypass_the_trainer(recipe, key):
     assert f"{key}: true: not supported together with `p4d:`; remove it" in refused({**recipe, key: True})
 
 
+def test_a_template_that_does_not_exist(recipe):
+    message = refused({**recipe, "template": "rgpt4d_qwen2vl"})
+    assert "no template 'rgpt4d_qwen2vl'; did you mean 'rgpt4d_qwen2_vl'?" in message
+
+
 @pytest.mark.parametrize("name", ["galore", "apollo"])
 def test_layerwise_optimisers(recipe, name):
     message = refused({**recipe, f"use_{name}": True, f"{name}_layerwise": True})
