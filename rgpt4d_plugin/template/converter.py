@@ -31,6 +31,10 @@ logger = logging.get_logger(__name__)
 _warned: dict[str, Any] = {}
 
 
+class NamesError(RegionError):
+    """The entry in dataset_info.json does not name the columns and keys of its records."""
+
+
 class RegionRecords:
     """Mixin in front of a host converter."""
 
@@ -44,14 +48,10 @@ class RegionRecords:
         """Converts one record; a RegionError names dataset, file, record and field."""
         try:
             output, idle = self._convert(example)
+        except NamesError as err:  # of the dataset's entry, not of one record
+            raise NamesError(f"dataset {self.dataset_attr.dataset_name!r}: {err}") from err
         except RegionError as err:
             raise self._located(err) from err
-        except KeyError as err:  # the host's, of a column or of a message's key
-            there = ", ".join(map(repr, example))
-            raise RegionError(
-                f"dataset {self.dataset_attr.dataset_name!r}: no {err}, the record has {there}; "
-                'say in dataset_info.json what the columns ("columns") and the keys of a message ("tags") are called'
-            ) from err
         if idle:
             self._warn(idle)
         return output
@@ -62,7 +62,14 @@ class RegionRecords:
 
     def _convert(self, example: dict[str, Any]) -> tuple[dict[str, Any], list[Region]]:
         """The host's record, and the regions that no text names."""
-        output = super().__call__(example)
+        try:
+            output = super().__call__(example)
+        except (KeyError, TypeError) as err:  # the host's: no such column or key of a message, or null in its place
+            what = f"no {err}" if isinstance(err, KeyError) else str(err)
+            raise NamesError(
+                f"{what}, the record has {', '.join(map(repr, example))}; say in dataset_info.json what the columns "
+                '("columns") and the keys of a message ("tags") are called'
+            ) from err
         messages = [*output["_prompt"], *output["_response"]]
         videos = [Clip(video) if isinstance(video, str) else video for video in output["_videos"] or []]
         images = output["_images"] or []

@@ -81,6 +81,7 @@ def test_turned_sample_is_the_turned_world(script):
     np.testing.assert_allclose(found["camray"].transpose(0, 1), expected.camray, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_shipped_teacher_beats_trivial_answers(script):
     assert TINY_TEACHER.stat().st_size < 3_000_000
     scores = script.evaluate(load_l4p(TINY_TEACHER), clips=4)

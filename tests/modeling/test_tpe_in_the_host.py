@@ -193,6 +193,7 @@ def test_an_adapter_is_marked(adapter):
         assert read_marker(folder) == TimestampEncoding(0.5, 10000.0)
 
 
+@pytest.mark.slow
 def test_an_adapter_brings_its_encoding_along(adapter):
     """Also without a `p4d:` block: the base without the encoding would be another model."""
     keys = ("model_name_or_path", "template", "finetuning_type")

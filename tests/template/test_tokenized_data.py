@@ -17,6 +17,7 @@ def recipe(assets, tmp_path):
     return make
 
 
+@pytest.mark.slow
 def test_tokens_of_other_settings_are_refused(recipe, tmp_path):
     train_here(recipe("made", frames=4))
     train_here(recipe("again", frames=4))
@@ -27,6 +28,7 @@ def test_tokens_of_other_settings_are_refused(recipe, tmp_path):
         train_here(recipe("text", frames=4, tpe="text"))
 
 
+@pytest.mark.slow
 def test_tokens_of_the_host_alone(recipe, tmp_path):
     train_here({key: value for key, value in recipe("host").items() if key != "p4d"})
     train_here(recipe("plain"))

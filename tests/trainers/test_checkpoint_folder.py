@@ -87,6 +87,7 @@ def test_one_training_at_a_time(assets, tmp_path):
         pass
 
 
+@pytest.mark.slow
 def test_a_killed_training_frees_its_folder(tmp_path):
     held = f"""
 import os, signal

@@ -47,6 +47,7 @@ def test_terms_are_logged_and_the_total_adds_up(assets, tmp_path, trainers):
         assert (tmp_path / "out" / name).stat().st_size > 5000
 
 
+@pytest.mark.slow
 def test_all_weights_zero_is_plain_sft(assets, tmp_path, trainers):
     """Invariant 1."""
     train_here(assets.recipe(tmp_path / "plain", p4d=None))

@@ -144,6 +144,7 @@ def test_a_part_of_a_file(parts, files, kind):
     assert clip.timestamps == pytest.approx(times)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frames", [None, 6])
 def test_a_training_run_takes_them_all(assets, files, tmp_path, monkeypatch, frames):
     made = [files(kind) for kind in KINDS]

@@ -319,6 +319,7 @@ def _crowds(draw):
     return frame, sizes, regions
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(_crowds())
 def test_labels_hide_nothing_small_as_long_as_there_is_room(crowd):
@@ -350,6 +351,7 @@ def layout(monkeypatch):
     return labels
 
 
+@pytest.mark.slow
 def test_labels_on_a_frame_hide_no_small_region_and_no_label(layout):
     """With a few marks on a frame there is room, whatever the shapes; regions are compared pixel by pixel."""
     rng = np.random.default_rng(0)
