@@ -16,6 +16,9 @@ from rgpt4d_plugin.modeling.timestamp_encoding import NO_TIME, step_times, times
 from tests.tiny_models import FAMILIES, build_tiny_student
 
 
+pytestmark = pytest.mark.slow
+
+
 TIMED = [family for family in FAMILIES if family in modeling.BASES]
 
 

@@ -18,6 +18,9 @@ from tests.host_parts import host_parts
 from tests.tiny_models import FAMILIES, TEMPLATES, build_tiny_student
 
 
+pytestmark = pytest.mark.slow
+
+
 CLIP = str(DATA / "clips/4.mp4")
 
 

@@ -28,6 +28,9 @@ from tests.harness import train_here
 from tests.host_parts import host_parts
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """Every kind of file, made when it is asked for."""

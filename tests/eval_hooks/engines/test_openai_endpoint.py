@@ -26,6 +26,9 @@ from tests.benchmark_folders import EPS, bomb
 from tests.harness import DATA
 
 
+pytestmark = pytest.mark.slow
+
+
 VIDEO = DATA / "clips/4.mp4"  # 224 x 224, 150 frames at 30 per second
 KEY = "sk-secret-4711"
 NOW = 1_800_000_000

@@ -25,6 +25,9 @@ from tests.benchmark_folders import put, video
 from tests.toy_benchmark import Toy, toy_items, write_toy
 
 
+pytestmark = pytest.mark.slow
+
+
 EVIL = '<script>alert(1)</script> & "q" | `x` ```` ![i](http://x.y/z.png) [l](http://x.y) \x1b[31m \ud83d \u202e # B'
 
 
