@@ -22,10 +22,19 @@ def load_host_engine(recipe: Mapping[str, Any], batch_size: int = 1, workers: in
             quantisation, `infer_dtype`, pixel limits.
         batch_size: Questions answered at once.
         workers: Processes that decode.
+
+    Raises:
+        OSError: There is no such model, or it has no tokenizer.
     """
     # The block, whatever is in it, has the parser leave out the keys of training.
     model_args, data_args, finetuning_args, _ = get_infer_args({**recipe, EvalConfigError.block: None})
-    parts = load_tokenizer(model_args)
+    try:
+        parts = load_tokenizer(model_args)
+    except OSError as err:  # the host's own words name no model
+        raise OSError(
+            f"model_name_or_path: {model_args.model_name_or_path}: {err} {err.__cause__ or ''} The path must be a "
+            "folder with a model and its tokenizer, or the name of a model on the hub."
+        ) from err
     template = template_of_run(get_template_and_fix_tokenizer(parts["tokenizer"], data_args), data_args)
     model = load_model(parts["tokenizer"], model_args, finetuning_args, is_trainable=False)
     return HostEngine(

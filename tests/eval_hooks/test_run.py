@@ -186,3 +186,9 @@ def test_what_is_wrong_is_said_before_a_model_is_loaded(recipe, tmp_path):
     del recipe["p4d_eval"]["benchmarks"]
     with pytest.raises(EvalConfigError, match="p4d_eval.benchmarks: expected a mapping"):
         run_with_host(recipe, tmp_path / "out")
+
+
+def test_a_model_that_is_not_there_is_named(recipe, tmp_path):
+    recipe["model_name_or_path"] = str(tmp_path / "nowhere")
+    with pytest.raises(OSError, match=f"model_name_or_path: {tmp_path}/nowhere: Failed to load tokenizer.*folder"):
+        load_host_engine(recipe)
