@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from tests.benchmark_items import R4D
+
 
 def write(path: Path, value=None) -> Path:
     """A JSON file, or an empty media file."""
@@ -78,18 +80,7 @@ def vlm4d_folder(src: Path, questions: str = "QA") -> Path:
 
 
 def r4d_item(**change) -> dict:
-    return {
-        "id": 7,
-        "benchmark": "vlm4d",
-        "task": "Counting",
-        "video": "clipped/vlm4d/a.mp4",
-        "source": "videos/vlm4d/a.mp4",
-        "som_image": "images/vlm4d/7.png",
-        "question": "How often does <obj_1> turn?",
-        "question_raw": "How often does the dog turn?",
-        "options": [2, "once", None, 0],
-        "answer": 0,
-    } | change
+    return R4D | change
 
 
 def r4d_folder(src: Path, items: list[dict]) -> Path:
