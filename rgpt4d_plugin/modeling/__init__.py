@@ -1,29 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """The model types `rgpt4d_<base>`: base models with timestamp positional encoding (TPE).
 
-One self-contained file a base, which is also saved with a model as its remote code. Nothing is imported before it is
-asked for: `patches.auto_classes` makes transformers' Auto classes ask.
+One self-contained file a base, which is also saved with a model as its remote code: a base is supported if its file
+is there. `patches.auto_classes` makes transformers' Auto classes import it when it is first asked for.
 """
 
 import copy
 import importlib
+import pkgutil
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 
 PREFIX = "rgpt4d_"
+_MODULE = f"modeling_{PREFIX}"
 
-BASES = {
-    "qwen2_vl": "Qwen2VL",
-    "qwen2_5_vl": "Qwen2_5_VL",
-    "qwen3_vl": "Qwen3VL",
-    "llava_next_video": "LlavaNextVideo",
-    "llava_onevision": "LlavaOnevision",
-    "internvl": "InternVL",
-    "gemma3": "Gemma3",
-}
-"""`model_type` of each base, and the stem of its class names."""
+BASES = tuple(
+    found.name.removeprefix(_MODULE) for found in pkgutil.iter_modules(__path__) if found.name.startswith(_MODULE)
+)
+"""`model_type` of each base, from the names of the files."""
 
 
 @dataclass(frozen=True)
@@ -54,42 +49,41 @@ def encoding_of(config: Any) -> TimestampEncoding | None:
     return TimestampEncoding(config.tpe_scale, config.tpe_base) if is_timestamped(config.model_type) else None
 
 
-def config_class(base: str) -> type:
-    """The configuration class on a base, by the base's `model_type`."""
-    return _class(base, "Config")
+class BaseClasses(NamedTuple):
+    """The three classes on a base."""
+
+    config: type
+    model: type
+    processor: type
 
 
-def model_class(base: str) -> type:
-    """The model class on a base, by the base's `model_type`."""
-    return _class(base, "ForConditionalGeneration")
+def load(base: str) -> BaseClasses:
+    """Imports the classes on a base, by its `model_type`, and registers them with transformers' Auto classes.
 
+    Their names are those of `modeling_rgpt4d_<base>.py`: RGPT4D, the base in its own spelling, and the kind of class.
+    """
+    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
-def processor_class(base: str) -> type:
-    """The processor class on a base, by the base's `model_type`."""
-    return _class(base, "Processor")
+    module = importlib.import_module(f"{__name__}.{_MODULE}{base}")
+    named = {_spelled_alike(name): value for name, value in vars(module).items()}
+    kinds = ("Config", "ForConditionalGeneration", "Processor")
+    classes = BaseClasses(*(named[_spelled_alike(f"{PREFIX}{base}{kind}")] for kind in kinds))
+    AutoConfig.register(classes.config.model_type, classes.config, exist_ok=True)
+    AutoModelForImageTextToText.register(classes.config, classes.model, exist_ok=True)
+    AutoProcessor.register(classes.config, classes.processor, exist_ok=True)
+    return classes
 
 
 def processor_class_by_name(name: str) -> type | None:
     """The processor class of that name, or None for a class of another package."""
-    base = next((base for base, stem in BASES.items() if name == f"RGPT4D{stem}Processor"), None)
-    return None if base is None else processor_class(base)
+    wanted = _spelled_alike(name)
+    base = next((base for base in BASES if wanted == _spelled_alike(f"{PREFIX}{base}Processor")), None)
+    return None if base is None else load(base).processor
 
 
-def _class(base: str, kind: str) -> type:
-    return getattr(load(base), f"RGPT4D{BASES[base]}{kind}")
-
-
-def load(base: str) -> ModuleType:
-    """The module of a base, whose classes transformers' Auto classes know from then on."""
-    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
-
-    module = importlib.import_module(f"{__name__}.modeling_{PREFIX}{base}")
-    stem = f"RGPT4D{BASES[base]}"
-    config = getattr(module, f"{stem}Config")
-    AutoConfig.register(config.model_type, config, exist_ok=True)
-    AutoModelForImageTextToText.register(config, getattr(module, f"{stem}ForConditionalGeneration"), exist_ok=True)
-    AutoProcessor.register(config, getattr(module, f"{stem}Processor"), exist_ok=True)
-    return module
+def _spelled_alike(name: str) -> str:
+    """One spelling for `qwen2_5_vl` and Qwen2_5_VL, `llava_onevision` and LlavaOnevision."""
+    return name.replace("_", "").lower()
 
 
 def timestamped_config(config: Any, scale: float, base: float) -> Any:
@@ -101,7 +95,7 @@ def timestamped_config(config: Any, scale: float, base: float) -> Any:
         base: Base of its wavelengths.
     """
     values = {key: value for key, value in config.to_dict().items() if key not in ("model_type", "architectures")}
-    new = config_class(config.model_type).from_dict({**values, "tpe_scale": scale, "tpe_base": base})
+    new = load(config.model_type).config.from_dict({**values, "tpe_scale": scale, "tpe_base": base})
     new.name_or_path = config.name_or_path
     return new
 
@@ -110,13 +104,14 @@ def base_config(config: Any) -> Any:
     """Returns the configuration of a timestamped model as that of its base."""
     base = base_type(config.model_type)
     ours = ("model_type", "architectures", "auto_map", "tpe_scale", "tpe_base")
-    return config_class(base).__mro__[1].from_dict({k: v for k, v in config.to_dict().items() if k not in ours})
+    return load(base).config.__mro__[1].from_dict({k: v for k, v in config.to_dict().items() if k not in ours})
 
 
 def timestamped_processor(processor: Any, base: str) -> Any:
     """Returns a base's processor as that of its `rgpt4d_` type; the given object stays as it is."""
-    if isinstance(processor, processor_class(base)):
+    timed = load(base).processor
+    if isinstance(processor, timed):
         return processor
     new = copy.copy(processor)
-    new.__class__ = processor_class(base)
+    new.__class__ = timed
     return new
