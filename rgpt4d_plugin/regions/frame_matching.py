@@ -5,12 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rgpt4d_plugin.regions.drawing.marks import Mark
-from rgpt4d_plugin.regions.media_entries import Clip, LabelStyle
 from rgpt4d_plugin.regions.region import Annotation, Region, RegionError
+from rgpt4d_plugin.video.entries import Clip, LabelStyle, span
 from rgpt4d_plugin.video.frames import VideoInfo
-
-
-_ROUNDING = 0.001  # seconds
 
 
 @dataclass(frozen=True)
@@ -24,32 +21,6 @@ class Placed:
 
     indices: list[int]
     marks: dict[int, list[Mark]]
-
-
-def window(clip: Clip, info: VideoInfo) -> tuple[int, int]:
-    """Numbers of the first and the last frame of a clip that is part of a file.
-
-    Raises:
-        RegionError: start or end is past the end of the file, or no frame lies between them.
-    """
-    for key, value in (("start", clip.start), ("end", clip.end)):
-        # Annotations round their times, and a file's length has the last frame's duration in it or not.
-        if value is not None and value > info.length + 1 / info.rate:
-            raise RegionError(f"videos: {key} {value:g} s is past the end of {clip.path} ({info.length:.2f} s)")
-    # As a cutting tool does: start <= time < end. A time that was rounded to milliseconds stays with its own frame.
-    first = info.first_from(clip.start - _ROUNDING) if clip.start is not None else 0
-    final = min(info.first_from(clip.end - _ROUNDING), info.frames) - 1 if clip.end is not None else info.last
-    if first > final:
-        raise RegionError(f"videos: {clip.path} has no frame between {clip.start or 0.0:g} s and {clip.end} s")
-    return first, final
-
-
-def span(clip: Clip, info: VideoInfo) -> tuple[int, int, float]:
-    """Returns the numbers of a clip's first and last frame, and its length in seconds; see `window` for errors."""
-    if not clip.is_part:
-        return 0, info.last, info.duration
-    first, final = window(clip, info)
-    return first, final, info.seconds_of(first, final)
 
 
 def place(clip: Clip, info: VideoInfo, indices: Sequence[int]) -> Placed:

@@ -18,10 +18,11 @@ from PIL import Image
 
 from rgpt4d_plugin.arguments import parse_region_options
 from rgpt4d_plugin.files import open_image
-from rgpt4d_plugin.regions.media_entries import Clip, decode_clip, decode_image_entry
-from rgpt4d_plugin.regions.prompt_styles import StyledRecord, apply_style, with_time_sentences
+from rgpt4d_plugin.regions.media_entries import decode_clip, decode_image_entry
+from rgpt4d_plugin.regions.prompt_styles import PLACEHOLDERS, StyledRecord, apply_style
 from rgpt4d_plugin.regions.region import RegionError, check_mentions, parse_regions
 from rgpt4d_plugin.regions.rendering import Sampling, ShownClip, processor_media, show_clip, show_still
+from rgpt4d_plugin.video.entries import Clip, with_time_sentences
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,9 @@ class RegionPrompt:
         styled = apply_style(
             [{"role": "user", "content": placeholder + self.question}], images, videos, regions, options
         )
-        return replace(styled, messages=with_time_sentences(styled.messages, videos)) if self.time_sentence else styled
+        if not self.time_sentence:
+            return styled
+        return replace(styled, messages=with_time_sentences(styled.messages, videos, PLACEHOLDERS))
 
     @functools.cached_property
     def clip(self) -> ShownClip | None:

@@ -11,7 +11,6 @@
 A region of an image is marked on that image in both `som` styles.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,22 +18,20 @@ from typing import Any
 from rgpt4d_plugin.arguments import RegionArguments
 from rgpt4d_plugin.files import open_image
 from rgpt4d_plugin.regions.drawing.shapes import Box, Mask, Point, Polygon
-from rgpt4d_plugin.regions.frame_matching import frame_of, span
-from rgpt4d_plugin.regions.media_entries import Clip, ImageEntry, decode_clip
+from rgpt4d_plugin.regions.frame_matching import frame_of
 from rgpt4d_plugin.regions.region import Annotation, Region, RegionError
-from rgpt4d_plugin.video import VideoError
+from rgpt4d_plugin.video.entries import Clip, ImageEntry, span, split_at, with_sentences
 from rgpt4d_plugin.video.frames import read_info
 
 
-IMAGE, VIDEO = "<image>", "<video>"
-"""The host's placeholders."""
+PLACEHOLDERS = ("<image>", "<video>")
+"""The host's, of an image and of a video."""
 
 # The release's sentence for its one set-of-mark image; two more forms for what the release has not.
 _PREAMBLE = (
     "{which} a set-of-mark annotation of a key frame from the video, with bounding boxes labeled <obj_1>, <obj_2>, "
     "etc. References to <obj_N> in the question correspond to those labeled regions."
 )
-_TIME_SENTENCE = "{which} uniformly sampled from a video of {seconds} seconds."
 
 
 @dataclass(frozen=True)
@@ -52,8 +49,7 @@ def apply_style(
     videos: Sequence[Any],
     regions: Sequence[Region],
     options: RegionArguments,
-    image_placeholder: str = IMAGE,
-    video_placeholder: str = VIDEO,
+    placeholders: tuple[str, str] = PLACEHOLDERS,
 ) -> StyledRecord:
     """Puts a record into the style of `options`.
 
@@ -63,8 +59,7 @@ def apply_style(
         videos: `Clip`s or whatever else the host takes; a `Clip` where a region belongs to it.
         regions: Regions of the record.
         options: `p4d.regions`.
-        image_placeholder: The host's placeholder of an image.
-        video_placeholder: The host's placeholder of a video.
+        placeholders: Of an image and of a video.
 
     Raises:
         RegionError: a region belongs to what is no file, or, in style `text`, does not fit its frame.
@@ -93,10 +88,10 @@ def apply_style(
     entries: list[Any] = []
     asked: list[dict[str, Any]] = []
     seen_images = seen_videos = 0
-    placeholder = _either(image_placeholder, video_placeholder)
+    image_placeholder, video_placeholder = placeholders
     for message in messages:
         parts, words = [], []
-        for part in placeholder.split(message["content"]):
+        for part in split_at(message["content"], placeholders):
             if part == image_placeholder and seen_images < len(images):
                 entries.append(stills[seen_images])
                 if options.style == "text":
@@ -113,60 +108,14 @@ def apply_style(
                     words += _in_words(here, clip)
                 seen_videos += 1
             parts.append(part)
-        asked.append({**message, "content": _insert("".join(parts), words, placeholder)})
+        asked.append({**message, "content": with_sentences("".join(parts), words, placeholders)})
     # Media without a placeholder are the host's to complain about.
     entries += stills[seen_images:]
     return StyledRecord(asked, [_encoded(entry) for entry in entries], [_encoded(clip) for clip in clips])
 
 
-def with_time_sentences(
-    messages: Sequence[Mapping[str, Any]],
-    videos: Sequence[Any],
-    image_placeholder: str = IMAGE,
-    video_placeholder: str = VIDEO,
-) -> list[dict[str, Any]]:
-    """Returns the messages with the length of every video said before the question about it: `p4d.tpe: text`.
-
-    Args:
-        messages: Mappings with `content`.
-        videos: `Clip`s, or entries that `decode_clip` reads as one, in the order of their placeholders.
-        image_placeholder: The host's placeholder of an image.
-        video_placeholder: The host's placeholder of a video.
-
-    Raises:
-        VideoError: a video is no file, or its header cannot be read.
-    """
-    placeholder = _either(image_placeholder, video_placeholder)
-    said: list[dict[str, Any]] = []
-    seen = 0
-    for message in messages:
-        words = []
-        # A placeholder without a video is the host's to complain about.
-        for _ in range(min(message["content"].count(video_placeholder), len(videos) - seen)):
-            clip = videos[seen] if isinstance(videos[seen], Clip) else decode_clip(videos[seen])
-            if clip is None:
-                raise VideoError("p4d.tpe: text needs the length of each video, which only a file has")
-            seen += 1
-            which = "These images are" if len(videos) == 1 else f"The images of video {seen} are"
-            words.append(_TIME_SENTENCE.format(which=which, seconds=f"{span(clip, read_info(clip.path))[2]:.1f}"))
-        said.append({**message, "content": _insert(message["content"], words, placeholder)})
-    return said
-
-
-def _either(image_placeholder: str, video_placeholder: str) -> re.Pattern:
-    return re.compile(f"({re.escape(image_placeholder)}|{re.escape(video_placeholder)})")
-
-
 def _encoded(entry: Any) -> Any:
     return entry.encode() if isinstance(entry, (Clip, ImageEntry)) else entry
-
-
-def _insert(content: str, words: Sequence[str], placeholder: re.Pattern) -> str:
-    """Puts sentences between the placeholders that a message begins with and its question."""
-    if not words:
-        return content
-    begin = re.match(rf"\s*(?:{placeholder.pattern}\s*)*", content).end()
-    return content[:begin] + "\n\n".join(words) + "\n\n" + content[begin:]
 
 
 def _key_frames(regions: Sequence[Region], clip: Clip) -> list[ImageEntry]:

@@ -10,9 +10,9 @@ from PIL import Image
 
 from rgpt4d_plugin.files import open_image
 from rgpt4d_plugin.regions.drawing.marks import Mark, draw_marks
-from rgpt4d_plugin.regions.frame_matching import Placed, frame_of, mark_of, place, span
-from rgpt4d_plugin.regions.media_entries import Clip, ImageEntry
+from rgpt4d_plugin.regions.frame_matching import Placed, frame_of, mark_of, place
 from rgpt4d_plugin.video import SeenClip, VideoError, check_video
+from rgpt4d_plugin.video.entries import Clip, ImageEntry, span
 from rgpt4d_plugin.video.frames import VideoInfo, read_frames, read_info
 from rgpt4d_plugin.video.sampling import Sampling
 

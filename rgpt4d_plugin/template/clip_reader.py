@@ -26,7 +26,7 @@ from rgpt4d_plugin.arguments import P4DArguments, RegionArguments, TimestampEnco
 from rgpt4d_plugin.template.record_lookup import where_used
 from rgpt4d_plugin.video import MediaError, SeenClip, VideoError
 from rgpt4d_plugin.video.clip import open_video
-from rgpt4d_plugin.video.entries import Clip, has_prefix, plain_clip
+from rgpt4d_plugin.video.entries import Clip, has_prefix, plain_clip, span
 from rgpt4d_plugin.video.frames import VideoInfo, read_frames, read_info
 from rgpt4d_plugin.video.sampling import spread_in_time
 
@@ -217,11 +217,7 @@ class ClipReader:
         reading = read_context().reading
         clip = reading.clip or Clip(reading.name)
         info = reading.info = reading.info or _header(video_stream)
-        first, final, seconds = 0, info.last, info.duration
-        if clip.is_part:
-            from rgpt4d_plugin.regions.frame_matching import span
-
-            first, final, seconds = span(clip, info)
+        first, final, seconds = span(clip, info)
         if self.settings.frames is not None:
             indices = spread_in_time(info, first, final, self.settings.frames)
         elif reading.is_handed_over or (clip.regions and info.promised is None):
@@ -330,11 +326,7 @@ class ClipReader:
     def _p4d_notes(reading: Reading, result: dict[str, list], video_fps: float) -> dict[str, list]:
         """Returns what the host notes of a clip's times, as they are."""
         clip, info = reading.clip, reading.info
-        duration = info.duration
-        if clip.is_part:
-            from rgpt4d_plugin.regions.frame_matching import span
-
-            duration = span(clip, info)[2]
+        duration = span(clip, info)[2]
         notes = {
             "durations": duration,
             "fps_per_video": len(reading.indices) / duration,

@@ -78,7 +78,7 @@ class RegionRecords:
         p4d: P4DSettings = getattr(self.data_args, "p4d", P4DSettings())
         if regions or any(isinstance(video, Clip) and video.is_part for video in videos):
             self._check_template()
-        styled = apply_style(messages, images, videos, regions, p4d.regions, IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER)
+        styled = apply_style(messages, images, videos, regions, p4d.regions, (IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER))
         turns = len(output["_prompt"])
         return {
             **output,

@@ -13,6 +13,7 @@ from llamafactory.extras.constants import IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER
 from rgpt4d_plugin.seams import require
 from rgpt4d_plugin.students import FAMILIES
 from rgpt4d_plugin.template.clip_reader import HOST_NAMES, ClipReader, P4DSettings
+from rgpt4d_plugin.video.entries import with_time_sentences
 
 
 READERS = {plugin: family.reader for family in FAMILIES.values() if family.reader for plugin in family.plugins}
@@ -26,9 +27,7 @@ class _GeneratedPlugin:
         self, messages: list[Any], images: list[Any], videos: list[Any], audios: list[Any], processor: Any
     ) -> list[Any]:
         if self.settings.sentences:
-            from rgpt4d_plugin.regions.prompt_styles import with_time_sentences
-
-            messages = with_time_sentences(messages, videos, IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER)
+            messages = with_time_sentences(messages, videos, (IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER))
         return super().process_messages(messages, images, videos, audios, processor)
 
     def __reduce__(self) -> tuple:

@@ -25,7 +25,7 @@ from PIL import Image
 from rgpt4d_plugin.arguments import RegionArguments
 from rgpt4d_plugin.files import ImageError, open_image
 from rgpt4d_plugin.regions.media_entries import decode_clip, decode_image_entry, parse_clip
-from rgpt4d_plugin.regions.prompt_styles import apply_style, with_time_sentences
+from rgpt4d_plugin.regions.prompt_styles import apply_style
 from rgpt4d_plugin.regions.region import RegionError, check_mentions, parse_regions
 from rgpt4d_plugin.regions.rendering import (
     Sampling,
@@ -38,6 +38,7 @@ from rgpt4d_plugin.regions.rendering import (
     show_still,
 )
 from rgpt4d_plugin.video import VideoError
+from rgpt4d_plugin.video.entries import with_time_sentences
 
 
 COLUMNS = ("messages", "prompt", "completion", "images", "videos", "regions")
@@ -45,6 +46,7 @@ COLUMNS = ("messages", "prompt", "completion", "images", "videos", "regions")
 
 # Between media and text while the regions' words are put in: no text holds these.
 _MARKS = {"image": "\0image\0", "video": "\0video\0"}
+_PLACEHOLDERS = (_MARKS["image"], _MARKS["video"])
 _MARK = re.compile("\0(image|video)\0")
 _WORD = re.compile("<(image|video)>")
 
@@ -150,10 +152,10 @@ def _ask(
     if "regions" in record:  # elsewhere, <obj_1> is text like any other
         check_mentions(texts, parsed)
     marked = [{**message, "content": text} for message, text in zip(messages, texts, strict=True)]
-    styled = apply_style(marked, images, videos, parsed, options, _MARKS["image"], _MARKS["video"])
+    styled = apply_style(marked, images, videos, parsed, options, _PLACEHOLDERS)
     messages = styled.messages
     if sentences:
-        messages = with_time_sentences(messages, videos, _MARKS["image"], _MARKS["video"])
+        messages = with_time_sentences(messages, videos, _PLACEHOLDERS)
     spoken = iter([{**message, "content": _parts(message["content"])} for message in messages])
     return {key: [next(spoken) for _ in part] for key, part in turns.items()}, styled.images, styled.videos
 

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which sampled frame carries a region's mark, and which frames a part of a video has."""
+"""Which sampled frame carries a region's mark."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rgpt4d_plugin.regions.frame_matching import place, window
-from rgpt4d_plugin.regions.media_entries import Clip
+from rgpt4d_plugin.regions.frame_matching import place
 from rgpt4d_plugin.regions.region import RegionError, parse_regions
+from rgpt4d_plugin.video.entries import Clip
 from rgpt4d_plugin.video.frames import VideoInfo
 
 
@@ -72,28 +72,3 @@ def test_past_the_end():
     with pytest.raises(RegionError, match=r"regions\[0\].time: 10.1 s is past the end of a.mp4"):
         place(clip({"time": 10.1}), INFO, [0, 249])
     assert where(place(clip({"time": 10.0}), INFO, [0, 249])) == {249: [1]}
-
-
-@pytest.mark.parametrize(
-    "start, end, frames",
-    [
-        (None, None, (0, 249)),
-        (2.0, 4.0, (50, 99)),
-        (0.04, None, (1, 249)),
-        (2.001, 2.04, (50, 50)),
-        (None, 10.0, (0, 249)),
-        (9.0, 10.03, (225, 249)),
-        (2.0, 2.041, (50, 50)),
-    ],
-)
-def test_a_part_is_cut_as_a_cutting_tool_does(start, end, frames):
-    assert window(Clip("a.mp4", start, end), INFO) == frames
-
-
-def test_parts_that_cannot_be_cut():
-    with pytest.raises(RegionError, match=r"videos: start 11 s is past the end of a.mp4 \(10.00 s\)"):
-        window(Clip("a.mp4", 11, None), INFO)
-    with pytest.raises(RegionError, match="videos: end 12 s is past the end"):
-        window(Clip("a.mp4", 0, 12), INFO)
-    with pytest.raises(RegionError, match="no frame between"):
-        window(Clip("a.mp4", 2.01, 2.02), INFO)

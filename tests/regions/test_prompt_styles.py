@@ -6,9 +6,8 @@ from PIL import Image
 
 from rgpt4d_plugin.arguments import RegionArguments
 from rgpt4d_plugin.regions.media_entries import Clip, decode_clip, decode_image_entry
-from rgpt4d_plugin.regions.prompt_styles import apply_style, with_time_sentences
+from rgpt4d_plugin.regions.prompt_styles import apply_style
 from rgpt4d_plugin.regions.region import RegionError, parse_regions
-from rgpt4d_plugin.video import VideoError
 from tests.harness import DATA
 
 
@@ -88,21 +87,6 @@ def test_text_of_an_image_has_no_time(tmp_path):
     regions = [{"id": "obj_1", "image": 0, "polygon": [[20, 0], [100, 0], [60, 50]]}]
     result = styled("text", "<image>What is <obj_1>?", regions, [str(tmp_path / "a.png")], [])
     assert "<obj_1> is the box from (100, 0) to (500, 500).\n\n" in result.messages[0]["content"]
-
-
-def test_the_time_sentence():
-    sentence = "These images are uniformly sampled from a video of 5.0 seconds."
-    message, _ = with_time_sentences(user("<video>Is <obj_1> left of <obj_2>?"), [VIDEO])
-    assert message == {"role": "user", "content": f"<video>{sentence}\n\nIs <obj_1> left of <obj_2>?"}
-    message, _ = with_time_sentences(user("<video>?"), [Clip(VIDEO, 1.0, 3.5)])
-    assert message["content"].startswith("<video>These images are uniformly sampled from a video of 2.5 seconds.")
-    message, _ = with_time_sentences(user("<image><video><video>?"), [Clip(VIDEO), Clip(VIDEO).encode()])
-    assert message["content"].startswith("<image><video><video>The images of video 1 are uniformly sampled")
-    assert "The images of video 2 are uniformly sampled" in message["content"]
-    message, _ = with_time_sentences(user("<video>What is a <video>?"), [VIDEO])
-    assert message["content"] == f"<video>{sentence}\n\nWhat is a <video>?"
-    with pytest.raises(VideoError, match="which only a file has"):
-        with_time_sentences(user("<video>?"), [["a.png", "b.png"]])
 
 
 def test_regions_of_an_image_are_marked_on_it_in_both_som_styles(tmp_path):

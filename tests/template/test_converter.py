@@ -16,7 +16,7 @@ from rgpt4d_plugin.arguments import P4DConfigError
 from rgpt4d_plugin.regions.masks import encode_rle
 from rgpt4d_plugin.regions.media_entries import decode_clip, decode_image_entry
 from rgpt4d_plugin.regions.region import RegionError
-from rgpt4d_plugin.video import VideoError
+from rgpt4d_plugin.video import MediaError, VideoError
 from tests.harness import DATA, logs, train_here
 from tests.host_parts import host_parts
 
@@ -230,7 +230,7 @@ def test_what_is_refused_names_file_record_and_field(dataset, recipe, tmp_path, 
                     [VIDEO], regions=[{**BOX}])  # fmt: skip
     text_only = {"messages": question("Hello?")["messages"]}  # Arrow fills its missing columns in
     records = [fine, text_only, record, fine]
-    with pytest.raises(RegionError, match=rf"dataset 'd.json', file {tmp_path}/d.json, record 2: {message}"):
+    with pytest.raises(MediaError, match=rf"dataset 'd.json', file {tmp_path}/d.json, record 2: {message}"):
         load(recipe(dataset(records), preprocessing_num_workers=workers))
 
 
