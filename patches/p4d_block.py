@@ -116,12 +116,10 @@ def enter(
     finetuning_args: Any,
     callbacks: list[Any],
 ) -> list[Any]:
-    """Prepares one run and puts the plugin's parts into the workflow's globals until `stack` closes.
+    """Prepares one run, puts the plugin's parts into the workflow's globals until `stack` closes, and returns its
+    callbacks.
 
     A run that does not train only samples and marks its clips as training does: the decoder's weights are not there.
-
-    Returns:
-        The plugin's callbacks, to be added.
     """
     from llamafactory.extras.constants import PEFT_METHODS
     from llamafactory.extras.logging import get_logger

@@ -2,7 +2,7 @@
 """Checked records: configuration blocks and records of files as pydantic models, all problems at once."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
@@ -91,7 +91,7 @@ def check(kind: type[T], values: Any, path: str, problems: list[str]) -> T | Non
         *parents, key = entry["loc"] or [""]
         here = path + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in entry["loc"])
         if entry["type"] in unknown:
-            said = f"unknown key; {_hint(str(key), _keys(kind, parents))}"
+            said = f"unknown key; {hint(str(key), _keys(kind, parents))}"
         else:
             said = _WORDING.get(entry["type"], entry["msg"].replace("Input should be", "expected") + ", got {got}")
             context = {name: _without_or(value) for name, value in entry.get("ctx", {}).items()}
@@ -119,6 +119,7 @@ def _keys(kind: Any, parents: list[Any]) -> list[str]:
     return list(getattr(kind, "model_fields", None) or kind.__dataclass_fields__)
 
 
-def _hint(key: str, known: list[str]) -> str:
-    nearest = difflib.get_close_matches(key, known, n=1)
-    return f"did you mean {nearest[0]!r}?" if nearest else f"known keys: {', '.join(known)}"
+def hint(name: str, known: Iterable[str], title: str = "known keys") -> str:
+    """Returns "did you mean ...?" for a name that is nearly a known one, and all of these otherwise."""
+    nearest = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {nearest[0]!r}?" if nearest else f"{title}: {', '.join(known)}"

@@ -92,14 +92,14 @@ def test_every_problem_is_reported_at_once(tmp_path):
         (None, "p4d.teacher.checkpoint: missing"),
         (
             {"teacher": {"checkpoint": "/no/such.ckpt"}},
-            "p4d.teacher.checkpoint: no such file: /no/such.ckpt; the L4P weights are at NVlabs/L4P",
+            "p4d.teacher.checkpoint: no such file: /no/such.ckpt. The official weights come from https://",
         ),
         ({"preset": "paper"}, "p4d.preset: expected one of 'release', 'reproduction', 'none', got 'paper'"),
         ({"teacher": "l4p.ckpt"}, "p4d.teacher: expected a mapping, got 'l4p.ckpt'"),
         ({"teacher": {"type": "vggt"}}, "p4d.teacher.type: unknown teacher 'vggt'; known: l4p, depth_anything_3"),
         (
             {"teacher": {"type": "depth_anything_3"}},
-            "p4d.teacher.checkpoint: missing, but loss terms have weights. The",
+            "p4d.teacher.checkpoint: missing, but loss terms have weights: give the path",
         ),
         (
             {"teacher": {"type": "depth_anything_3", "checkpoint": "/no/da3.safetensors"}},

@@ -17,10 +17,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 class LeftOut(Exception):
     """Raised for a record that is of no use as it was published. It is counted and listed, and is not an error.
 
-    Attributes:
-        reason: A few words that are the same for all records left out for it.
-        field: Where in the record.
-        problem: What was found there, and what to do.
+    `reason` is the same few words for all records left out for it; `problem` says what was found, and what to do.
     """
 
     def __init__(self, reason: str, field: str, problem: str):
@@ -36,13 +33,7 @@ class BadRecord(LeftOut):
 
 @dataclass(frozen=True)
 class Row:
-    """One entry of an annotation file, as it was published.
-
-    Attributes:
-        value: The entry; a pair of key and value for files that are one JSON object.
-        number: Its position in the file, from 0.
-        file: The annotation file.
-    """
+    """An entry of an annotation file, numbered from 0; of a file that is one JSON object, a pair of key and value."""
 
     value: Any
     number: int
@@ -57,8 +48,6 @@ class Record:
         id: Unique within its dataset wherever it is in the source.
         kind: The question's type, in the source's words.
         messages: User and assistant in turns, with as many placeholders as there are media.
-        videos: Files that exist.
-        images: Files that exist.
         more: Further columns, the same ones with the same types in every record of a dataset. The host ignores them.
         remarks: Caveats about this record, counted in the summary.
     """
@@ -77,8 +66,6 @@ class Dataset:
     """One dataset of the host, and how to get its records.
 
     Attributes:
-        name: Its name in dataset_info.json and of its file.
-        files: Annotation files, read one after the other.
         read: Number of entries of a file, and the entries.
         convert: The records of an entry. Raises BadRecord or LeftOut.
         media_dir: Folder that holds all media of the records.

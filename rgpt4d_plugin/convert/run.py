@@ -61,10 +61,10 @@ def convert(
     Args:
         source: Key of `SOURCES`.
         src: The downloaded folder. It is only read.
-        out: The host's dataset_dir. What is registered there already is kept.
+        out: The host's dataset_dir. Datasets that are registered there already are kept.
         skip_bad: Greatest number of broken entries to leave out, over all files.
         media_root: The host's media_dir, to which the paths in the records are relative. Default: the folder of the
-            source's media.
+            media.
 
     Raises:
         ValueError: if the folder is not the source, or for one broken entry too many.

@@ -36,21 +36,18 @@ def run_preview(
     teacher: bool = False,
     overrides: Sequence[str] = (),
 ) -> list[Path]:
-    """Writes the sheets of a recipe's first samples and prints a line for each.
+    """Writes the sheets of a recipe's first samples, prints a line for each and returns the files.
 
     Args:
         recipe_path: YAML file, with or without a `p4d:` block.
         out: Folder for the PNGs.
-        count: Samples, spread over the recipe's datasets; of each the first ones.
-        dataset: One dataset instead, from the recipe's dataset_info.json.
+        count: Samples, spread over the recipe's datasets.
+        dataset: One dataset of dataset_info.json in place of the recipe's.
         teacher: Show the teacher's maps too.
         overrides: KEY=VALUE, as `llamafactory-cli` takes them.
 
-    Returns:
-        The files written.
-
     Raises:
-        ValueError, OSError, RuntimeError: in one line, what is wrong with recipe, dataset, record or teacher.
+        ValueError, OSError, RuntimeError: recipe, dataset, record or teacher cannot be used.
     """
     if count < 1:
         raise ValueError(f"--n: expected at least 1, got {count}")
@@ -108,15 +105,7 @@ def _naming(dataset: str, record: int) -> Iterator[None]:
 def describe(
     pipeline: RecipePipeline, dataset: str, number: int, record: dict[str, Any], maps: "TeacherMaps | None" = None
 ) -> SheetSample | None:
-    """Returns what the sheet of one record says; None if the host drops the record.
-
-    Args:
-        pipeline: Pipeline of the recipe.
-        dataset: Name, for the sheet.
-        number: Number of the record in it, for the sheet.
-        record: One of `RecipePipeline.records`.
-        maps: Makes the maps of the teacher, if they are wanted.
-    """
+    """Returns the contents of the sheet of one of `RecipePipeline.records`; None if the host drops the record."""
     template = pipeline.run_template
     feature = pipeline.tokenise(template, record)
     if feature is None:
@@ -169,12 +158,9 @@ def describe(
 
 
 def _kept(tokens: int, grids: Sequence[tuple[int, int, int]], after: int = 0) -> list[int]:
-    """Tokens that each clip or image has in the sequence; the last one also has those that are too many.
+    """Returns the number of tokens that each clip or image has in the sequence, of `tokens` in all.
 
-    Args:
-        tokens: Tokens of all clips or images together.
-        grids: Grid of each.
-        after: Tokens that follow each grid and are not counted.
+    `after` tokens follow each grid and are not counted. The last one also has those that are too many.
     """
     kept = []
     for grid in grids:
@@ -188,7 +174,7 @@ def _kept(tokens: int, grids: Sequence[tuple[int, int, int]], after: int = 0) ->
 def _media_notes(
     pipeline: RecipePipeline, clips: Sequence[SheetClip], images: Sequence[SheetImage], cut: bool
 ) -> list[str]:
-    """Returns what becomes of media whose tokens are not all there."""
+    """Returns sentences about clips and images whose tokens are not all there."""
     if not cut:
         wrong = [medium.name for medium in (*clips, *images) if medium.tokens != math.prod(medium.grid)]
         if not wrong:
@@ -253,7 +239,7 @@ def _summary(sample: SheetSample) -> str:
 
 
 class TeacherMaps:
-    """The recipe's teacher, for the maps that can be looked at.
+    """The recipe's teacher and its maps that can be drawn.
 
     Raises:
         ValueError: the recipe has no teacher, or gives no such map a weight.

@@ -72,13 +72,8 @@ class Piece:
 
 @dataclass(frozen=True)
 class MapRow:
-    """One kind of map of a clip.
-
-    Attributes:
-        title: Name such as "depth".
-        legend: How to read the colours.
-        frames: (T, H, W, 3) uint8, of any size, stretched over the frames.
-        first: First frame that has a map.
+    """One kind of map of a clip: (T, H, W, 3) uint8, of any size, from the frame `first` on. `legend` says how to read
+    it.
     """
 
     title: str
@@ -92,13 +87,10 @@ class SheetClip:
     """A video of the sample.
 
     Attributes:
-        name: Name of the file.
         frames: (T, H, W, 3) uint8, as the model gets them.
         timestamps: Seconds of the real frames; the frames beyond them repeat the last one.
-        grid: Tokens (t, h, w).
-        tokens: How many of them the sample has.
+        grid: Tokens (t, h, w), of which the sample has `tokens`.
         marked: Position of a frame -> labels of the regions drawn on it.
-        maps: Maps of the teacher.
     """
 
     name: str
@@ -125,16 +117,10 @@ class SheetSample:
     """All that a sheet says.
 
     Attributes:
-        dataset: Name.
         record: Number in the dataset, from 0.
-        template: Template of the recipe.
-        model: Model of the recipe.
-        cutoff_len: Tokens at most.
         full_length: Tokens before `cutoff_len` cut.
         pieces: The whole sequence, in order.
-        clips: Videos, in order.
-        images: Images, in order.
-        notes: What a person should look at, one sentence each.
+        notes: Sentences about faults of the sample.
     """
 
     dataset: str
@@ -177,7 +163,7 @@ def draw_sheet(sample: SheetSample) -> Image.Image:
 
 
 def choose_frames(count: int, marked: Sequence[int], limit: int = SHOWN_FRAMES) -> list[int]:
-    """Returns positions of the frames to show: all that are marked, and others spread evenly up to `limit` in all."""
+    """Returns positions of all marked frames, and of others spread evenly, up to `limit` in all."""
     if count <= limit:
         return list(range(count))
     chosen = {position for position in marked if position < count}

@@ -39,12 +39,10 @@ class Column:
 
 
 def draw_tiles(columns: Sequence[Column], size: tuple[int, int], titles: Sequence[str]) -> Image.Image:
-    """Draws columns side by side, in as many rows as it takes.
+    """Draws columns of equally many pictures side by side, in as many rows as it takes.
 
-    Args:
-        columns: All with as many pictures.
-        size: Height and width of the first picture; the others are stretched to its place.
-        titles: Titles of the pictures from top to bottom, or nothing.
+    `size` is the height and width of the first picture, and of the place that the others are stretched to. `titles`
+    are those of the pictures from top to bottom, or nothing.
     """
     has_labels = any(column.labels for column in columns)
     gutter = 72 if titles else BORDER if has_labels else 0
@@ -80,13 +78,9 @@ def draw_tiles(columns: Sequence[Column], size: tuple[int, int], titles: Sequenc
 
 
 def _layout(count: int, size: tuple[int, int], width: int, side: int) -> tuple[int, tuple[int, int]]:
-    """Returns tiles in a row and their (height, width). Rows are alike and fill the width unless there are few tiles.
+    """Returns tiles in a row and their (height, width). Rows are alike and fill `width` unless there are few tiles.
 
-    Args:
-        count: Tiles in all.
-        size: Height and width of the frames.
-        width: Pixels of a row.
-        side: Side of a square tile with about the area of these.
+    `size` is the height and width of the frames, and `side` that of a square of about the area of a tile.
     """
     height, wide = size
     across = min(max(round((width + GAP) / (side * math.sqrt(wide / height) + GAP)), 1), 8)

@@ -11,15 +11,9 @@ from rgpt4d_plugin.video.colours import flow_colours
 
 
 def save_contact_sheet(before: ClipMaps, after: ClipMaps, path: str, columns: int = 6) -> None:
-    """Draws frames, and per term the teacher's map and the student's before and after, one column per moment.
+    """Draws `columns` frames of a clip, and per term the teacher's map and the student's before and after training.
 
     Within a term all rows share one colour scale, the teacher's, so that colours can be compared.
-
-    Args:
-        before: maps of a record before training.
-        after: of the same record, after.
-        path: PNG to write.
-        columns: frames to show, spread over the clip.
     """
     terms = [term for term in TERMS.values() if term.colors and term.name in after.teacher]
     rows = [("video", after.frames)]

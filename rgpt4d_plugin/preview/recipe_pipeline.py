@@ -56,9 +56,7 @@ class RecipePipeline:
     def from_recipe(cls, recipe: Mapping[str, Any], needs_teacher: bool = True) -> Self:
         """Parses a recipe and loads tokenizer, processor and template. Nothing is written.
 
-        Args:
-            recipe: Recipe as read from its file.
-            needs_teacher: False: the teacher is not used, and its file need not be there.
+        Without `needs_teacher`, the teacher's file need not be there.
         """
         recipe = {key: value for key, value in recipe.items() if key not in (*_RUN_KEYS, *_EVAL_KEYS)}
         if not needs_teacher:
@@ -107,11 +105,10 @@ class RecipePipeline:
         return self.recording(self.p4d.frames, self.p4d.tpe == "text")
 
     def records(self, dataset: str, count: int) -> list[dict[str, Any]]:
-        """Returns the first records of a dataset in the host's standard format, before they are tokenised.
+        """Returns the first records of a dataset in the host's standard format, before they are tokenized.
 
-        Args:
-            dataset: Name in `dataset_info.json`, whether or not the recipe trains on it.
-            count: How many; a shorter dataset gives all it has.
+        The name is one of `dataset_info.json`, whether or not the recipe trains on it. A shorter dataset gives all it
+        has.
         """
         require(loader, "_load_single_dataset")
         if self.p4d is not None:
@@ -131,12 +128,10 @@ class RecipePipeline:
     def tokenise(
         self, template: Template, record: Mapping[str, Any], cutoff_len: int | None = None
     ) -> dict[str, Any] | None:
-        """Returns one record as the collator gets it; None if the host drops it, as where turns are out of order.
+        """Returns one of `records` as the collator gets it; None if the host drops it, as where turns are out of
+        order.
 
-        Args:
-            template: `run_template`, or another.
-            record: One of `records`.
-            cutoff_len: Limit in place of the recipe's.
+        `cutoff_len` takes the place of the recipe's.
         """
         data_args = self.data_args if cutoff_len is None else _with(self.data_args, cutoff_len=cutoff_len)
         encoder = SupervisedDatasetProcessor(template, self.tokenizer, self.processor, data_args)

@@ -20,10 +20,8 @@ from rgpt4d_plugin.trainers.tap import StudentTap
 class ClipMaps:
     """Maps of the first window of a record's first clip, all float32 on the CPU.
 
-    Attributes:
-        frames: (T, H, W, 3) uint8, what the teacher saw.
-        teacher: per term ("depth", "flow", ...) the map (channels, T, H', W'), in the units of `TeacherSpec.maps`.
-        student: the same, from the student's latents through the teacher's heads.
+    `frames` are what the teacher saw, (T, H, W, 3) uint8. `teacher` has a map (channels, T, H', W') for each term, in
+    the units of `TeacherSpec.maps`, and `student` the same, from the student's latents through the teacher's heads.
     """
 
     frames: np.ndarray
@@ -33,14 +31,10 @@ class ClipMaps:
 
 @torch.no_grad()
 def clip_maps(recipe: dict[str, Any], dataset: str, record: int, checkpoint: str | None = None) -> ClipMaps:
-    """Runs one record of a dataset through student and teacher.
+    """Runs one record of a dataset through student and teacher of a recipe with a `p4d:` block.
 
-    Args:
-        recipe: a recipe with a `p4d:` block.
-        dataset: name in the recipe's dataset_info.json.
-        record: number of the record.
-        checkpoint: folder of a full fine-tuning checkpoint with its decoder; None: the recipe's model and the decoder
-            as it is when training starts.
+    `checkpoint` is a folder of full fine-tuning with its decoder; None takes the recipe's model, and the decoder as it
+    is when training starts.
     """
     if checkpoint is not None:
         recipe = {**recipe, "model_name_or_path": checkpoint}

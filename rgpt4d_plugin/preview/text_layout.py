@@ -64,7 +64,7 @@ def missing_characters(text: str) -> set[str]:
 
 
 def _is_shown(character: str) -> bool:
-    """Returns False for what only says how its neighbours are drawn (joiners, variation selectors), and controls."""
+    """Returns False for controls, and for joiners and variation selectors, which only change their neighbors."""
     return unicodedata.category(character) not in ("Cc", "Cf") and not "\ufe00" <= character <= "\ufe0f"
 
 
@@ -109,15 +109,7 @@ def _runs(text: str, face: Face) -> tuple[tuple[ImageFont.FreeTypeFont, str], ..
 
 @dataclass(frozen=True)
 class Span:
-    """Text of one look.
-
-    Attributes:
-        text: "\\n" begins a line.
-        face: Font of the letters.
-        ink: Colour of the letters.
-        fill: Colour behind them, or None.
-        chip: The text is drawn as one rounded label that is not broken.
-    """
+    """Text of one look; "\\n" begins a line. A chip is drawn as one rounded label and never broken."""
 
     text: str
     face: Face

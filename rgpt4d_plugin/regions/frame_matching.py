@@ -12,12 +12,7 @@ from rgpt4d_plugin.video.frames import VideoInfo
 
 @dataclass(frozen=True)
 class Placed:
-    """The frames of a clip and what is drawn on them.
-
-    Attributes:
-        indices: numbers of the frames in the source video, ascending.
-        marks: position in `indices` -> marks of that frame, in pixels of the source frame.
-    """
+    """Numbers of a clip's frames in the source video, ascending, and the marks on each by its position among them."""
 
     indices: list[int]
     marks: dict[int, list[Mark]]
@@ -26,17 +21,12 @@ class Placed:
 def place(clip: Clip, info: VideoInfo, indices: Sequence[int]) -> Placed:
     """Finds the sampled frame of every region of a clip.
 
-    A region seen at frame i belongs to the sampled frame nearest to i, if that is at most half a sampling step away.
-    A track marks every sampled frame that one of its annotations belongs to, the nearest one where there are several.
-
-    Args:
-        clip: with its regions.
-        info: header of its file.
-        indices: numbers of the sampled frames, ascending.
+    A region seen at frame i belongs to the sampled frame nearest to i, if that is at most half a sampling step away. A
+    track marks every sampled frame that one of its annotations belongs to, the nearest one where there are several.
 
     Raises:
-        RegionError: a region's shape does not fit the frame, its time is past the end, or no sampled frame is near
-            and `clip.insert_missing` is not set.
+        RegionError: a region's shape does not fit the frame, its time is past the end, or no sampled frame is near and
+            `clip.insert_missing` is not set.
     """
     moments = [
         [(frame_of(annotation, info), annotation) for annotation in region.annotations] for region in clip.regions

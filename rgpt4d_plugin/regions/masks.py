@@ -61,13 +61,7 @@ def decode_rle(rle: Mapping[str, Any], expected: tuple[int, int] | None = None) 
 
 
 def encode_rle(mask: np.ndarray) -> dict[str, Any]:
-    """Encodes a mask as compressed COCO run lengths.
-
-    Args:
-        mask: bool (H, W), at least one pixel set.
-
-    Returns:
-        `{"size": [height, width], "counts": text}`, the very text that the COCO API writes.
+    """Encodes a mask bool (H, W) as compressed COCO run lengths, the very text that the COCO API writes.
 
     Raises:
         ValueError: the mask is not two-dimensional, or empty.
@@ -85,17 +79,11 @@ def encode_rle(mask: np.ndarray) -> dict[str, Any]:
 
 
 def read_mask_png(path: str | os.PathLike) -> np.ndarray:
-    """Reads a mask from a PNG file: every pixel that is not zero belongs to the region.
+    """Reads a mask bool (H, W) from a PNG file: every pixel that is not zero belongs to the region.
 
     Grey and bilevel images are taken by value, palette images by index (so all objects of a label map together), and
     colour images by any channel. An alpha channel decides alone if it varies; if it is constant it says nothing, and
     grey or colour decide. Other formats are refused: lossy ones have no reliable zeros.
-
-    Args:
-        path: PNG file.
-
-    Returns:
-        bool (H, W), True on the region.
 
     Raises:
         ValueError: the file is not a readable PNG, or its mask is empty.

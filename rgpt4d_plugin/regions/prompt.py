@@ -112,14 +112,8 @@ class RegionPrompt:
         return [show_still(decode_image_entry(entry), self._sampling) for entry in self.styled.images]
 
     def inputs(self, processor: Any, **kwargs: Any) -> Any:
-        """Tensors for `model.generate` of a plain transformers model.
-
-        Args:
-            processor: Processor of the model, with a chat template.
-            **kwargs: For the processor.
-
-        Returns:
-            BatchFeature of one sample.
+        """Tensors of one sample for `model.generate` of a plain transformers model, by its processor with a chat
+        template.
         """
         messages = [{"role": "user", "content": self._parts()}]
         text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)

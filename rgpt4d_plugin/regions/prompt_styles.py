@@ -55,14 +55,14 @@ def apply_style(
 
     Args:
         messages: Mappings with `content`, whose placeholders stand for the images and videos in their order.
-        images: Paths or whatever else the host takes; a path where a region belongs to it.
-        videos: `Clip`s or whatever else the host takes; a `Clip` where a region belongs to it.
+        images: Paths, or what else the host takes where no region belongs to it.
+        videos: `Clip`s, or what else the host takes where no region belongs to it.
         regions: Regions of the record.
         options: `p4d.regions`.
         placeholders: Of an image and of a video.
 
     Raises:
-        RegionError: a region belongs to what is no file, or, in style `text`, does not fit its frame.
+        RegionError: a region belongs to a medium that is no file, or, in style `text`, does not fit its frame.
         VideoError: a file's header cannot be read; it is only where the text needs it.
     """
     of_video = {n: [r for r in regions if (r.medium, r.index) == ("video", n)] for n in range(len(videos))}

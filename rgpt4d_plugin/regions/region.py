@@ -12,7 +12,6 @@ A region is a mapping, as in the dataset's `regions` column:
 Keys whose value is null count as absent, since Arrow fills the keys of other records in.
 """
 
-import difflib
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from typing import Any, Literal
 from rgpt4d_plugin.files import parse_json
 from rgpt4d_plugin.regions.drawing.shapes import Box, Mask, Point, Polygon, Shape
 from rgpt4d_plugin.regions.masks import decode_rle, read_mask_png
+from rgpt4d_plugin.validation import hint
 from rgpt4d_plugin.video import MediaError
 
 
@@ -43,11 +43,10 @@ class RegionError(MediaError):
 
 @dataclass(frozen=True)
 class Annotation:
-    """Where a region is at one moment.
+    """The place of a region at one moment.
 
     Attributes:
         field: Name for messages, e.g. `regions[0].track[2]`.
-        kind: "box", "mask", "polygon" or "point".
         value: Value as in the record.
         normalized: Coordinates are shares of width and height instead of pixels.
         frame: Number of the frame in the source video, from 0; None where `time` says it, and for images.
@@ -108,8 +107,7 @@ class Region:
 
     Attributes:
         id: "obj_N".
-        medium: "video" or "image", which the region belongs to.
-        index: Number of that video or image in the record, from 0.
+        index: Number of its video or image in the record, from 0.
         annotations: One, or those of a track in its order.
         raw: What it was parsed from, without absent keys.
     """
@@ -132,12 +130,7 @@ class Region:
 
 
 def parse_regions(raw: Any, videos: int, images: int) -> list[Region]:
-    """Parses a record's `regions`.
-
-    Args:
-        raw: The column's value: a list of mappings, such a list as JSON text, or None.
-        videos: Number of videos of the record.
-        images: Number of images of the record.
+    """Parses a record's `regions`: a list of mappings, such a list as JSON text, or None.
 
     Raises:
         RegionError: naming the field, what was found and what to do.
@@ -216,9 +209,7 @@ def _known(raw: Any, field: str, keys: tuple[str, ...]) -> dict[str, Any]:
     given = {key: value for key, value in raw.items() if value is not None}
     for key in given:
         if key not in keys:
-            nearest = difflib.get_close_matches(str(key), keys, n=1)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else f"known keys: {', '.join(keys)}"
-            raise RegionError(f"{field}.{key}: unknown key; {hint}")
+            raise RegionError(f"{field}.{key}: unknown key; {hint(str(key), keys)}")
     return given
 
 

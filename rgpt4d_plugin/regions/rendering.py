@@ -22,7 +22,6 @@ class ShownClip:
     """The frames of a clip as the model is shown them, before its own processor.
 
     Attributes:
-        source: the file, for messages.
         frames: RGB, resized by the host's rule and marked.
         raw: the same frames as they were decoded.
         indices: number of each frame, counted from the first one shown.
@@ -85,8 +84,7 @@ def check_clip(clip: Clip, sampling: Sampling) -> None:
 
 
 def show_frames(pictures: Sequence[Image.Image], sampling: Sampling) -> ShownClip:
-    """A clip that is given as its frames: all of them are shown, and taken to be `sampling.fps` apart, as the host
-    does."""
+    """Shows all of a list of frames, taken to be `sampling.fps` apart, as the host does."""
     raw = list(pictures)
     seconds = [index / sampling.fps for index in range(len(raw))]
     return ShownClip(
@@ -112,11 +110,8 @@ def check_still(still: ImageEntry) -> None:
 
 
 def open_image_entry(still: ImageEntry, size_only: bool = False) -> Image.Image:
-    """The image, or the video's frame.
-
-    Args:
-        still: with at least one region if it is of a video.
-        size_only: a blank picture of a frame's size will do, so that nothing is decoded.
+    """The image, or the video's frame; with `size_only` a blank picture stands for a frame, so that nothing is
+    decoded.
 
     Raises:
         RegionError: the frame is past the end of the video.
@@ -147,12 +142,8 @@ def check_takes_videos(processor: Any) -> None:
 
 
 def processor_media(processor: Any, pictures: Sequence[Any], clips: Sequence[ShownClip]) -> dict[str, Any]:
-    """Keyword arguments for a transformers processor.
-
-    Args:
-        processor: which is to get them.
-        pictures: images, flat or in one list per row of text.
-        clips: of all rows, in order.
+    """Keyword arguments for a transformers processor: images, flat or in one list per row of text, and clips of all
+    rows.
 
     Raises:
         VideoError: there are clips, and the processor takes no videos.

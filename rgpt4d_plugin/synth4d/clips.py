@@ -41,12 +41,9 @@ class ClipSettings:
     """How a folder of clips is made.
 
     Attributes:
-        count: Clips in all.
         seed: Clip i is drawn from (seed, i), so a longer run begins with the same clips.
         held_out: Share of the clips, taken from the end, whose questions go to `synth4d_heldout`.
-        frames: Frames of a clip.
-        height: Pixel rows, even because of 4:2:0 chroma.
-        width: Pixel columns, even.
+        height: Pixel rows, even because of 4:2:0 chroma, as is `width`.
         fps: Frames per second; at 2, the host's default `video_fps`, the host keeps every frame.
         questions_per_clip: Questions drawn for a training clip, or None for all that apply; held-out clips keep all.
         crf: H.264 quality, 0 (lossless) to 51; the noise of 10 is about 4 levels of 255.
@@ -80,16 +77,9 @@ class ClipSettings:
 
 
 def write_clips(out_dir: str | PathLike, count: int = 48, seed: int = 0, **settings) -> Path:
-    """Write clips, ground truth and the dataset; a folder already made with the same settings is left as it is.
+    """Writes clips, ground truth and the dataset, and returns the folder, the host's `dataset_dir`.
 
-    Args:
-        out_dir: Folder to write; use it as the host's `dataset_dir`.
-        count: Clips in all.
-        seed: Same seed, same files.
-        **settings: Other fields of `ClipSettings`.
-
-    Returns:
-        The folder.
+    A folder already made with the same `ClipSettings` is left as it is.
     """
     out = Path(out_dir)
     chosen = ClipSettings(count=count, seed=seed, **settings)

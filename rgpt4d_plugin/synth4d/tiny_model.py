@@ -27,16 +27,10 @@ Family = Literal["qwen2_vl", "qwen2_5_vl", "qwen3_vl"]
 def build_tiny_student(
     out_dir: str | PathLike, family: Family = "qwen2_5_vl", seed: int = 0, **sizes: int | float
 ) -> Path:
-    """Save a random small model with its tokenizer and processor; nothing is downloaded.
+    """Saves a random small model, a `model_name_or_path` for the host, with its tokenizer and processor; returns the
+    folder.
 
-    Args:
-        out_dir: Folder to write, a `model_name_or_path` for the host.
-        family: Architecture.
-        seed: Seed of the weights; the global random state is kept.
-        **sizes: Fields of `StudentSizes`.
-
-    Returns:
-        The folder.
+    `sizes` are fields of `StudentSizes`. The global random state is kept.
     """
     if family not in get_args(Family):
         raise ValueError(f"family must be one of {list(get_args(Family))}, found {family!r}.")

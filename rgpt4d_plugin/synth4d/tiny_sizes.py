@@ -9,18 +9,14 @@ class StudentSizes:
     """Sizes of a tiny student.
 
     Attributes:
-        hidden: Width of the language model.
-        layers: Layers of the language model.
-        heads: Its attention heads; hidden / heads must be a multiple of 8 for the three rotary axes.
-        vision_hidden: Width of the vision tower.
-        vision_layers: Layers of the vision tower, at least 2.
-        vision_heads: Its attention heads.
+        heads: Attention heads of the language model; hidden / heads must be a multiple of 8 for the three rotary axes.
+        vision_layers: At least 2.
         patch: Pixels of a patch's side.
         merge: Patches along a side which become one token (Qwen-VL; two in the other families).
         temporal_patch: Frames which become one patch (Qwen-VL; one in the other families).
         image: Pixels of the side of the square that every frame becomes (not Qwen-VL, which keeps its shape).
-        initializer_range: Standard deviation of the weights. The usual 0.02 suits widths of thousands: at width 64
-            the signal dies out in the layers and such a model learned nothing.
+        initializer_range: Standard deviation of the weights. The usual 0.02 suits widths of thousands: at width 64 the
+            signal dies out in the layers and such a model learned nothing.
     """
 
     hidden: int = 64

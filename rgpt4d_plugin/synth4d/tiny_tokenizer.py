@@ -28,13 +28,7 @@ _MAX_VOCABULARY = 1024  # 256 bytes and at most as many merges as make every wor
 
 
 def qwen_tokenizer(special: Sequence[str], added: Sequence[str] = (), **kwargs: object) -> Qwen2Tokenizer:
-    """Byte-level BPE with Qwen's own text splitting.
-
-    Args:
-        special: Tokens that `skip_special_tokens` skips.
-        added: Further tokens, which are ordinary text to it.
-        **kwargs: Arguments of the tokenizer's class.
-    """
+    """Byte-level BPE with Qwen's own text splitting; see `with_tokens`. `kwargs` are for the tokenizer's class."""
     learner = Tokenizer(BPE())
     learner.pre_tokenizer = Qwen2Tokenizer().backend_tokenizer.pre_tokenizer
     vocabulary, merges = learn(learner, initial_alphabet=sorted(ByteLevel.alphabet()))

@@ -4,11 +4,11 @@
 Legend of the shapes: W windows, T frames of a window, N = t*h*w tokens of a window in row-major order, C channels.
 """
 
-import difflib
 import importlib
+import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
@@ -16,7 +16,7 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from rgpt4d_plugin.validation import Checked, Text
+from rgpt4d_plugin.validation import Checked, Text, hint
 
 
 @dataclass(frozen=True)
@@ -76,15 +76,9 @@ class TeacherSpec:
 
 
 def window_starts(frames: int, window: int, stride: int) -> tuple[int, tuple[int, ...]]:
-    """Padded frame count and the first frame of each window.
+    """Padded frame count and the first frame of each window of a clip of `frames` >= 1 frames.
 
-    Args:
-        frames: Frames T >= 1 of the clip.
-        window: Frames of one window.
-        stride: Frames between the starts of neighboring windows.
-
-    Returns:
-        The least count that windows fit, at least `frames`, and the starts 0, stride, ... in it.
+    The count is the least that windows fit, at least `frames`; the starts are 0, stride, ... in it.
     """
     if frames < 1:
         raise ValueError(f"A video needs at least one frame, found {frames}.")
@@ -147,6 +141,28 @@ class TeacherArguments(Checked):
         return device
 
 
+class CheckpointArguments(TeacherArguments):
+    """For a teacher whose weights are one file."""
+
+    checkpoint: Text | None = Field(None, description="Path of the weights.")
+
+    @field_validator("checkpoint")
+    @classmethod
+    def _expand(cls, path: str | None) -> str | None:
+        return path and os.path.expanduser(path)
+
+    def missing_file(self, origin: str) -> list[str]:
+        """Returns the problem that there is no such file, if so; `origin` is a sentence that says where to get it."""
+        if self.checkpoint is None:
+            return [
+                "p4d.teacher.checkpoint: missing, but loss terms have weights: give the path of the weights, "
+                f"or set every weight of p4d.loss to 0. {origin}"
+            ]
+        if not os.path.isfile(self.checkpoint):
+            return [f"p4d.teacher.checkpoint: no such file: {self.checkpoint}. {origin}"]
+        return []
+
+
 class Teacher(ABC):
     """A frozen teacher. Its weights get no gradient; what it computes from a student's latents does.
 
@@ -173,9 +189,6 @@ class Teacher(ABC):
     def read_spec(cls, options: Any) -> TeacherSpec:
         """Reads no more than a file's head.
 
-        Args:
-            options: What stands under `p4d.teacher`.
-
         Raises:
             ValueError: The options cannot work; says what was found, where, and what to do.
         """
@@ -183,13 +196,7 @@ class Teacher(ABC):
     @classmethod
     @abstractmethod
     def load(cls, options: Any, device: torch.device, terms: tuple[str, ...]) -> Self:
-        """Loads the weights.
-
-        Args:
-            options: What stands under `p4d.teacher`.
-            device: Where it runs.
-            terms: The maps that will be asked for; what serves only other maps may be left out.
-        """
+        """Loads the weights for the maps of `terms`; what serves only other maps may be left out."""
 
     @abstractmethod
     def features(self, windows: TeacherWindows, hooks: tuple[int, ...]) -> dict[int, Tensor]:
@@ -199,10 +206,7 @@ class Teacher(ABC):
     def targets(self, windows: TeacherWindows, features: Mapping[int, Tensor], term: str) -> Tensor:
         """The teacher's map of a term, (W, C, T, H', W'), in the units of `TeacherSpec.maps`. Without gradients.
 
-        Args:
-            windows: The windows.
-            features: What `features` gave for them.
-            term: Name of the map.
+        `features` are those of the windows.
         """
 
     @abstractmethod
@@ -213,11 +217,7 @@ class Teacher(ABC):
     def maps(self, clip: Tensor, key: ClipKey, term: str, hooks: tuple[int, ...]) -> Tensor:
         """The map (C, T, H', W') of a whole clip, to be looked at; a later window overwrites an overlap.
 
-        Args:
-            clip: (T, 3, H, W) uint8 frames at the input size.
-            key: The clip.
-            term: Name of the map.
-            hooks: Features that the map is computed from.
+        `clip` is (T, 3, H, W) uint8 at the input size; `hooks` are the features that the map is computed from.
         """
         padded, starts = self.spec.window_starts(len(clip))
         channels, _, height, width = self.spec.maps[term].shape
@@ -234,6 +234,42 @@ def cut_windows(clip: Tensor, spec: TeacherSpec, starts: tuple[int, ...]) -> Ten
     missing = max(0, starts[-1] + spec.window - len(clip))
     clip = torch.cat([clip, clip[-1:].expand(missing, -1, -1, -1)]) if missing else clip
     return torch.stack([clip[start : start + spec.window] for start in starts])
+
+
+def tensor_problems(
+    expected: Mapping[str, tuple[int, ...]],
+    names: Collection[str],
+    shape_of: Callable[[str], tuple[int, ...]],
+    is_extra: Callable[[str], object],
+) -> dict[str, list[str]]:
+    """Compares the tensors of a checkpoint with those of a network, for `listed`.
+
+    Args:
+        expected: Shape of every tensor of the network, by the name that it has in the file.
+        names: Names of the file.
+        shape_of: Shape of the file's tensor of a name.
+        is_extra: Whether the network does without the tensor of a name.
+    """
+    return {
+        "missing": sorted(expected.keys() - names),
+        "unexpected": sorted(name for name in names if name not in expected and not is_extra(name)),
+        "wrong shape": [
+            f"{name}: expected {shape}, found {found}"
+            for name, shape in expected.items()
+            if name in names and (found := shape_of(name)) != shape
+        ],
+    }
+
+
+def listed(problems: Mapping[str, Sequence[str]], limit: int = 20) -> str:
+    """Problems below their titles, up to `limit` of each, a line for each; "" if there are none."""
+    lines = []
+    for title, found in problems.items():
+        if found:
+            lines += [f"  {title} ({len(found)}):", *(f"    {item}" for item in found[:limit])]
+        if len(found) > limit:
+            lines.append(f"    ... and {len(found) - limit} more")
+    return "\n".join(lines)
 
 
 _TEACHERS: dict[str, str | type[Teacher]] = {
@@ -262,8 +298,7 @@ def teacher_class(name: str) -> type[Teacher]:
     if isinstance(target, str):
         module, colon, attribute = target.partition(":")
         if not colon:
-            nearest = difflib.get_close_matches(name, _TEACHERS, n=1)
-            known = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(_TEACHERS)}"
+            known = hint(name, _TEACHERS, "known")
             raise ValueError(
                 f"p4d.teacher.type: unknown teacher {name!r}; {known}; module:Class names one of your own"
             )

@@ -39,13 +39,8 @@ HOST_NAMES = ("_regularize_images", "_regularize_videos", "_preprocess_image", "
 class P4DSettings:
     """The settings of a `p4d:` block that count wherever a model is shown clips, in training as at inference.
 
-    The parser hangs one object on the host's `model_args` and `data_args`, as `p4d`.
-
-    Attributes:
-        frames: `p4d.frames`; None for the host's own rule.
-        sentences: Whether each clip's length is said in words, `p4d.tpe: text`.
-        encoding: The timestamp encoding of `p4d.tpe: add`.
-        regions: `p4d.regions`.
+    The parser sets one object on the host's `model_args` and `data_args`, as `p4d`. `frames` are `p4d.frames`, None
+    for the host's own rule; with `sentences` each clip's length is said in words, `p4d.tpe: text`.
     """
 
     frames: int | None = None
@@ -65,9 +60,8 @@ class Reading:
 
     Attributes:
         entry: The video as it stands in the sample's `videos`.
-        clip: What a path stands for; None for a list of frames or a file object.
-        count: Number of frames of a list; None for what the host decodes.
-        info: The frames of the file.
+        clip: The clip of a path; None for a list of frames or a file object.
+        count: Number of frames of a list; None for a video that the host decodes.
         indices: Numbers of the frames that are shown, in the source video.
         seconds: Time of every shown frame from the start of the clip.
         marks: Position among the shown frames -> marks.
@@ -102,7 +96,6 @@ class ReadContext:
 
     Attributes:
         counting: Tokens are counted: sizes are enough, and nothing is decoded for a video's single frame.
-        reading: The video that is being read.
         times: The frame times of the clips read so far, where the host's chat engine builds its inputs.
         on_clip: Gets every clip that is decoded, see `ClipReader.recording`.
     """
@@ -201,11 +194,8 @@ class ClipReader:
         return _joined(results)
 
     def counted(self, videos: list[Any], processor: Any) -> tuple[list[int], dict[str, Any]]:
-        """Frames of each clip, and what the host's plugin knows of the clips' tokens, from the headers where it can.
-
-        Args:
-            videos: entries of a sample.
-            processor: of the student.
+        """Frames of each clip of a sample, and what the host's plugin knows of their tokens, from the headers where it
+        can.
         """
         metadata = self._get_video_token_metadata(videos, processor)
         if metadata is None:

@@ -32,7 +32,7 @@ _PLACEHOLDERS = re.compile(f"({re.escape(IMAGE_PLACEHOLDER)}|{re.escape(VIDEO_PL
 
 @dataclass
 class LlavaOnevisionPlugin(BasePlugin):
-    """A plugin as the host's own are."""
+    """The multimodal plugin, written like those of the host."""
 
     def process_messages(
         self, messages: list[Any], images: list[Any], videos: list[Any], audios: list[Any], processor: Any
@@ -124,11 +124,9 @@ class LlavaOnevisionPlugin(BasePlugin):
 
 
 def register(module: ModuleType, plugins: ModuleType) -> list[str]:
-    """Registers plugin and template in the host; returns the template's name unless it is there already.
+    """Registers the plugin in `llamafactory.data.mm_plugin` and the template in `llamafactory.data.template`.
 
-    Args:
-        module: `llamafactory.data.template`.
-        plugins: `llamafactory.data.mm_plugin`.
+    Returns the template's name unless it is there already.
     """
     if NAME in module.TEMPLATES:
         return []

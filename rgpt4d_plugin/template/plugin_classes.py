@@ -55,12 +55,9 @@ def rebuild(host_class: type, state: dict[str, Any], settings: P4DSettings) -> A
 
 
 def with_reader(plugin: Any, frames: int | None = None, sentences: bool | None = None) -> Any:
-    """Returns a copy of a template's plugin with a reader in front of its host class; the given one stays as it is.
+    """Returns a copy of a host plugin, or of one that this function made, with a reader in front of its host class.
 
-    Args:
-        plugin: A host plugin, or one that this function made.
-        frames: `p4d.frames`.
-        sentences: `p4d.tpe: text`; None keeps the plugin's.
+    `frames` are `p4d.frames`, `sentences` stand for `p4d.tpe: text`; None keeps the plugin's.
     """
     state = dict(plugin.__dict__)
     settings = replace(state.pop("settings", P4DSettings()), frames=frames)

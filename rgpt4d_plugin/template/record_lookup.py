@@ -27,12 +27,8 @@ def remember(converter: Any) -> None:
 def where_used(entry: Any, data_args: Any = None) -> str:
     """Names the first record that holds a medium: 'dataset ..., file ..., record ...', or '' if none is found.
 
-    Records are counted from 0.
-
-    Args:
-        entry: An entry of a sample's `videos` or `images`.
-        data_args: The host's, to search the records of all local datasets of a run; None searches the datasets of
-            the plugin's own formats.
+    Records are counted from 0. With the host's `data_args`, the records of all local datasets of a run are searched;
+    without, the datasets of the plugin's own formats.
     """
     if data_args is not None:
         return next(_uses_in_run(entry, data_args), "")

@@ -23,9 +23,7 @@ _LOOKED_AT = 1 << 20
 def check_region_formats(data_args: Any, names: Sequence[str] | None = None) -> None:
     """Raises RegionError for a dataset with regions whose format reads none.
 
-    Args:
-        data_args: The host's.
-        names: Datasets of `dataset_info.json`; None checks those of the run.
+    Checked are these names in `dataset_info.json`, or the datasets of the run.
     """
     if names is None:
         names = [*(data_args.dataset or []), *(data_args.eval_dataset or [])]

@@ -18,11 +18,8 @@ _FSDP1_WRAPPER = "_fsdp_wrapped_module."
 
 
 def whole_state(decoder: nn.Module, model: nn.Module) -> dict[str, torch.Tensor]:
-    """The decoder's weights by name, on the CPU.
-
-    Args:
-        decoder: the module that was built, without wrappers around it.
-        model: what the Trainer trains, after wrapping.
+    """The weights of the decoder, as it was built, by name on the CPU; `model` is what the Trainer trains, after
+    wrapping.
     """
     with _gathered(decoder, model, write=False):
         return {

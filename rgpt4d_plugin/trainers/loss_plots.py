@@ -11,12 +11,10 @@ from rgpt4d_plugin.trainers.setup import ALL_LOG_KEYS
 
 
 def plot_terms(output_dir: str) -> str | None:
-    """Draws every logged term over the steps, one panel each, from the run's trainer_state.json.
+    """Draws every logged term over the steps, one panel each, from the run's trainer_state.json, with the evaluations'
+    terms.
 
-    Where the run evaluated, the evaluation's terms are in the same panels.
-
-    Returns:
-        The path of the picture, `training_p4d_terms.png` in `output_dir`; None if no term was logged.
+    Returns the path of the picture, `training_p4d_terms.png` in `output_dir`; None if no term was logged.
     """
     with open(os.path.join(output_dir, "trainer_state.json"), encoding="utf-8") as stream:
         history = json.load(stream)["log_history"]

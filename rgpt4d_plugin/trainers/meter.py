@@ -8,13 +8,7 @@ import torch.distributed as dist
 
 
 class TermMeter:
-    """Running sums of one logging window.
-
-    Args:
-        keys: logged names of the terms, in the order of the vectors given to `update`.
-        scales: factor per key that is applied when it is logged.
-        device: where the sums live.
-    """
+    """Running sums of one logging window; each term is logged under its key, times its scale."""
 
     def __init__(self, keys: list[str], scales: list[float], device: torch.device) -> None:
         self.keys = keys
@@ -64,9 +58,6 @@ class FiniteCheck:
     """Looks at every micro-batch's losses as soon as the device has them, a step later on a GPU.
 
     `distill.distiller` gives such a micro-batch no gradient, so the weights are unharmed until then.
-
-    Args:
-        keys: Logged names of the values given to `submit`.
     """
 
     def __init__(self, keys: list[str]) -> None:
@@ -74,11 +65,9 @@ class FiniteCheck:
         self._pending: deque[tuple[torch.Tensor, torch.cuda.Event | None, str]] = deque()
 
     def submit(self, values: torch.Tensor, where: str) -> None:
-        """Takes one micro-batch's values (K,) and raises for an earlier one, or on a CPU for this one.
+        """Takes one micro-batch's detached values (K,) and raises for an earlier one, or on a CPU for this one.
 
-        Args:
-            values: Detached losses, in the order of the keys.
-            where: Step and clips, for the message.
+        The message says `where`: step and clips.
         """
         values = values.to("cpu", non_blocking=True)
         event = None
@@ -89,10 +78,9 @@ class FiniteCheck:
         self.raise_if_any()
 
     def raise_if_any(self, wait: bool = False) -> None:
-        """Raises NonFiniteLossError if a submitted value is not finite.
+        """Raises NonFiniteLossError if a submitted value is not finite, among those that have arrived.
 
-        Args:
-            wait: Waits for the device, as before a checkpoint is written; otherwise looks only at what has arrived.
+        With `wait` it waits for the device, as before a checkpoint is written.
         """
         while self._pending:
             values, event, where = self._pending[0]

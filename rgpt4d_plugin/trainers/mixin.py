@@ -33,12 +33,10 @@ BATCH_KEY = "p4d"
 
 
 class P4DTrainerMixin:
-    """Put in front of a Trainer class.
+    """Put in front of a Trainer class. `model` and `args` must be given by keyword.
 
-    Args:
-        p4d: the checked run. The model and `args` must be given by keyword.
-        processor: of the student; its video processor says how many frames a temporal step covers. Where a Trainer
-            class knows no such argument, it is `processing_class`.
+    The student's processor is `processor`, or where a Trainer class knows no such argument `processing_class`; its
+    video processor says how many frames a temporal step covers.
     """
 
     def __init__(self, *args: Any, p4d: P4DSetup, **kwargs: Any) -> None:

@@ -25,7 +25,7 @@ ALL_LOG_KEYS = ("loss_sft", *LOG_KEYS.values(), "p4d_videos")
 
 @dataclass(frozen=True)
 class P4DSetup:
-    """What the collator and the trainer need to know. Made before anything heavy is loaded.
+    """The parts that collator and trainer share, checked before anything heavy is loaded.
 
     Without an active loss term there is no teacher and no hook: a run for the timestamps alone.
     """
@@ -39,12 +39,8 @@ class P4DSetup:
 
     @classmethod
     def prepare(cls, arguments: P4DArguments, student_config: Any, distils: bool = True) -> "P4DSetup":
-        """Checks student and teacher against the block.
-
-        Args:
-            arguments: the block.
-            student_config: the base model's `PretrainedConfig`.
-            distils: False: no loss term is computed, whatever the weights are.
+        """Checks student and teacher against the block. With `distils` false no loss term is computed, whatever its
+        weight.
 
         Raises:
             UnsupportedFamilyError: the base model is of no supported family.
@@ -118,8 +114,7 @@ class P4DSetup:
     def load_distiller(self, device: torch.device) -> Distiller:
         """The teacher, for the maps that the terms need, and the distiller on it.
 
-        Args:
-            device: The student's; `p4d.teacher.device` may name another for the teacher.
+        `device` is the student's; `p4d.teacher.device` may name another for the teacher.
         """
         options, loss = self.arguments.teacher, self.arguments.loss
         if options.device != "auto":
@@ -142,9 +137,7 @@ class P4DSetup:
     def teacher_frames(self, clip: SeenClip, processor: Any) -> torch.Tensor:
         """(T, 3, H, W) uint8 at the teacher's input size; both axes are stretched to it, as both token grids are.
 
-        Args:
-            clip: The frames that the host decoded for the student.
-            processor: The student's. Where it cuts the middle out of a frame, the teacher sees the middle alone.
+        Where the student's processor cuts the middle out of a frame, the teacher sees the middle alone.
         """
         height, width = self.teacher.input_size
         frames = []
@@ -155,12 +148,9 @@ class P4DSetup:
         return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).contiguous()
 
     def check_template(self, name: str, plugin: Any, tokenizer: Any) -> None:
-        """Raises P4DConfigError if the recipe's template is not one for the model's family.
+        """Raises P4DConfigError if the recipe's template, `name`, is not one for the model's family.
 
-        Args:
-            name: `template` of the recipe.
-            plugin: its multimodal plugin, the host's own or a twin's.
-            tokenizer: of the student.
+        `plugin` is its multimodal plugin, the host's own or a derived template's.
         """
         family, token = self.family, self.family.clip_token
         own = getattr(plugin, "host_class", type(plugin)).__name__ in family.plugins

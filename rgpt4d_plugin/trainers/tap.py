@@ -80,12 +80,10 @@ class StudentTap:
 
     @contextmanager
     def hidden_in(self, model: nn.Module) -> Iterator[None]:
-        """Leaves the decoder out of `model.state_dict()`.
+        """Leaves the decoder out of the `state_dict()` of the wrapped `model`, whose own FSDP hooks have run before
+        this one.
 
-        For FSDP, which keeps count of the modules that it shards: none of them can be taken away.
-
-        Args:
-            model: the wrapped model; FSDP's own hooks on it have run before this one.
+        FSDP keeps count of the modules that it shards: none of them can be taken away.
         """
 
         def drop(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:

@@ -47,14 +47,12 @@ class VideoSFTTrainer(SFTTrainer):
     """`trl.SFTTrainer` on records with videos: plain SFT on what `P4DSFTTrainer` is shown, to compare with.
 
     Args:
-        model: as for `SFTTrainer`.
-        args: as for `SFTTrainer`. A `max_length` that cuts a video is refused; None is the sensible value. The
-            records and the heads of their files are checked first, by `dataset_num_proc` processes, unless
-            `dataset_kwargs` says `skip_prepare_dataset`.
+        args: as for `SFTTrainer`. A `max_length` that cuts a video is refused; None is the sensible value. The records
+            and the heads of their files are checked first, by `dataset_num_proc` processes, unless `dataset_kwargs`
+            says `skip_prepare_dataset`.
         processing_class: the processor; None: the model's own.
         data_collator: None: a `P4DVisionCollator` by the other arguments.
         sampling: which frames of a video are shown, and how large; for the default collator.
-        **kwargs: as for `SFTTrainer`.
     """
 
     def __init__(
@@ -112,16 +110,12 @@ class P4DSFTTrainer(P4DTrainerMixin, VideoSFTTrainer):
 
     Args:
         model: name or path, or a model; its family must be a supported one.
-        args: as for `SFTTrainer`; None: its defaults.
         data_collator: None: a `P4DVisionCollator` by the other arguments. Another one puts a `DistillBatch` under
             `p4d` into every batch.
-        train_dataset: conversational records, see `trl_records`.
-        eval_dataset: the same.
+        train_dataset: conversational records, see `trl_records`, as is `eval_dataset`.
         processing_class: the processor; None: the model's own.
         p4d: what stands under `p4d:` in a recipe.
-        peft_config: as for `SFTTrainer`.
         sampling: which frames of a video are shown, and how large; `p4d.frames` says how many where it is given.
-        **kwargs: as for `SFTTrainer`.
 
     Raises:
         P4DConfigError: with every problem of the block.

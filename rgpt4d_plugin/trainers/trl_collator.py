@@ -35,9 +35,7 @@ class P4DVisionCollator(DataCollatorForVisionLanguageModeling):
     Attributes:
         completion_only_loss: None: for records with a completion, as in `SFTConfig`.
         p4d: the run; None: plain SFT on the same frames, without a `DistillBatch` in the batch.
-        sampling: which frames of a video are shown, and how large.
-        regions: how regions are shown, as `p4d.regions`.
-        sentences: say the length of every video, as `p4d.tpe: text` does.
+        sampling, regions, sentences: as for `show_record`.
     """
 
     completion_only_loss: bool | None = None

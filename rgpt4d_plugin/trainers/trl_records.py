@@ -57,12 +57,10 @@ class RecordError(ValueError):
 
 @dataclass(frozen=True)
 class ShownRecord:
-    """A record as the model is shown it.
+    """A record as the model is shown it: `messages`, or `prompt` and `completion`, with content parts that hold no
+    files.
 
-    Attributes:
-        conversation: `messages`, or `prompt` and `completion`, with content parts that hold no files.
-        images: in the order of their parts, marked and scaled.
-        clips: the same of videos.
+    Images and clips are marked and scaled, in the order of their parts.
     """
 
     conversation: dict[str, list[dict[str, Any]]]
@@ -73,13 +71,7 @@ class ShownRecord:
 def show_record(
     record: Mapping[str, Any], sampling: Sampling, regions: RegionArguments, sentences: bool = False
 ) -> ShownRecord:
-    """Reads a record, decodes its media and draws its regions.
-
-    Args:
-        record: of the dataset.
-        sampling: which frames are shown, and how large.
-        regions: how regions are shown.
-        sentences: say the length of every video, as `p4d.tpe: text` does.
+    """Reads a record, decodes its media and draws its regions; with `sentences` it says the length of every video.
 
     Raises:
         RecordError: the record is in another format.
@@ -97,12 +89,7 @@ def check_record(
 ) -> None:
     """Raises what `show_record` would, as far as headers and ends of files tell it; decodes nothing.
 
-    Args:
-        record: of the dataset.
-        number: of the record, for messages.
-        sampling: as for `show_record`.
-        regions: as for `show_record`.
-        sentences: as for `show_record`.
+    Messages say the `number` of the record.
     """
     with _named(record, f"record {number}, which begins"):
         _, images, videos = _ask(_without_none(record), regions, sentences)

@@ -32,9 +32,6 @@ class Clip:
     """A video, or the part of it from `start` to `end` (seconds of the source video, None: its own ends).
 
     Attributes:
-        path: the file.
-        start: seconds.
-        end: seconds.
         regions: `regions.region.Region`s, to be marked on the frames that carry them.
         insert_missing: a region's frame that is not sampled is inserted instead of refused.
     """
@@ -61,13 +58,8 @@ class Clip:
 
 @dataclass(frozen=True)
 class ImageEntry:
-    """An image file, or the frame of a video at which its regions are first seen; the regions are marked on it.
-
-    Attributes:
-        path: The image or the video.
-        of_video: whether it is a frame of a video; its regions are then all seen at that frame.
-        regions: to be marked.
-        labels: what the labels show.
+    """An image file with the regions to mark on it, or, with `of_video`, the frame of a video at which they are all
+    seen.
     """
 
     path: str

@@ -29,14 +29,7 @@ class Sampling:
     image_max_pixels: int = 768 * 768
 
     def of(self, info: VideoInfo, first: int, final: int, seconds: float) -> list[int]:
-        """Returns the numbers of the shown frames.
-
-        Args:
-            info: The file.
-            first: Number of the clip's first frame.
-            final: Number of its last frame.
-            seconds: Its length, by which the host's rule counts.
-        """
+        """Returns the numbers of the shown frames between two frames of a file, `seconds` long by the host's rule."""
         total = final - first + 1
         if self.frames is not None:
             return spread_in_time(info, first, final, self.frames)

@@ -39,17 +39,9 @@ def choose_font_size(texts: Sequence[str], frame_size: tuple[int, int]) -> int:
 
 @functools.lru_cache(maxsize=1024)
 def render_label(text: str, font_size: int, colour: Colour, ink: Colour, frame_size: tuple[int, int]) -> Image.Image:
-    """Draws a label, or as much of its left and upper part as fits into the frame.
+    """Draws a label, or as much of its left and upper part as fits into the frame; text and edge are in `ink`.
 
-    Args:
-        text: One line.
-        font_size: Pixels.
-        colour: Background of the label.
-        ink: Colour of its text and edge.
-        frame_size: Width and height of the frame.
-
-    Returns:
-        RGB image, shared between calls: not to be changed.
+    The RGB image is shared between calls: not to be changed.
     """
     (width, height), origin = _measure(text, font_size)
     label = Image.new("RGB", (width, height), colour)
@@ -117,15 +109,8 @@ def _cheapest(
 ) -> tuple[tuple[int, int], bool]:
     """Finds the best place for a label that begins at most `reach` pixels from its region's upper left corner.
 
-    Args:
-        size: Width and height of the label.
-        region: Pixels bool (H, W) of its region.
-        small: Pixels that it must not hide.
-        large: Pixels that it should rather not hide.
-        reach: Pixels along each axis.
-
-    Returns:
-        The place (x, y), and whether nothing of `small` is hidden there.
+    Pixels bool (H, W) of `small` must not be hidden, those of `large` should rather not. Returns the place (x, y), and
+    whether nothing of `small` is hidden there.
     """
     w, h = size
     rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))

@@ -38,13 +38,7 @@ _LEADER_FROM = 3
 
 @dataclass(frozen=True)
 class Mark:
-    """A region to point out.
-
-    Attributes:
-        label: Text of its label, one line.
-        number: Counted from 1; chooses the colour. Colours repeat after eight, labels do not.
-        shape: In pixels of the source frame.
-    """
+    """A region to point out; its number, from 1, chooses the colour. Colours repeat after eight, labels do not."""
 
     label: str
     number: int
@@ -71,19 +65,13 @@ def contrasting(colour: Colour) -> Colour:
 
 
 def draw_marks(image: Image.Image, marks: Sequence[Mark], source_size: tuple[int, int] | None = None) -> Image.Image:
-    """Draws an outline and a label for each mark.
+    """Returns a new RGB image with an outline and a label for each mark.
 
     Outlines move inward where the border of the frame would cut them off. Labels stay inside of the frame; for where
     they go see `place_labels`. One that is not at its region is connected to it by a line.
 
-    Args:
-        image: The frame, of any size and mode.
-        marks: What to draw.
-        source_size: Width and height of the frame that the shapes belong to, by default the image's. A mask's bitmap
-            always covers the whole frame, whatever its size.
-
-    Returns:
-        A new RGB image of the same size.
+    `source_size` is the width and height of the frame that the shapes belong to, by default the image's. A mask's
+    bitmap always covers the whole frame, whatever its size.
     """
     canvas = image.convert("RGB")
     if not marks:
@@ -108,12 +96,7 @@ def draw_marks(image: Image.Image, marks: Sequence[Mark], source_size: tuple[int
 
 
 class _Outline:
-    """The outline of a mark's region on a frame.
-
-    Args:
-        mark: Mark to draw.
-        frame_size: Width and height of the frame.
-        scale: Frame pixels per source pixel, (x, y).
+    """The outline of a mark's region on a frame, with `scale` frame pixels per source pixel along (x, y).
 
     Attributes:
         area: Pixels of the region.

@@ -5,6 +5,7 @@ Sizes are read from the shapes of the tensors. What shapes do not tell (the hook
 the released networks, unless the file's metadata has it as JSON under "depth_anything_3".
 """
 
+import functools
 import json
 import re
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from rgpt4d_plugin.teachers.base import listed, tensor_problems
 from rgpt4d_plugin.teachers.depth_anything_3.config import RELEASED_HOOKS, DepthAnything3Config
 from rgpt4d_plugin.teachers.depth_anything_3.model import DepthAnything3
 
@@ -25,7 +27,6 @@ _METADATA_FIELDS = ("hooks", "frames", "height", "width")
 _PREFIX = "model."
 _BACKBONE = "model.backbone.pretrained."
 _HEAD = "model.head."
-_LISTED = 20
 _UNUSED = re.compile(
     # Cameras as input and output, Gaussian splats, and what gives the rays at the three coarser levels of the pyramid.
     r"model\.(cam_enc|cam_dec|gs_head|gs_adapter)\.|model\.head\.scratch\.output_conv[12]_aux\.[0-2]\."
@@ -63,19 +64,7 @@ def load_depth_anything_3(
     with torch.device("meta"):  # no memory and no random initialisation
         model = DepthAnything3(_config_of(Path(path), file))
     expected = {_PREFIX + name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    names = set(file.keys())
-    _raise_for(
-        path,
-        {
-            "missing": sorted(expected.keys() - names),
-            "unexpected": sorted(name for name in names - expected.keys() if not _UNUSED.match(name)),
-            "wrong shape": [
-                f"{name}: expected {shape}, found {found}"
-                for name, shape in expected.items()
-                if name in names and (found := _shape(file, name)) != shape
-            ],
-        },
-    )
+    _raise_for(path, tensor_problems(expected, set(file.keys()), functools.partial(_shape, file), _UNUSED.match))
     state, broken = {}, []
     for name in expected:
         tensor = file.get_tensor(name)
@@ -164,12 +153,7 @@ def _shape(file: safe_open, name: str) -> tuple[int, ...]:
 
 def _raise_for(path: str | PathLike, problems: Mapping[str, list[str]]) -> None:
     """Raises one error that lists every problem, if there is any."""
-    lines = []
-    for title, found in problems.items():
-        if found:
-            more = f"\n    ... and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
-            lines.append(f"\n  {title} ({len(found)}):" + "".join(f"\n    {item}" for item in found[:_LISTED]) + more)
-    if lines:
+    if found := listed(problems):
         raise DepthAnything3CheckpointError(
-            f"{path} does not hold the expected Depth Anything 3 weights.{''.join(lines)}\n{ORIGIN}"
+            f"{path} does not hold the expected Depth Anything 3 weights.\n{found}\n{ORIGIN}"
         )

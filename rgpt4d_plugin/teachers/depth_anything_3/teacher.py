@@ -11,19 +11,18 @@ the geometric mean of their depths over the window:
 Frames that only fill up a short clip's window count in the mean, on both sides alike.
 """
 
-import os
 from collections.abc import Mapping
 from typing import Self
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor
 
 from rgpt4d_plugin.teachers.base import (
+    CheckpointArguments,
     ClipKey,
     MapSpec,
     Teacher,
-    TeacherArguments,
     TeacherSpec,
     TeacherWindows,
     cut_windows,
@@ -38,17 +37,12 @@ from rgpt4d_plugin.teachers.depth_anything_3.model import DepthAnything3
 from rgpt4d_plugin.validation import Text
 
 
-class DepthAnything3Arguments(TeacherArguments):
+class DepthAnything3Arguments(CheckpointArguments):
     """Options of `type: depth_anything_3`."""
 
     checkpoint: Text | None = Field(
         None, description="Path of the weights, model.safetensors of depth-anything/DA3-SMALL or DA3-BASE."
     )
-
-    @field_validator("checkpoint")
-    @classmethod
-    def _expand(cls, path: str | None) -> str | None:
-        return path and os.path.expanduser(path)
 
 
 class DepthAnything3Teacher(Teacher):
@@ -69,11 +63,7 @@ class DepthAnything3Teacher(Teacher):
 
     @classmethod
     def problems(cls, options: DepthAnything3Arguments) -> list[str]:
-        if options.checkpoint is None:
-            return [f"p4d.teacher.checkpoint: missing, but loss terms have weights. {ORIGIN}"]
-        if not os.path.isfile(options.checkpoint):
-            return [f"p4d.teacher.checkpoint: no such file: {options.checkpoint}. {ORIGIN}"]
-        return []
+        return options.missing_file(ORIGIN)
 
     @classmethod
     def read_spec(cls, options: DepthAnything3Arguments) -> TeacherSpec:

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from rgpt4d_plugin.teachers.base import listed, tensor_problems
 from rgpt4d_plugin.teachers.l4p.config import RELEASED, L4PConfig
 from rgpt4d_plugin.teachers.l4p.metadata import config_from_metadata, config_to_metadata
 from rgpt4d_plugin.teachers.l4p.model import L4P
@@ -26,7 +27,7 @@ _PREFIX = "l4p_model."
 _TORCH_SUFFIXES = (".ckpt", ".pt", ".pth")
 _LISTED = 20
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-_ORIGIN = (
+ORIGIN = (
     "The official weights come from https://github.com/NVlabs/L4P (non-commercial licence); "
     "the checkpoint is one Lightning .ckpt file."
 )
@@ -51,13 +52,7 @@ class _Source:
 
 
 def read_l4p_config(checkpoint: str | PathLike | Mapping[str, Tensor]) -> L4PConfig:
-    """Returns the configuration of a checkpoint, without reading tensors.
-
-    Args:
-        checkpoint: As for `load_l4p`.
-
-    Returns:
-        What the metadata of a safetensors file says, else the released configuration.
+    """Returns the configuration in the metadata of a safetensors file, else the released one; reads no tensors.
 
     Raises:
         L4PCheckpointError: If there is no such checkpoint or its metadata is not valid.
@@ -78,7 +73,7 @@ def load_l4p(
     tasks: Iterable[str] | None = None,
     config: L4PConfig | None = None,
 ) -> L4P:
-    """Returns a frozen L4P with the weights of a checkpoint.
+    """Returns a frozen L4P with the weights of a checkpoint, in eval mode for good.
 
     Tensors are cast and moved one at a time, so that the peak memory is about the model in `dtype`. No random numbers
     are drawn.
@@ -89,9 +84,6 @@ def load_l4p(
         device: Where the weights go.
         tasks: Heads to build and load; None for all of the configuration.
         config: Sizes; None for those in the file's metadata, else the released ones.
-
-    Returns:
-        The model, in eval mode for good and without gradients for its weights.
 
     Raises:
         L4PCheckpointError: If the checkpoint cannot be read or any weight is missing, unexpected, or misshapen.
@@ -118,19 +110,14 @@ def load_l4p(
         if not state[name].isfinite().all():
             raise L4PCheckpointError(
                 f"{source.label}: {official[0]} holds NaN or infinity as {dtype}. Such a teacher would destroy the "
-                f"student; get the file again. {_ORIGIN}"
+                f"student; get the file again. {ORIGIN}"
             )
     model.load_state_dict(state, assign=True)
     return model.freeze()
 
 
 def save_l4p(model: L4P, path: str | PathLike) -> None:
-    """Writes weights under the official names, and the configuration as metadata, for `load_l4p` to read back.
-
-    Args:
-        model: Model to save; the dtype is kept.
-        path: File to write, ending in .safetensors.
-    """
+    """Writes a .safetensors file for `load_l4p`: weights by their official names, the configuration as metadata."""
     if Path(path).suffix != ".safetensors":
         raise ValueError(f"L4P weights are saved as .safetensors, found {str(path)!r}.")
     tensors = {}
@@ -168,30 +155,18 @@ def _is_known_extra(name: str) -> bool:
 
 def _check(source: _Source, targets: Mapping[str, tuple[Tensor, tuple[str, ...]]], skipped: tuple[str, ...]) -> None:
     """Raises one error that lists everything that is wrong with the tensors."""
-    expected = {name: parameter.shape for parameter, names in targets.values() for name in names}
-    missing = sorted(expected.keys() - source.names)
-    unexpected = sorted(
-        name for name in source.names - expected.keys() if not name.startswith(skipped) and not _is_known_extra(name)
+    expected = {name: tuple(parameter.shape) for parameter, names in targets.values() for name in names}
+    problems = tensor_problems(
+        expected, source.names, source.read_shape, lambda name: name.startswith(skipped) or _is_known_extra(name)
     )
-    misshapen = [
-        f"{name}: expected {tuple(shape)}, found {stored}"
-        for name, shape in expected.items()
-        if name in source.names and (stored := source.read_shape(name)) != tuple(shape)
-    ]
-    problems = [("missing", missing), ("unexpected", unexpected), ("wrong shape", misshapen)]
-    if not any(found for _, found in problems):
+    if not any(problems.values()):
         # Reading values is slow, so it waits until names and shapes are right.
-        problems = [("two names of one weight, but different values", list(_differing_copies(source, targets)))]
-    lines = []
-    for title, found in problems:
-        if found:
-            more = f"\n    ... and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
-            lines.append(f"  {title} ({len(found)}):" + "".join(f"\n    {item}" for item in found[:_LISTED]) + more)
-    if lines:
+        problems = {"two names of one weight, but different values": list(_differing_copies(source, targets))}
+    if found := listed(problems):
         raise L4PCheckpointError(
-            f"{source.label} does not hold the expected L4P weights.\n" + "\n".join(lines) + "\n"
+            f"{source.label} does not hold the expected L4P weights.\n{found}\n"
             "If this is a network of another size, pass its config, or a .safetensors file with the configuration in "
-            f"its metadata. {_ORIGIN}"
+            f"its metadata. {ORIGIN}"
         )
 
 
@@ -220,7 +195,7 @@ def _open(checkpoint: str | PathLike | Mapping[str, Tensor]) -> tuple[_Source, L
 def _mapping_source(label: str, tensors: Mapping[str, Tensor]) -> _Source:
     others = [name for name, value in tensors.items() if not isinstance(value, Tensor)]
     if others:
-        raise L4PCheckpointError(f"{label} must hold tensors only, but {others[:_LISTED]} are not. {_ORIGIN}")
+        raise L4PCheckpointError(f"{label} must hold tensors only, but {others[:_LISTED]} are not. {ORIGIN}")
     return _Source(label, frozenset(tensors), lambda name: tuple(tensors[name].shape), tensors.__getitem__)
 
 
@@ -228,18 +203,17 @@ def _check_path(checkpoint: str | PathLike) -> Path:
     """Returns the path, if a file of a known kind is there."""
     path = Path(checkpoint)
     if path.is_dir():
-        raise L4PCheckpointError(f"{path} is a directory; give the checkpoint file in it. {_ORIGIN}")
+        raise L4PCheckpointError(f"{path} is a directory; give the checkpoint file in it. {ORIGIN}")
     if not path.is_file():
-        raise L4PCheckpointError(f"{path} does not exist. {_ORIGIN}")
+        raise L4PCheckpointError(f"{path} does not exist. {ORIGIN}")
     if path.suffix not in (*_TORCH_SUFFIXES, ".safetensors"):
         raise L4PCheckpointError(
-            f"{path} is not a known kind of checkpoint; expected one of {[*_TORCH_SUFFIXES, '.safetensors']}. "
-            f"{_ORIGIN}"
+            f"{path} is not a known kind of checkpoint; expected one of {[*_TORCH_SUFFIXES, '.safetensors']}. {ORIGIN}"
         )
     # Only zip files can be mapped into memory; this also keeps older pickles away from the unpickler.
     if path.suffix in _TORCH_SUFFIXES and not zipfile.is_zipfile(path):
         raise L4PCheckpointError(
-            f"{path} is not a checkpoint in PyTorch's zip format; the download may be incomplete. {_ORIGIN}"
+            f"{path} is not a checkpoint in PyTorch's zip format; the download may be incomplete. {ORIGIN}"
         )
     return path
 
@@ -253,14 +227,14 @@ def _read_lightning(path: Path) -> Mapping[str, Tensor]:
         what = refused.group(1) if refused else str(error)
         raise L4PCheckpointError(
             f"{path} holds more than tensors and was not loaded, since that could run code; refused: {what}. "
-            f"{_CONVERT} {_ORIGIN}"
+            f"{_CONVERT} {ORIGIN}"
         ) from error
     except (RuntimeError, EOFError, OSError) as error:
-        raise L4PCheckpointError(f"{path} is not a readable PyTorch checkpoint: {error} {_ORIGIN}") from error
+        raise L4PCheckpointError(f"{path} is not a readable PyTorch checkpoint: {error} {ORIGIN}") from error
     state = content.get("state_dict") if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping):
         found = sorted(map(str, content))[:_LISTED] if isinstance(content, Mapping) else type(content).__name__
-        raise L4PCheckpointError(f"{path} has no dictionary 'state_dict', found {found}. {_ORIGIN}")
+        raise L4PCheckpointError(f"{path} has no dictionary 'state_dict', found {found}. {ORIGIN}")
     return state
 
 
@@ -268,7 +242,7 @@ def _open_safetensors(path: Path) -> safe_open:
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
-        raise L4PCheckpointError(f"{path} is not a readable safetensors file: {error}. {_ORIGIN}") from error
+        raise L4PCheckpointError(f"{path} is not a readable safetensors file: {error}. {ORIGIN}") from error
 
 
 def _config_of(path: Path, file: safe_open) -> L4PConfig:

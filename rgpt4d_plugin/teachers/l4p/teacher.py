@@ -5,16 +5,15 @@
 """
 
 import math
-import os
 from collections.abc import Mapping
 from typing import Self
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor
 
-from rgpt4d_plugin.teachers.base import ClipKey, MapSpec, Teacher, TeacherArguments, TeacherSpec, TeacherWindows
-from rgpt4d_plugin.teachers.l4p.checkpoint import load_l4p, read_l4p_config
+from rgpt4d_plugin.teachers.base import CheckpointArguments, ClipKey, MapSpec, Teacher, TeacherSpec, TeacherWindows
+from rgpt4d_plugin.teachers.l4p.checkpoint import ORIGIN, load_l4p, read_l4p_config
 from rgpt4d_plugin.teachers.l4p.config import L4PConfig
 from rgpt4d_plugin.teachers.l4p.model import L4P
 from rgpt4d_plugin.validation import Text
@@ -26,23 +25,12 @@ TASK_OF_TERM = {"depth": "depth", "flow": "flow_2d_backward", "motion": "dyn_mas
 DEPTH_EPSILON = 1e-8
 
 
-_MISSING = (
-    "p4d.teacher.checkpoint: missing, but loss terms have weights: give the path of the L4P weights (NVlabs/L4P), or "
-    "set every weight of p4d.loss to 0"
-)
-
-
-class L4PArguments(TeacherArguments):
+class L4PArguments(CheckpointArguments):
     """Options of `type: l4p`."""
 
     checkpoint: Text | None = Field(
         None, description="Path of the teacher's weights (.ckpt or .safetensors), e.g. from NVlabs/L4P."
     )
-
-    @field_validator("checkpoint")
-    @classmethod
-    def _expand(cls, path: str | None) -> str | None:
-        return path and os.path.expanduser(path)
 
 
 class L4PTeacher(Teacher):
@@ -63,21 +51,17 @@ class L4PTeacher(Teacher):
 
     @classmethod
     def problems(cls, options: L4PArguments) -> list[str]:
-        if options.checkpoint is None:
-            return [_MISSING]
-        if not os.path.isfile(options.checkpoint):
-            return [f"p4d.teacher.checkpoint: no such file: {options.checkpoint}; the L4P weights are at NVlabs/L4P"]
-        return []
+        return options.missing_file(ORIGIN)
 
     @classmethod
     def read_spec(cls, options: L4PArguments) -> TeacherSpec:
-        return l4p_spec(read_l4p_config(_checkpoint(options)), str(options.checkpoint))
+        return l4p_spec(read_l4p_config(str(options.checkpoint)), str(options.checkpoint))
 
     @classmethod
     def load(cls, options: L4PArguments, device: torch.device, terms: tuple[str, ...]) -> Self:
         tasks = [TASK_OF_TERM[term] for term in terms]
-        model = load_l4p(_checkpoint(options), getattr(torch, options.dtype), device, tasks=tasks)
-        return cls(model, str(options.checkpoint))
+        path = str(options.checkpoint)
+        return cls(load_l4p(path, getattr(torch, options.dtype), device, tasks=tasks), path)
 
     def features(self, windows: TeacherWindows, hooks: tuple[int, ...]) -> dict[int, Tensor]:
         assert windows.frames is not None, "this teacher needs frames"
@@ -104,12 +88,6 @@ class L4PTeacher(Teacher):
             return whole
         # Where windows do not fit together, depth is 0 for "beyond all": show it as the farthest.
         return torch.where(whole > 0, whole, whole.max()).clamp(min=DEPTH_EPSILON).log()
-
-
-def _checkpoint(options: L4PArguments) -> str:
-    if options.checkpoint is None:
-        raise ValueError(_MISSING)
-    return options.checkpoint
 
 
 def l4p_spec(config: L4PConfig, name: str) -> TeacherSpec:
