@@ -38,6 +38,23 @@ def parse_json(content: str | bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
+def read_json(path: Path, remedy: str) -> Any:
+    """Reads a JSON file; raises ValueError that says what to do unless it is one."""
+    try:
+        return parse_json(path.read_bytes())
+    except ValueError as err:
+        raise ValueError(f"{path} is not readable JSON ({err}): {remedy}") from err
+
+
+def read_registry(path: Path) -> dict[str, Any]:
+    """Returns the datasets of a dataset_info.json, none where there is no such file."""
+    remedy = "mend it, or give another folder."
+    info = read_json(path, remedy) if path.exists() else {}
+    if not isinstance(info, dict):
+        raise ValueError(f"{path} should be one JSON object: {remedy}")
+    return info
+
+
 def open_image(source: str | Path | bytes) -> "Image.Image":
     """Opens an image without decoding it, in a format of `IMAGE_FORMATS` and of at most Pillow's number of pixels.
 
@@ -95,8 +112,17 @@ def replacing(path: Path, mode: str = "w", durable: bool = True) -> Iterator[IO[
 
 def write_whole(path: Path, content: str | bytes, durable: bool = True) -> None:
     """Writes a file so that it is there either as it was or in full, whenever the process ends; see `replacing`."""
-    with replacing(path, "wb", durable) as file:
-        file.write(content if isinstance(content, bytes) else content.encode())
+    try:
+        with replacing(path, "wb", durable) as file:
+            file.write(content if isinstance(content, bytes) else content.encode())
+    except OSError as err:
+        err.filename = str(path)  # a full disk names no file
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes indented JSON; see `write_whole`."""
+    write_whole(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def lock(file: IO[Any]) -> bool:
@@ -143,6 +169,6 @@ def _lock(descriptor: int, wait: bool = False) -> bool:
     except BlockingIOError:
         return False
     except OSError as err:
-        if err.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+        if err.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EBADF):
             raise
     return True

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads published annotation files, finds their media, and writes files atomically."""
+"""Reads published annotation files and finds their media."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from reprlib import repr as shortened
 from typing import Any
 
 from rgpt4d_plugin.convert.records import BadRecord
-from rgpt4d_plugin.files import is_file, parse_json, replacing
+from rgpt4d_plugin.files import is_file, read_json
 
 
 def read_list(path: Path) -> tuple[int, list[Any]]:
@@ -29,10 +29,7 @@ def read_dict(path: Path) -> tuple[int, list[tuple[str, Any]]]:
 def _read_json(path: Path) -> Any:
     if not path.is_file():
         raise ValueError(f"{path} is not a regular file: download it again.")
-    try:
-        return parse_json(path.read_text(encoding="utf-8"))
-    except ValueError as err:
-        raise ValueError(f"{path} is not readable JSON ({err}): download it again.") from err
+    return read_json(path, "download it again.")
 
 
 def annotation_files(*folders: Path) -> list[Path]:
@@ -64,6 +61,3 @@ def find_media(folder: Path, candidates: Sequence[str], name: str) -> Path:
         if is_media(folder, candidate, name):
             return folder / candidate
     raise BadRecord("missing media file", name, f"no file {' or '.join(candidates)} below {folder}")
-
-
-__all__ = ["annotation_files", "find_media", "is_media", "nothing_found", "read_dict", "read_list", "replacing"]

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from rgpt4d_plugin._version import __version__
 from rgpt4d_plugin.convert import SOURCES
 from rgpt4d_plugin.convert.records import IMAGE, VIDEO, BadRecord, Dataset, LeftOut, Record, Row
-from rgpt4d_plugin.files import only_writer, parse_json, replacing
+from rgpt4d_plugin.files import only_writer, parse_json, read_registry, replacing, write_json
 
 
 @dataclass
@@ -80,7 +80,8 @@ def convert(
     if not datasets[0].media_dir.is_relative_to(media_dir):
         raise ValueError(f"The media are in {datasets[0].media_dir}, which is not below --media-root {media_dir}.")
     out.mkdir(parents=True, exist_ok=True)
-    _read_info(out)  # a damaged one is better found before the work than after
+    registry = out / "dataset_info.json"
+    read_registry(registry)  # a damaged one is better found before the work than after
 
     tallies = []
     for dataset in datasets:
@@ -91,9 +92,9 @@ def convert(
                 raise ValueError(f"{dataset.name}: not one of {tally.entries} entries could be used.")
         tallies.append(tally)
         settings = {"src": str(src), "media_dir": str(media_dir), "skip_bad": skip_bad}
-        _write_json(out / f"{dataset.name}.summary.json", _summary(source, dataset, tally, src, settings))
+        write_json(out / f"{dataset.name}.summary.json", _summary(source, dataset, tally, src, settings))
         with only_writer(out, wait=True):  # other sources may be converted into the same folder at the same time
-            _write_json(out / "dataset_info.json", _read_info(out) | {dataset.name: _info_entry(dataset)})
+            write_json(registry, read_registry(registry) | {dataset.name: _info_entry(dataset)})
     return Converted(datasets, tallies, out, media_dir)
 
 
@@ -107,7 +108,7 @@ def report(converted: Converted) -> Iterator[str]:
             yield f"  {count} x {remark}"
         for note in dataset.notes:
             yield f"  note: {note}"
-    for name in _read_info(converted.out):
+    for name in read_registry(converted.out / "dataset_info.json"):
         path = converted.out / f"{name}.summary.json"
         try:
             other = parse_json(path.read_text(encoding="utf-8"))["settings"]["media_dir"]
@@ -216,20 +217,3 @@ def _info_entry(dataset: Dataset) -> dict[str, Any]:
         "columns": {"messages": "messages"} | {name: name for name in dataset.media},
         "tags": {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"},
     }
-
-
-def _read_info(out: Path) -> dict[str, Any]:
-    path = out / "dataset_info.json"
-    try:
-        info = parse_json(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except ValueError as err:
-        raise ValueError(f"{path} is not readable JSON ({err}): mend it, or give another --out.") from err
-    if not isinstance(info, dict):
-        raise ValueError(f"{path} should be one JSON object: mend it, or give another --out.")
-    return info
-
-
-def _write_json(path: Path, value: Any) -> None:
-    with replacing(path) as file:
-        json.dump(value, file, indent=2, ensure_ascii=False)
-        file.write("\n")

@@ -19,10 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import UnidentifiedImageError
 
-from rgpt4d_plugin.convert.files import nothing_found, replacing
+from rgpt4d_plugin.convert.files import nothing_found
 from rgpt4d_plugin.convert.records import IMAGE, LETTERS, BadRecord, Dataset, Record, Row, exchange, gold_letter, take
 from rgpt4d_plugin.eval_hooks.benchmarks.sat import question_text, without_stray_phrase
-from rgpt4d_plugin.files import open_image
+from rgpt4d_plugin.files import open_image, write_whole
 
 
 FILES = {
@@ -135,6 +135,5 @@ def _write_image(image: Any, folder: Path, name: str) -> Path:
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as err:
         raise BadRecord("unreadable image", name, f"{len(data)} bytes that are no image: {err}") from err
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path, "wb", durable=False) as file:
-        file.write(data)
+    write_whole(path, data, durable=False)
     return path

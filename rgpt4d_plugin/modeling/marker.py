@@ -11,7 +11,7 @@ from typing import Any
 from transformers import TrainerCallback
 from transformers.utils import cached_file
 
-from rgpt4d_plugin.files import parse_json, write_whole
+from rgpt4d_plugin.files import read_json, write_whole
 from rgpt4d_plugin.modeling import TimestampEncoding
 
 
@@ -39,10 +39,7 @@ def read_marker(adapter: str, **hub: Any) -> TimestampEncoding | None:
     path = cached_file(adapter, MARKER_FILE, **hub, **{f"_raise_exceptions_for_{case}": False for case in quiet})
     if path is None:
         return None
-    try:
-        found = parse_json(Path(path).read_bytes())
-    except ValueError as err:
-        raise ValueError(f"{path} is not readable JSON ({err}): {_REMEDY}") from err
+    found = read_json(Path(path), _REMEDY)
     names = {field.name for field in fields(TimestampEncoding)}
     if not isinstance(found, dict) or set(found) != names or not all(map(_is_positive, found.values())):
         shown = f"{json.dumps(found):.200}"

@@ -5,11 +5,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from rgpt4d_plugin.regions.region import TOO_LATE, Region, RegionError, is_number, parse_region, shown
-from rgpt4d_plugin.video.entries import PREFIX, Clip, ImageEntry, LabelStyle, has_prefix, plain_clip
-
-
-__all__ = ["PREFIX", "Clip", "ImageEntry", "LabelStyle", "decode_clip", "decode_image_entry", "parse_clip"]
+from rgpt4d_plugin.regions.region import TOO_LATE, Region, RegionError, is_number, parse_region
+from rgpt4d_plugin.validation import shown
+from rgpt4d_plugin.video.entries import PREFIX, Clip, ImageEntry, has_prefix, plain_clip
 
 
 def decode_clip(entry: Any) -> Clip | None:

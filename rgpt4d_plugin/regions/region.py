@@ -21,7 +21,7 @@ from typing import Any, Literal
 from rgpt4d_plugin.files import parse_json
 from rgpt4d_plugin.regions.drawing.shapes import Box, Mask, Point, Polygon, Shape
 from rgpt4d_plugin.regions.masks import decode_rle, read_mask_png
-from rgpt4d_plugin.validation import hint
+from rgpt4d_plugin.validation import hint, shown
 from rgpt4d_plugin.video import MediaError
 
 
@@ -344,12 +344,3 @@ def is_number(value: Any) -> bool:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:
         return False
-
-
-def shown(value: Any) -> str:
-    """Returns a value of a record for a message, shortened where it is long."""
-    try:
-        text = repr(value)
-    except (RecursionError, ValueError):  # an integer of more digits than Python writes, or endless nesting
-        return f"a {type(value).__name__} that is too large to show"
-    return text if len(text) <= 200 else f"{text[:120]} ... {text[-40:]}"

@@ -24,7 +24,7 @@ from typing import Any
 import av
 import numpy as np
 
-from rgpt4d_plugin.files import only_writer, parse_json, write_whole
+from rgpt4d_plugin.files import only_writer, parse_json, read_registry, write_json, write_whole
 from rgpt4d_plugin.synth4d.questions import Question, ask, ask_regions
 from rgpt4d_plugin.synth4d.scene import Clip4D, render, sample_scene
 
@@ -92,7 +92,8 @@ def write_clips(out_dir: str | PathLike, count: int = 48, seed: int = 0, **setti
 
 def _write(out: Path, chosen: ClipSettings) -> None:
     done = out / "settings.json"
-    registered = _registered(out / "dataset_info.json")
+    registry = out / "dataset_info.json"
+    registered = read_registry(registry)  # a damaged one is better found before the work than after
     done.unlink(missing_ok=True)
     for folder in ("videos", "ground_truth"):
         (out / folder).mkdir(parents=True, exist_ok=True)
@@ -115,11 +116,13 @@ def _write(out: Path, chosen: ClipSettings) -> None:
         datasets[plain] += [_record(question, video) for question in questions]
         datasets[regional] += [_record(question, video) | {"regions": regions} for question in about_regions]
 
+    ours = list(datasets)
     datasets = {name: records for name, records in datasets.items() if records}
     for name, records in datasets.items():
-        _write_json(out / f"{name}.json", records)
-    _write_json(out / "dataset_info.json", registered | {name: _dataset_entry(name) for name in datasets})
-    _write_json(done, asdict(chosen))
+        write_json(out / f"{name}.json", records)
+    others = {name: entry for name, entry in registered.items() if name not in ours}
+    write_json(registry, others | {name: _dataset_entry(name) for name in datasets})
+    write_json(done, asdict(chosen))
 
 
 def _settings_of(path: Path) -> Any:
@@ -128,19 +131,6 @@ def _settings_of(path: Path) -> Any:
         return parse_json(path.read_bytes())
     except (FileNotFoundError, ValueError):
         return None
-
-
-def _registered(path: Path) -> dict[str, Any]:
-    """Returns the datasets of others that a folder has; a damaged file is better found before the work than after."""
-    try:
-        info = parse_json(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except ValueError as err:
-        raise ValueError(f"{path} is not readable JSON ({err}): mend it, or give another folder.") from err
-    if not isinstance(info, dict):
-        raise ValueError(f"{path} should be one JSON object: mend it, or give another folder.")
-    return {name: entry for name, entry in info.items() if name not in (DATASET, REGIONS, HELD_OUT, REGIONS_HELD_OUT)}
 
 
 def make_clip(rng: np.random.Generator, settings: ClipSettings) -> Clip4D:
@@ -206,7 +196,3 @@ def _dataset_entry(name: str) -> dict:
         "columns": {"messages": "messages", "videos": "videos"},
         "tags": {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"},
     }
-
-
-def _write_json(path: Path, value: dict | list) -> None:
-    write_whole(path, json.dumps(value, indent=2) + "\n")

@@ -6,10 +6,9 @@ Host names: `DatasetConverter`, `SharegptDatasetConverter`, `OpenAIDatasetConver
 and the datasets library's cache treat them as they treat the host's own.
 """
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import multiprocess
@@ -17,6 +16,7 @@ from llamafactory.data.converter import OpenAIDatasetConverter, SharegptDatasetC
 from llamafactory.extras import logging
 from llamafactory.extras.constants import DATA_CONFIG, IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER
 
+from rgpt4d_plugin.files import read_registry
 from rgpt4d_plugin.regions.media_entries import Clip, parse_clip
 from rgpt4d_plugin.regions.prompt_styles import apply_style
 from rgpt4d_plugin.regions.region import Region, RegionError, check_mentions, parse_regions
@@ -159,13 +159,7 @@ def _is_part(entry: Any) -> bool:
 
 def _regions_column(folder: Any, file_name: str) -> str:
     """Name of the column with the regions, for the dataset with this file."""
-    config = folder
-    if isinstance(folder, str):
-        path = os.path.join(folder, DATA_CONFIG)
-        if not os.path.isfile(path):
-            return "regions"
-        with open(path, encoding="utf-8") as stream:
-            config = json.load(stream)
+    config = read_registry(Path(folder, DATA_CONFIG)) if isinstance(folder, str) else folder
     for entry in config.values():
         if file_name in (entry.get("file_name"), entry.get("hf_hub_url"), entry.get("script_url")):
             return entry.get("columns", {}).get("regions", "regions")

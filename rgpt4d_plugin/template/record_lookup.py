@@ -68,7 +68,7 @@ def place_name(converter: Any, path: str, number: int) -> str:
 
 def records(converter: Any) -> Iterator[tuple[str, int, dict[str, Any]]]:
     """Yields (file, number, record) of a converter's local JSON or JSONL files; nothing for other datasets."""
-    for file in _files(converter.dataset_attr, converter.data_args):
+    for file in dataset_files(converter.dataset_attr, converter.data_args):
         for number, record in enumerate(read_records(file)):
             if isinstance(record, dict):
                 yield file, number, _Filled(record)
@@ -99,7 +99,7 @@ def _uses_in_run(entry: Any, data_args: Any) -> Iterator[str]:
     names = [*(data_args.dataset or []), *(data_args.eval_dataset or [])]
     for name, attributes in zip(names, get_dataset_list(names, data_args.dataset_dir), strict=True):
         column = attributes.videos
-        for file in _files(attributes, data_args) if column else ():
+        for file in dataset_files(attributes, data_args) if column else ():
             for number, record in enumerate(read_records(file)):
                 entries = record.get(column) if isinstance(record, dict) else None
                 if entry in _as_given(entries or [], data_args.media_dir):
@@ -121,10 +121,10 @@ def _as_given(entries: Any, media_dir: str) -> Iterator[Any]:
             yield os.path.join(media_dir, entries)
 
 
-def _files(attributes: Any, data_args: Any) -> list[str]:
-    """The JSON and JSONL files of a local dataset."""
+def dataset_files(attributes: Any, data_args: Any) -> list[str]:
+    """The JSON and JSONL files of a local dataset that are there."""
     if attributes.load_from != "file" or not isinstance(data_args.dataset_dir, str):
         return []
     path = os.path.join(data_args.dataset_dir, attributes.dataset_name)
     files = sorted(os.path.join(path, name) for name in os.listdir(path)) if os.path.isdir(path) else [path]
-    return [file for file in files if file.endswith((".json", ".jsonl"))]
+    return [file for file in files if file.endswith((".json", ".jsonl")) and os.path.isfile(file)]

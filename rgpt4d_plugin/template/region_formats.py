@@ -6,14 +6,15 @@ sees. Host names: `llamafactory.data.parser.get_dataset_list` and `DATA_CONFIG` 
 """
 
 import json
-import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from llamafactory.data.parser import get_dataset_list
 from llamafactory.extras.constants import DATA_CONFIG
 
-from rgpt4d_plugin.files import parse_json
+from rgpt4d_plugin.files import read_registry
+from rgpt4d_plugin.template.record_lookup import dataset_files
 
 
 _LOOKED_AT = 1 << 20
@@ -45,19 +46,14 @@ def _columns(name: str, folder: Any) -> tuple[Any, str]:
     """Returns the `columns` of a dataset's entry, and where it stands."""
     if isinstance(folder, dict):
         return folder.get(name, {}).get("columns", {}), "dataset_dir"
-    path = os.path.join(folder, DATA_CONFIG)
-    if not os.path.isfile(path):
-        return {}, path
-    with open(path, encoding="utf-8") as stream:
-        return parse_json(stream.read()).get(name, {}).get("columns", {}), path
+    path = Path(folder, DATA_CONFIG)
+    return read_registry(path).get(name, {}).get("columns", {}), str(path)
 
 
 def _first_records(attributes: Any, data_args: Any) -> Iterator[Any]:
     """Yields the records at the beginning of a local JSON or JSONL file, without reading all of it."""
-    if attributes.load_from != "file" or not isinstance(data_args.dataset_dir, str):
-        return
-    path = os.path.join(data_args.dataset_dir, attributes.dataset_name)
-    if not path.endswith((".json", ".jsonl")) or not os.path.isfile(path):
+    path = next(iter(dataset_files(attributes, data_args)), None)
+    if path is None:
         return
     with open(path, encoding="utf-8", errors="replace") as stream:
         text = stream.read(_LOOKED_AT)

@@ -5,12 +5,13 @@ The host loads such data and ignores the recipe's other keys, so that frames and
 """
 
 import functools
-import json
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from rgpt4d_plugin.arguments import P4DConfigError
+from rgpt4d_plugin.files import read_json, write_json
 from rgpt4d_plugin.template.clip_reader import P4DSettings
 
 
@@ -22,7 +23,7 @@ def keeping_settings(get_dataset: Callable[..., Any], data_args: Any) -> Callabl
     folder = data_args.tokenized_path
     if folder is None:
         return get_dataset
-    wanted, path = _of_tokens(data_args.p4d), os.path.join(folder, FILE)
+    wanted, path = _of_tokens(data_args.p4d), Path(folder, FILE)
 
     @functools.wraps(get_dataset)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -31,9 +32,7 @@ def keeping_settings(get_dataset: Callable[..., Any], data_args: Any) -> Callabl
             _check(folder, path, wanted)
         dataset = get_dataset(*args, **kwargs)
         if not is_there and os.path.isdir(folder):  # the host has one process save it
-            with open(f"{path}.{os.getpid()}", "w", encoding="utf-8") as stream:
-                json.dump(wanted, stream, indent=2)
-            os.replace(stream.name, path)
+            write_json(path, wanted)
         return dataset
 
     return wrapped
@@ -45,11 +44,10 @@ def _of_tokens(settings: P4DSettings) -> dict[str, Any]:
     return {"frames": settings.frames, "tpe: text": settings.sentences, **regions}
 
 
-def _check(folder: str, path: str, wanted: Mapping[str, Any]) -> None:
+def _check(folder: str, path: Path, wanted: Mapping[str, Any]) -> None:
     found, how = _of_tokens(P4DSettings()), "made without the plugin's block"
-    if os.path.isfile(path):
-        with open(path, encoding="utf-8") as stream:
-            found, how = json.load(stream), "made with other settings"
+    if path.is_file():
+        found, how = read_json(path, "delete the folder to tokenize again"), "made with other settings"
     problems = [
         f"tokenized_path: {folder} was {how}: its tokens are of p4d.{key} {found.get(key)!r}, this run has {value!r}; "
         "name another folder, or delete this one to tokenize again"

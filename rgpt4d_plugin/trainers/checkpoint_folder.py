@@ -1,65 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folders of checkpoints: one run at a time writes into them, and an interrupted one leaves the last incomplete."""
+"""Folders of checkpoints, the last of which an interrupted run leaves incomplete."""
 
-import errno
 import json
-import os
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from transformers.trainer import TRAINER_STATE_NAME
+
+from rgpt4d_plugin.files import write_whole
 
 
 DECODER_FILE = "p4d_decoder.safetensors"
 """The decoder's weights in a checkpoint folder, for resuming."""
 
 
-@contextmanager
-def only_run_in(folder: str | Path) -> Iterator[None]:
-    """Holds an output folder for one training, made if need be; the end of the process, however it comes, frees it.
-
-    Raises:
-        RuntimeError: Another training holds it.
-    """
-    import fcntl
-
-    os.makedirs(folder, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RuntimeError(
-                f"output_dir: {folder}: another training is writing into it; wait for its end or choose another folder"
-            ) from None
-        except OSError as err:  # some network file systems have no locks
-            if err.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EBADF):
-                raise
-        yield
-    finally:
-        os.close(handle)
-
-
 def write_decoder(folder: str | Path, state: dict[str, torch.Tensor]) -> None:
-    """Writes the decoder's weights into a checkpoint folder, made if need be, whole or not at all.
-
-    Raises:
-        OSError: They cannot be written, as on a full disk.
-    """
-    os.makedirs(folder, exist_ok=True)
-    path = Path(folder) / DECODER_FILE
-    unfinished = path.with_suffix(".tmp")
-    try:
-        save_file(state, unfinished)
-    except SafetensorError as err:
-        unfinished.unlink(missing_ok=True)
-        raise OSError(f"{path} cannot be written: {err}") from err
-    os.replace(unfinished, path)
+    """Writes the decoder's weights into a checkpoint folder, made if need be, whole or not at all."""
+    path = Path(folder, DECODER_FILE)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, save(state))
 
 
 def check_resumable(folder: str | Path) -> None:

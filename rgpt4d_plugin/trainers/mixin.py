@@ -7,6 +7,7 @@ optimiser and distribution stay the Trainer's.
 
 import os
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +20,8 @@ from transformers.utils import logging
 
 from rgpt4d_plugin.arguments import P4DConfigError
 from rgpt4d_plugin.distill import DistillBatch
-from rgpt4d_plugin.trainers.checkpoint_folder import DECODER_FILE, check_resumable, only_run_in, write_decoder
+from rgpt4d_plugin.files import only_writer
+from rgpt4d_plugin.trainers.checkpoint_folder import DECODER_FILE, check_resumable, write_decoder
 from rgpt4d_plugin.trainers.decoder_checkpoint import load_whole_state, whole_state
 from rgpt4d_plugin.trainers.meter import FiniteCheck, TermMeter
 from rgpt4d_plugin.trainers.setup import LOG_KEYS, P4DSetup
@@ -195,8 +197,10 @@ class P4DTrainerMixin:
         folder = get_last_checkpoint(self.args.output_dir) if newest else resume_from_checkpoint
         if folder:
             check_resumable(folder)
-        first = self.args.process_index == 0
-        with only_run_in(self.args.output_dir) if first else nullcontext():
+        output = Path(self.args.output_dir)
+        output.mkdir(parents=True, exist_ok=True)
+        # Two runs would mix up their checkpoints.
+        with only_writer(output) if self.args.process_index == 0 else nullcontext():
             return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:

@@ -127,7 +127,7 @@ def test_other_entries_are_kept(tmp_path):
     assert info["mine"] == {"file_name": "mine.json"} and info["wolf"]["file_name"] == "wolf.jsonl"
 
     (out / "dataset_info.json").write_text("{")
-    with pytest.raises(ValueError, match="dataset_info.json is not readable JSON .*: mend it, or give another --out"):
+    with pytest.raises(ValueError, match="dataset_info.json is not readable JSON .*: mend it, or give another folder"):
         convert("wolf", src, out)
 
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from rgpt4d_plugin.regions.drawing.shapes import Box, Mask, Point, Polygon
-from rgpt4d_plugin.regions.masks import decode_rle, encode_rle
+from rgpt4d_plugin.regions.masks import decode_rle
 from rgpt4d_plugin.regions.media_entries import Clip, ImageEntry, decode_clip, decode_image_entry, parse_clip
 from rgpt4d_plugin.regions.region import RegionError, check_mentions, parse_regions
+from tests.rle import encode_rle
 
 
 BOX = {"id": "obj_1", "video": 0, "frame": 12, "box": [10, 20, 30, 40]}
@@ -109,12 +110,15 @@ def test_the_column_may_be_json_text_or_missing():
         ({"normalized": 1}, r"regions\[0\].normalized: expected true or false"),
         ({"frame": float("inf")}, r"regions\[0\].frame: expected a frame number from 0, got inf"),
         ({"frame": float("nan")}, r"regions\[0\].frame: expected a frame number from 0, got nan"),
-        ({"frame": 10**400}, r"regions\[0\].frame: expected a frame number from 0, got 1000.* \.\.\. 0+$"),
+        ({"frame": 10**400}, r"regions\[0\].frame: expected a frame number from 0, got 1000.*\.\.\.$"),
         ({"frame": 2**31}, r"regions\[0\].frame: expected a frame number from 0, below 2147483648, got 2147483648"),
         ({"frame": None, "time": 1e308}, r"regions\[0\].time: expected seconds from 0, below 10000000, got 1e\+308"),
         ({"frame": None, "time": 10**400}, r"regions\[0\].time: expected seconds from 0, got 1000"),
         ({"box": [10, 20, 10**400, 40]}, r"regions\[0\].box: .*too large for one"),
-        ({"box": [10, 20, 10**5000, 40]}, r"regions\[0\].box: a list that is too large to show has a coordinate"),
+        (
+            {"box": [10, 20, 10**5000, 40]},
+            r"regions\[0\].box: a value of type list too large to print has",
+        ),
         ({"id": "obj_" + "1" * 5000}, r"regions\[0\].id: expected 'obj_1'.*got 'obj_111"),
         ({"id": "obj_\u0661"}, r"regions\[0\].id: expected 'obj_1'"),
         (

@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from rgpt4d_plugin.trainers.checkpoint_folder import DECODER_FILE, check_resumable, only_run_in, write_decoder
+from rgpt4d_plugin.files import only_writer
+from rgpt4d_plugin.trainers.checkpoint_folder import DECODER_FILE, check_resumable, write_decoder
 from tests.harness import train_here
 
 
@@ -77,13 +78,14 @@ def test_without_another_one(tmp_path):
 
 def test_one_training_at_a_time(assets, tmp_path):
     recipe = assets.recipe(tmp_path / "out", max_steps=1)
+    (tmp_path / "out").mkdir()
     with (
-        only_run_in(tmp_path / "out"),
-        pytest.raises(RuntimeError, match="out: another training is writing into it"),
+        only_writer(tmp_path / "out"),
+        pytest.raises(ValueError, match="out: another process is writing there"),
     ):
         train_here(recipe)
     assert not list((tmp_path / "out").glob("*.safetensors"))
-    with only_run_in(tmp_path / "out"):
+    with only_writer(tmp_path / "out"):
         pass
 
 
@@ -91,12 +93,13 @@ def test_one_training_at_a_time(assets, tmp_path):
 def test_a_killed_training_frees_its_folder(tmp_path):
     held = f"""
 import os, signal
-from rgpt4d_plugin.trainers.checkpoint_folder import only_run_in
-with only_run_in({str(tmp_path)!r}):
+from pathlib import Path
+from rgpt4d_plugin.files import only_writer
+with only_writer(Path({str(tmp_path)!r})):
     os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", held]).returncode == -signal.SIGKILL
-    with only_run_in(tmp_path):
+    with only_writer(tmp_path):
         pass
 
 
@@ -106,7 +109,7 @@ def test_a_decoder_that_the_disk_has_no_room_for_leaves_the_old_one(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:
-        with pytest.raises(OSError, match=f"checkpoint-1/{DECODER_FILE} cannot be written: .*File too large"):
+        with pytest.raises(OSError, match=f"File too large: .*checkpoint-1/{DECODER_FILE}"):
             write_decoder(tmp_path / "checkpoint-1", larger)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
