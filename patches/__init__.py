@@ -91,6 +91,15 @@ def used_blocks(recipe: Any) -> list[str]:
     return [key for key in BLOCKS if isinstance(recipe, Mapping) and key in recipe and not is_off(recipe[key])]
 
 
+def unsupported(key: str, finetuning_args: Any, **switches: Any) -> list[str]:
+    """Returns the problems of a recipe that has a block: its stage, and host switches, given with their owners."""
+    stage, problems = finetuning_args.stage, []
+    if stage != "sft":
+        problems.append(f"stage: {stage!r}: `{key}:` works with stage: sft only")
+    on = [name for name, owner in switches.items() if getattr(owner, name, False)]
+    return problems + [f"{name}: true: not supported together with `{key}:`; remove it" for name in on]
+
+
 def block_module(key: str) -> ModuleType:
     """Imports the module that handles a block."""
     return importlib.import_module(f"{__name__}.{BLOCKS[key]}")

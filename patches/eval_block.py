@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from rgpt4d_plugin.eval_hooks.arguments import EvalConfigError, Evaluation, metric_keys, parse_p4d_eval, schedule
+from rgpt4d_plugin.patches import unsupported
 from rgpt4d_plugin.seams import replace
 
 
@@ -27,13 +28,9 @@ def parse(block: Any, recipe: dict[str, Any]) -> tuple[Evaluation, dict[str, Any
 
 def attach(evaluation: Evaluation, model_args: Any, data_args: Any, training_args: Any, finetuning_args: Any) -> None:
     """Hangs a checked block on the host's arguments; raises EvalConfigError for what it cannot work with."""
-    problems = []
-    if finetuning_args.stage != "sft":
-        problems.append(f"stage: {finetuning_args.stage!r}: `p4d_eval:` works with stage: sft only")
-    unsupported = {"use_hyper_parallel": finetuning_args, "use_kt": model_args, "use_unsloth": model_args}
-    for key, owner in unsupported.items():
-        if getattr(owner, key, False):
-            problems.append(f"{key}: true: not supported together with `p4d_eval:`; remove it")
+    problems = unsupported(
+        KEY, finetuning_args, use_hyper_parallel=finetuning_args, use_kt=model_args, use_unsloth=model_args
+    )
     if problems:
         raise EvalConfigError.from_problems(problems)
     if not evaluation.has_records:

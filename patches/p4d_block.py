@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from rgpt4d_plugin.arguments import P4DArguments, P4DConfigError, parse_p4d
+from rgpt4d_plugin.patches import unsupported
 from rgpt4d_plugin.seams import replace
 
 
@@ -74,17 +75,8 @@ def _refuse_unsupported(p4d: P4DArguments, model_args: Any, data_args: Any, trai
         nearest = difflib.get_close_matches(data_args.template, TEMPLATES, n=1)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
         problems.append(f"template: LLaMA-Factory has no template {data_args.template!r}{hint}")
-    if ft_args.stage != "sft":
-        problems.append(f"stage: {ft_args.stage!r}: `p4d:` works with stage: sft only")
-    unsupported = {
-        "use_hyper_parallel": ft_args,
-        "use_badam": ft_args,
-        "use_kt": model_args,
-        "use_unsloth": model_args,
-    }
-    for key, owner in unsupported.items():
-        if getattr(owner, key, False):
-            problems.append(f"{key}: true: not supported together with `p4d:`; remove it")
+    switches = {"use_hyper_parallel": ft_args, "use_badam": ft_args, "use_kt": model_args, "use_unsloth": model_args}
+    problems += unsupported(KEY, ft_args, **switches)
     if getattr(ft_args, "galore_layerwise", False) or getattr(ft_args, "apollo_layerwise", False):
         problems.append("layer-wise GaLore / APOLLO builds its own optimiser per weight and leaves the decoder out")
     if training_args.accelerator_config.dispatch_batches:
@@ -92,18 +84,14 @@ def _refuse_unsupported(p4d: P4DArguments, model_args: Any, data_args: Any, trai
             "accelerator_config.dispatch_batches: true: one process would read the batches of all and deal them out "
             "by rows, which clips do not follow; remove it"
         )
-    if p4d.decoder.learning_rate is not None and _deepspeed_optimizer(training_args):
+    deepspeed = getattr(training_args, "hf_deepspeed_config", None)
+    if p4d.decoder.learning_rate is not None and deepspeed is not None and "optimizer" in deepspeed.config:
         problems.append(
             "p4d.decoder.learning_rate: the DeepSpeed config brings its own optimizer, which has one learning rate; "
             "remove `optimizer` from that file or the key from `p4d:`"
         )
     if problems:
         raise P4DConfigError.from_problems(problems)
-
-
-def _deepspeed_optimizer(training_args: Any) -> bool:
-    config = getattr(training_args, "hf_deepspeed_config", None)
-    return config is not None and "optimizer" in config.config
 
 
 def enter(

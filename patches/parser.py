@@ -28,18 +28,16 @@ def patch(module: ModuleType) -> Callable[[], None]:
     parse_infer_args = module._parse_infer_args
     get_train_args, get_ray_args = module.get_train_args, module.get_ray_args
 
-    def read(args: Any) -> tuple[Any, Any]:
-        """Returns the recipe without blocks that are off, and what the host is to read: it, or the caller's own."""
+    def read(args: Any) -> tuple[Any, Any, list[ModuleType]]:
+        """Returns the recipe without blocks that are off; it or the caller's own, for the host to read; the blocks."""
         recipe = read_args(args)
-        if not isinstance(recipe, Mapping) or not any(is_off(recipe.get(key)) for key in BLOCKS):
-            return recipe, args
-        recipe = {key: value for key, value in recipe.items() if key not in BLOCKS or not is_off(value)}
-        return recipe, recipe
+        if isinstance(recipe, Mapping) and any(is_off(recipe.get(key)) for key in BLOCKS):
+            recipe = args = {key: value for key, value in recipe.items() if key not in BLOCKS or not is_off(value)}
+        return recipe, args, [block_module(key) for key in used_blocks(recipe)]
 
     @functools.wraps(parse_train_args)
     def _parse_train_args(args: Any = None) -> Any:
-        recipe, args = read(args)
-        blocks = _blocks_in(recipe)
+        recipe, args, blocks = read(args)
         if not blocks:
             return parse_train_args(args)
         rest = _without_blocks(recipe)
@@ -54,8 +52,7 @@ def patch(module: ModuleType) -> Callable[[], None]:
 
     @functools.wraps(parse_infer_args)
     def _parse_infer_args(args: Any = None) -> Any:
-        recipe, args = read(args)
-        blocks = _blocks_in(recipe)
+        recipe, args, blocks = read(args)
         if not blocks:
             return parse_infer_args(args)
         arguments = [block.parse_for_inference(recipe[block.KEY]) for block in blocks]
@@ -66,8 +63,7 @@ def patch(module: ModuleType) -> Callable[[], None]:
 
     @functools.wraps(get_train_args)
     def checked_get_train_args(args: Any = None) -> Any:
-        recipe, args = read(args)
-        blocks = _blocks_in(recipe)
+        recipe, args, blocks = read(args)
         if blocks:
             check_host()
             raise_failures()
@@ -80,8 +76,8 @@ def patch(module: ModuleType) -> Callable[[], None]:
     @functools.wraps(get_ray_args)
     def checked_get_ray_args(args: Any = None) -> Any:
         # The first function that sees the recipe: refuse before Ray starts any worker.
-        recipe, args = read(args)
-        _refuse_backends(_blocks_in(recipe))
+        _, args, blocks = read(args)
+        _refuse_backends(blocks)
         return get_ray_args(args)
 
     return wrap(
@@ -91,10 +87,6 @@ def patch(module: ModuleType) -> Callable[[], None]:
         get_train_args=checked_get_train_args,
         get_ray_args=checked_get_ray_args,
     )
-
-
-def _blocks_in(recipe: Any) -> list[ModuleType]:
-    return [block_module(key) for key in used_blocks(recipe)]
 
 
 def _without_blocks(recipe: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`rgpt4d preview`: a contact sheet per sample, made from what the host's collator gives the model."""
 
-import functools
 import itertools
 import math
 import os
@@ -184,19 +183,16 @@ def _media_notes(
             "with an error here; the rgpt4d_... template derived from it counts several clips right."
         ]
     notes = []
-    missing = [str(n) for n, clip in enumerate(clips, 1) if clip.tokens < math.prod(clip.grid)]
-    if missing:
-        left_out = "it is left out of the batch, and what is left of its tokens is masked"
-        outcome = left_out if pipeline.distils else "training stops with an error here"
-        notes.append(
-            f"cutoff_len cuts tokens of video {' and '.join(missing)}: {outcome}. Raise it or use fewer frames."
-        )
-    missing = [str(n) for n, image in enumerate(images, 1) if image.tokens < math.prod(image.grid)]
-    if missing:
-        notes.append(
-            f"cutoff_len cuts tokens of image {' and '.join(missing)}: training stops with an error here. Raise it or "
-            "lower image_max_pixels."
-        )
+    stops = "training stops with an error here"
+    left_out = "it is left out of the batch, and what is left of its tokens is masked"
+    for kind, media, outcome, remedy in (
+        ("video", clips, left_out if pipeline.distils else stops, "use fewer frames"),
+        ("image", images, stops, "lower image_max_pixels"),
+    ):
+        cut_ones = [str(n) for n, medium in enumerate(media, 1) if medium.tokens < math.prod(medium.grid)]
+        if cut_ones:
+            which = f"{kind} {' and '.join(cut_ones)}"
+            notes.append(f"cutoff_len cuts tokens of {which}: {outcome}. Raise it or {remedy}.")
     return notes
 
 
@@ -222,8 +218,7 @@ def _pieces(ids: Sequence[int], labels: Sequence[int], tokenizer: Any, visual: s
 
 def _media_name(pipeline: RecipePipeline, path: str) -> str:
     """Returns a file as the dataset names it: below media_dir."""
-    folder = os.path.join(pipeline.data_args.media_dir, "")
-    return path.removeprefix(folder)
+    return path.removeprefix(os.path.join(pipeline.data_args.media_dir, ""))
 
 
 def _image_name(pipeline: RecipePipeline, image: Any) -> str:
@@ -252,9 +247,7 @@ class TeacherMaps:
         if not self._terms:
             drawn = ", ".join(term.name for term in TERMS.values() if term.colors)
             raise ValueError(f"--teacher: p4d.loss gives none of {drawn} a weight: nothing to show")
-        self._frames = functools.partial(pipeline.run.teacher_frames, processor=pipeline.processor)
-        self._key = functools.partial(pipeline.run.clip_key, processor=pipeline.processor)
-        self._hooks = pipeline.run.hooks
+        self._run, self._processor = pipeline.run, pipeline.processor
         options = pipeline.p4d.teacher
         device = options.device
         if device == "auto":
@@ -264,10 +257,10 @@ class TeacherMaps:
 
     def of(self, clip: SeenClip) -> list[MapRow]:
         """Returns the maps of a clip, in color; all windows as one."""
-        frames, key = self._frames(clip), self._key(clip)
+        frames, key = self._run.teacher_frames(clip, self._processor), self._run.clip_key(clip, self._processor)
         rows = []
         for term in self._terms:
-            values = self._teacher.maps(frames, key, term.name, self._hooks).float().numpy()
+            values = self._teacher.maps(frames, key, term.name, self._run.hooks).float().numpy()
             colored = map_figure.COLOURS[term.colors](values, values)
             # The flow of the first frame is not known.
             first = 1 if term.owns == "flow_frames" else 0

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from rgpt4d_plugin.students.tokens import ClipTokens
+from rgpt4d_plugin.students.tokens import ClipTokens, Grid
 
 
 @dataclass(frozen=True)
@@ -29,24 +29,24 @@ class RowMedia:
 
 @dataclass(frozen=True)
 class StudentFamily(ABC):
-    """Base class of the families. A family is one small file that says its grid; the rest is shared.
+    """A family of base models. A subclass gives the token grids; the rest is shared.
 
     Attributes:
         name: Name in messages.
         model_types: The `model_type`s of the family's configs.
-        templates: The host's templates that fit, for messages.
-        plugins: Names of the multimodal plugin classes of the templates that fit; each of the host's such templates
-            gets a derived template.
-        reader: Name 'module:Class' of the template reader, where the family needs more than `template.clip_reader`.
-        counts_each_clip: A derived template counts the tokens of every clip on its own, because the host's
-            plugin takes the length of all clips from the first.
-        composite: The host's model type whose vision tower, projector and language model have the same names, where
-            the host has no entry for the family.
-        public_models: The public models: the host's names for them, or pairs (name, repository) where it has none.
+        templates: Names of the host's templates for the family, for messages.
+        plugins: Names of the multimodal plugin classes of these templates; every host template of such a class gets a
+            derived template.
+        reader: Template reader as 'module:Class', for a family that needs more than `template.clip_reader`.
+        counts_each_clip: A derived template counts the tokens of every clip on its own, because the host's plugin
+            takes the length of all clips from the first.
+        composite: Host model type with the same names of vision tower, projector and language model, if the host has
+            no entry for the family.
+        public_models: The public models: the host's names for them, or pairs (name, repository).
         image_token: Placeholder of one token of an image.
         clip_token: Placeholder of one token of a clip; in some families the same.
         tokens_after_clip: Number of clip tokens that follow the grid of a clip.
-        single_image_is_tiled: An image has other tokens where it is the only one of its record.
+        single_image_is_tiled: The only image of a record has other tokens than one of several.
         bidirectional_images: Image tokens attend to later tokens of the same image or frame (Gemma 3).
     """
 
@@ -81,52 +81,33 @@ class StudentFamily(ABC):
         return 0, 0, width, height
 
     @abstractmethod
-    def video_grids(
-        self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]
-    ) -> list[tuple[int, int, int]]:
+    def video_grids(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> list[Grid]:
         """Returns the token grid (t, h, w) of every clip of a batch, in order.
 
-        Args:
-            inputs: the processor's outputs, a batch that holds them, or what the template's plugin knows of the clips
-                without decoding them.
-            processor: The student's processor.
-            rows: the media of each row.
+        `inputs` are the processor's outputs, a batch that holds them, or the notes of the template's plugin on clips
+        that it has not decoded.
         """
 
     @abstractmethod
-    def image_grids(
-        self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]
-    ) -> list[tuple[int, int, int]]:
+    def image_grids(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> list[Grid]:
         """Returns the token grid of every image, with t = 1; (1, 1, n) where its n tokens are no grid."""
 
     @abstractmethod
     def frames(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> list[np.ndarray]:
         """Returns the frames that the model gets, read back from its inputs: the inverse of the processor.
 
-        Args:
-            inputs: the processor's outputs, or a batch that holds them.
-            processor: The student's processor.
-            rows: the media of each row.
-
-        Returns:
-            Per clip (T, H, W, 3) uint8 RGB after all resizing, exact to one level (bfloat16 inputs) or exact
-            (float32). T counts the frames that fill the last temporal step too.
+        Per clip (T, H, W, 3) uint8 RGB after all resizing, exact to one level (bfloat16 inputs) or exact (float32). T
+        counts the frames that fill the last temporal step too.
         """
 
     @abstractmethod
     def images(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> list[np.ndarray]:
-        """Returns every image as `frames` does clips, (H, W, 3); of several tiles, the one that shows all of it."""
+        """Returns every image as `frames` does clips, (H, W, 3); of several tiles, the one with the whole image."""
 
     def visual_tokens(
         self, input_ids: torch.Tensor, rows: Sequence[RowMedia], tokenizer: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns the masks of clip tokens and of image tokens, each (B, L) bool.
-
-        Args:
-            input_ids: (B, L).
-            rows: the media of each row.
-            tokenizer: The student's tokenizer.
-        """
+        """Returns the masks of clip tokens and of image tokens, each (B, L) bool."""
         clip, image = (tokenizer.convert_tokens_to_ids(token) for token in (self.clip_token, self.image_token))
         return input_ids == clip, input_ids == image
 
@@ -135,12 +116,7 @@ class StudentFamily(ABC):
     ) -> list[ClipTokens | None]:
         """Returns the positions of the tokens of every clip of a batch; None for a truncated clip.
 
-        Args:
-            input_ids: (B, L).
-            inputs: the processor's outputs, or the batch that holds them.
-            rows: the media of each row.
-            processor: The student's processor.
-            tokenizer: The student's tokenizer.
+        `inputs` are the processor's outputs, or the batch that holds them.
         """
         is_clip, _ = self.visual_tokens(input_ids, rows, tokenizer)
         grids = self.video_grids(inputs, processor, rows)
@@ -158,14 +134,8 @@ class StudentFamily(ABC):
     ) -> torch.Tensor:
         """Returns the `video_timestamps` of prompts for a model with timestamp positional encoding, (B, L) int64.
 
-        Args:
-            input_ids: (B, L).
-            inputs: the processor's outputs, or the batch that holds them.
-            images: Number of images in each row.
-            clips: Number of clips in each row.
-            seconds: per clip, rows in order, the time of each frame.
-            processor: The student's processor.
-            tokenizer: The student's tokenizer.
+        `images` and `clips` count the media of each row; `seconds` has the time of each frame for every clip, rows in
+        order.
         """
         frames = iter(map(len, seconds))
         rows = [RowMedia(count, tuple(itertools.islice(frames, n))) for count, n in zip(images, clips, strict=True)]
@@ -176,6 +146,18 @@ class StudentFamily(ABC):
         return timestamps_of(input_ids, tokens, seconds, self.frames_per_step(processor))
 
 
+def unscaled(pixels: torch.Tensor, processor: Any) -> torch.Tensor:
+    """Undoes normalization and rescaling by an image or video processor: (N, 3, ...) of a model's inputs to uint8."""
+    pixels = pixels.float()
+    if processor.do_normalize:
+        shape = (3, *[1] * (pixels.dim() - 2))
+        mean, std = (torch.tensor(values).view(shape) for values in (processor.image_mean, processor.image_std))
+        pixels = pixels * std + mean
+    if processor.do_rescale:
+        pixels = pixels / processor.rescale_factor
+    return pixels.round().clamp(0, 255).to(torch.uint8)
+
+
 class TokenCountError(ValueError):
     """The video tokens of a row do not match the grids of its clips."""
 
@@ -183,19 +165,19 @@ class TokenCountError(ValueError):
 def locate_clips(
     is_clip: torch.Tensor,
     clips_per_row: Sequence[int],
-    grids: Sequence[tuple[int, int, int]],
+    grids: Sequence[Grid],
     tokens_after_clip: int = 0,
 ) -> list[ClipTokens | None]:
-    """Finds every clip's tokens in a padded batch.
+    """Finds the tokens of every clip in a padded batch.
 
-    In every family the tokens of a clip follow each other in row-major t, h, w order; text (Qwen3-VL's timestamps,
-    InternVL's frame names) may stand between the steps, so tokens are collected by kind and split by count.
+    The tokens of a clip are in row-major t, h, w order in every family. Text may stand between the steps (timestamps
+    in Qwen3-VL, frame names in InternVL), so tokens are collected by kind and split by count.
 
     Args:
         is_clip: (B, L) bool, from `StudentFamily.visual_tokens`.
         clips_per_row: number of clips in each row.
         grids: (t, h, w) of all clips, rows in order.
-        tokens_after_clip: tokens that follow a clip's grid, and belong to no place of it.
+        tokens_after_clip: number of tokens after the grid of a clip that stand for no place of it.
 
     Returns:
         One entry per clip; None for a clip that lacks tokens because the row was cut before its end.
@@ -231,16 +213,13 @@ def timestamps_of(
     seconds: Sequence[Sequence[float]],
     frames_per_step: int,
 ) -> torch.Tensor:
-    """Returns the `video_timestamps` of a batch for a model with timestamp positional encoding.
+    """Returns the `video_timestamps` of a batch, (B, L) int64, see `modeling.timestamp_encoding`.
 
     Args:
         input_ids: (B, L).
-        clips: where each clip's tokens stand in it.
+        clips: the token positions of each clip.
         seconds: per clip the time of each frame.
-        frames_per_step: Frames that one temporal step covers.
-
-    Returns:
-        (B, L) int64, see `modeling.timestamp_encoding`.
+        frames_per_step: Number of frames of one temporal step.
     """
     # Imported here: transformers' modeling code is slow to import, and most users of this module need none of it.
     from rgpt4d_plugin.modeling.timestamp_encoding import step_times, token_timestamps

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gemma 3, which knows no video: a clip is its frames as images, with one blank line between them.
+"""Gemma 3 has no video input: a clip is written as its frames, one image each, with one blank line between them.
 
-An image always has a blank line of its own before and after it, so that two of them are never as close as two frames.
-Each frame's patches are averaged into a square of soft tokens.
+Images have a blank line of their own before and after them, so that two images are always farther apart than two
+frames. The patches of a frame are averaged into a square of soft tokens.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from rgpt4d_plugin.students.shared_token import SharedTokenFamily
 
 @dataclass(frozen=True)
 class Gemma3Family(SharedTokenFamily):
-    """Gemma 3 with its vision tower: 4B and larger."""
+    """The models with a vision tower, 4B and larger."""
 
     def begins_clip(self, ids: Sequence[int], runs: Sequence[tuple[int, int]], tokenizer: Any) -> bool:
         between = ids[runs[0][1] : runs[1][0]]

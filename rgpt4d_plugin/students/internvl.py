@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """InternVL in its transformers form: a clip is written `Frame1: <img>...</img>`, a line for each frame.
 
-Each frame is one tile, 2 x 2 patches of which are shuffled into one token. Images may have several tiles, in one run.
+A frame is one tile, and its patches are shuffled into tokens 2 x 2 at a time. An image may have several tiles; their
+tokens are one run.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ _FIRST = "Frame1: "
 
 @dataclass(frozen=True)
 class InternVLFamily(SharedTokenFamily):
-    """InternVL 2.5, 3 and 3.5 as transformers has them."""
+    """InternVL 2.5, 3 and 3.5."""
 
     def begins_clip(self, ids: Sequence[int], runs: Sequence[tuple[int, int]], tokenizer: Any) -> bool:
         opening = runs[0][0] - 1  # <img>

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shared by the video models of the LLaVA line: their pixels, and a 2 x 2 pooling of every frame's patches.
+"""The shared part of the LLaVA video models: their pixels, and a 2 x 2 pooling of every frame's patches.
 
 Images are shown whole and in tiles; their tokens form no grid.
 """

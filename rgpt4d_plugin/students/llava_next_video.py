@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LLaVA-NeXT-Video: a clip's tokens are one run of <video>, a square of them for each frame.
+"""LLaVA-NeXT-Video: the tokens of a clip are one run of <video>, a square of them for each frame.
 
-The middle square is cut out of a frame, so that is all its tokens stand for, and all the teacher is shown.
+The model sees the middle square of a frame alone, and so does the teacher.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rgpt4d_plugin.students.base import RowMedia
+from rgpt4d_plugin.students.base import Grid, RowMedia
 from rgpt4d_plugin.students.llava import LlavaVideoFamily
 
 
 @dataclass(frozen=True)
 class LlavaNextVideoFamily(LlavaVideoFamily):
-    """Average pooling: what an odd side has left over is dropped."""
+    """Average pooling drops the last row and column of an odd side."""
 
     def side(self, processor: Any) -> int:
         return processor.video_processor.crop_size["height"] // processor.patch_size // 2
@@ -28,9 +28,7 @@ class LlavaNextVideoFamily(LlavaVideoFamily):
         left, top = (width - seen_width) / 2, (height - seen_height) / 2
         return left, top, left + seen_width, top + seen_height
 
-    def image_grids(
-        self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]
-    ) -> list[tuple[int, int, int]]:
+    def image_grids(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> list[Grid]:
         if "image_sizes" not in inputs:
             return []
         height, width = inputs["pixel_values"].shape[-2:]

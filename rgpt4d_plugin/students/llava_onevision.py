@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LLaVA-OneVision: a clip's tokens are one run of <video>, a square of them for each frame.
+"""LLaVA-OneVision: the tokens of a clip are one run of <video>, a square of them for each frame, and one token more.
 
-One more ends the clip: the newline that the model's images have after every line.
+The last token is a newline; the model's images have one after every line.
 """
 
 import math
@@ -9,31 +9,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rgpt4d_plugin.students.base import RowMedia
+from rgpt4d_plugin.students.base import Grid, RowMedia
 from rgpt4d_plugin.students.llava import LlavaVideoFamily
 
 
 @dataclass(frozen=True)
 class LlavaOnevisionFamily(LlavaVideoFamily):
-    """Bilinear pooling: an odd side is rounded up."""
+    """Bilinear pooling rounds an odd side up."""
 
     def side(self, processor: Any) -> int:
         return math.ceil(math.isqrt(processor.num_image_tokens) / 2)
 
-    def image_grids(
-        self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]
-    ) -> list[tuple[int, int, int]]:
+    def image_grids(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> list[Grid]:
         if "image_sizes" not in inputs:
             return []
         height, width = inputs["pixel_values"].shape[-2:]
         alone = [count == 1 for count in inputs["batch_num_images"].tolist() for _ in range(count)]
         # Of several images in a record no tiles are made: each is shown whole, and ends with one newline.
+        whole = processor.num_image_tokens + 1
         return [
-            (
-                1,
-                1,
-                processor._get_number_of_features(*size, height, width) if tiled else processor.num_image_tokens + 1,
-            )
+            (1, 1, processor._get_number_of_features(*size, height, width) if tiled else whole)
             for size, tiled in zip(inputs["image_sizes"].tolist(), alone, strict=True)
         ]
 

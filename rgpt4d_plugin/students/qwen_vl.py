@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL: the grid is in `video_grid_thw`, merged by the vision tower's spatial merge.
+"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL: the grid is `video_grid_thw`, divided by the vision tower's spatial merge.
 
-Layouts: Qwen2-VL and Qwen2.5-VL put a clip's tokens in one run; Qwen3-VL puts each temporal step in a run of its own,
-behind the text of its timestamp. Qwen2.5-VL's tower computes in window order and restores row-major order itself.
+Qwen2-VL and Qwen2.5-VL put the tokens of a clip in one run. Qwen3-VL puts each temporal step in a run of its own,
+after the text of its timestamp. The tower of Qwen2.5-VL computes in window order and restores row-major order itself.
 """
 
 from collections.abc import Sequence
@@ -12,24 +12,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from rgpt4d_plugin.students.base import RowMedia, StudentFamily
+from rgpt4d_plugin.students.base import Grid, RowMedia, StudentFamily, unscaled
 
 
 @dataclass(frozen=True)
 class QwenVLFamily(StudentFamily):
-    """One family for the three generations: what differs between them is not seen here."""
+    """One class for the three generations: their differences concern processor and model alone."""
 
     def frames_per_step(self, processor: Any) -> int:
         return processor.video_processor.temporal_patch_size
 
-    def video_grids(
-        self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]
-    ) -> list[tuple[int, int, int]]:
+    def video_grids(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> list[Grid]:
         return _token_grids(inputs.get("video_grid_thw"), processor.video_processor)
 
-    def image_grids(
-        self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]
-    ) -> list[tuple[int, int, int]]:
+    def image_grids(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> list[Grid]:
         return _token_grids(inputs.get("image_grid_thw"), processor.image_processor)
 
     def frames(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> list[np.ndarray]:
@@ -42,7 +38,7 @@ class QwenVLFamily(StudentFamily):
         return [image[0] for image in _unpatchify(pixels, grids, processor.image_processor)]
 
 
-def _token_grids(grids: torch.Tensor | None, processor: Any) -> list[tuple[int, int, int]]:
+def _token_grids(grids: torch.Tensor | None, processor: Any) -> list[Grid]:
     if grids is None:
         return []
     merge = processor.merge_size
@@ -50,17 +46,11 @@ def _token_grids(grids: torch.Tensor | None, processor: Any) -> list[tuple[int, 
 
 
 def _unpatchify(pixels: torch.Tensor | None, grids: torch.Tensor | None, processor: Any) -> list[np.ndarray]:
-    """Patches (patches of all clips, 3 * frames * patch * patch) back to clips (T, H, W, 3) uint8."""
+    """Turns patches (patches of all clips, 3 * frames * patch * patch) back into clips (T, H, W, 3) uint8."""
     if pixels is None or grids is None:
         return []
     merge, patch, frames = processor.merge_size, processor.patch_size, processor.temporal_patch_size
-    pixels = pixels.float().view(len(pixels), 3, frames, patch, patch)
-    if processor.do_normalize:
-        mean, std = (torch.tensor(values).view(3, 1, 1, 1) for values in (processor.image_mean, processor.image_std))
-        pixels = pixels * std + mean
-    if processor.do_rescale:
-        pixels = pixels / processor.rescale_factor
-    pixels = pixels.round().clamp(0, 255).to(torch.uint8)
+    pixels = unscaled(pixels.view(len(pixels), 3, frames, patch, patch), processor)
 
     clips = []
     for part, (t, h, w) in zip(pixels.split(grids.prod(-1).tolist()), grids.tolist(), strict=True):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shared by families whose clips are rows of images: one placeholder token for both.
+"""The shared part of families that write a clip as a row of images, with the same placeholder token.
 
-In such a model the pixels of images and frames follow each other as their tokens do. Which is which is told by the
-text around the runs of tokens: every tile of an image, and every frame, has a run of its own.
+Pixels of images and frames follow each other in the order of their tokens. The text around the runs of tokens tells
+clips from images: an image is one run, with all of its tiles, and a clip has a run for each frame.
 """
 
 from abc import abstractmethod
@@ -13,18 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from rgpt4d_plugin.students.base import RowMedia
+from rgpt4d_plugin.students.base import Grid, RowMedia
 from rgpt4d_plugin.students.square import SquareFamily, pictures
 
 
 @dataclass(frozen=True)
 class Medium:
-    """An image or a clip of a row.
-
-    Attributes:
-        is_clip: True for a clip, False for an image.
-        runs: (start, stop) of its tokens, one run per frame, or one for an image.
-    """
+    """An image or a clip of a row, with the (start, stop) of its tokens: one run per frame, or one for an image."""
 
     is_clip: bool
     runs: tuple[tuple[int, int], ...]
@@ -37,23 +32,19 @@ class Medium:
 
 @dataclass(frozen=True)
 class SharedTokenFamily(SquareFamily):
-    """A clip is written as images are, and told apart from them by the text that only a clip has."""
+    """A family that writes clips as images; a clip is known by text that only clips have."""
 
     @abstractmethod
     def begins_clip(self, ids: Sequence[int], runs: Sequence[tuple[int, int]], tokenizer: Any) -> bool:
-        """Returns whether a clip begins with the first of these runs; asked only where it may be an image as well.
-
-        Args:
-            ids: the row.
-            runs: what is left of its runs, at least two.
-            tokenizer: The student's tokenizer.
+        """Returns whether a clip begins with the first of at least two runs of a row, where it may be an image as
+        well.
         """
 
     def side(self, processor: Any) -> int:
         return int(processor.image_seq_length**0.5)
 
     def media(self, ids: Sequence[int], row: RowMedia, tokenizer: Any) -> list[Medium]:
-        """Images and clips of a row in the order of their tokens; of a row that was cut, those that are left."""
+        """Returns images and clips of a row in the order of their tokens; of a truncated row, those that are left."""
         runs = token_runs(np.asarray(ids), tokenizer.convert_tokens_to_ids(self.clip_token))
         images, clips = row.images, list(row.frames)
         media = []
@@ -79,9 +70,7 @@ class SharedTokenFamily(SquareFamily):
                     mask[index, start:stop] = True
         return of_clip, of_image
 
-    def image_grids(
-        self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]
-    ) -> list[tuple[int, int, int]]:
+    def image_grids(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> list[Grid]:
         side = self.side(processor)
         return [
             (1, side, side) if tiles == 1 else (1, 1, tiles * side**2)
@@ -99,7 +88,7 @@ class SharedTokenFamily(SquareFamily):
     def _pictures(
         self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]
     ) -> Iterator[tuple[bool, np.ndarray]]:
-        """Each medium's pixels, (tiles or frames, H, W, 3)."""
+        """Yields the pixels of each medium, (tiles or frames, H, W, 3)."""
         if "pixel_values" not in inputs:
             return
         found = pictures(inputs["pixel_values"], processor.image_processor)
@@ -108,9 +97,9 @@ class SharedTokenFamily(SquareFamily):
             found = found[count:]
 
     def _blocks(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> Iterator[tuple[bool, int]]:
-        """(is it a clip, tiles or frames) of each medium, in the order of the pixels.
+        """Yields (is it a clip, tiles or frames) of each medium, in the order of the pixels.
 
-        Without `input_ids` these are the outputs of an image processor: images in one tile each, then clips.
+        Without `input_ids` the inputs are the outputs of an image processor: images of one tile each, then clips.
         """
         if "input_ids" not in inputs:
             yield from ((False, 1) for row in rows for _ in range(row.images))

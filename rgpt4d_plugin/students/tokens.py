@@ -6,11 +6,15 @@ from dataclasses import dataclass
 import torch
 
 
+Grid = tuple[int, int, int]
+"""Tokens per axis (t, h, w)."""
+
+
 @dataclass(frozen=True)
 class ClipTokens:
-    """Where one clip's tokens stand in the batch."""
+    """The positions of the tokens of one clip in a batch."""
 
     index: torch.Tensor
     """(t*h*w,) int64: row * length + column in the padded (B, L) batch, in row-major t, h, w order."""
-    grid: tuple[int, int, int]
-    """Tokens per axis (t, h, w), after the student's merging."""
+    grid: Grid
+    """After the merging of patches by the student."""

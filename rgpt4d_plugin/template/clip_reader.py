@@ -136,9 +136,7 @@ class ClipReader:
     pairs_frames: bool = True
     """The host repeats a clip's last frame where their number is odd, as it does for Qwen-VL."""
 
-    def process_messages(
-        self, messages: list[Any], images: list[Any], videos: list[Any], audios: list[Any], processor: Any
-    ) -> list[Any]:
+    def process_messages(self, messages: list, images: list, videos: list, audios: list, processor: Any) -> list:
         host = super().process_messages
         with reading_with(counting=True):
             if not self.counts_each_clip or len(videos) + (VIDEO_PLACEHOLDER not in messages[0]["content"]) < 2:
@@ -175,7 +173,7 @@ class ClipReader:
         with reading_with(times=[]) as context:
             yield context.times
 
-    def _get_video_token_metadata(self, videos: list[Any], processor: Any) -> dict[str, Any] | None:
+    def _get_video_token_metadata(self, videos: list, processor: Any) -> dict[str, Any] | None:
         # One at a time, so that the reading knows its clip; the host's results are then joined clip by clip.
         if not videos:
             return super()._get_video_token_metadata(videos, processor)
@@ -193,7 +191,7 @@ class ClipReader:
                 results.append(result)
         return _joined(results)
 
-    def counted(self, videos: list[Any], processor: Any) -> tuple[list[int], dict[str, Any]]:
+    def counted(self, videos: list, processor: Any) -> tuple[list[int], dict[str, Any]]:
         """Frames of each clip of a sample, and what the host's plugin knows of their tokens, from the headers where it
         can.
         """
@@ -233,7 +231,7 @@ class ClipReader:
         """Whether the host, which counts time in frames of constant rate from the start of a file, would be wrong."""
         return reading.clip is not None and (reading.is_handed_over or reading.info.times is not None)
 
-    def _regularize_videos(self, videos: list[Any], **kwargs: Any) -> dict[str, list]:
+    def _regularize_videos(self, videos: list, **kwargs: Any) -> dict[str, list]:
         results = []
         context = read_context()
         for video in videos:
@@ -334,7 +332,7 @@ class ClipReader:
         if len(frames) == len(reading.indices) + 1:
             frames[-1] = frames[-2]  # the host's filler of the last temporal patch repeats the frame, marks and all
 
-    def _regularize_images(self, images: list[Any], **kwargs: Any) -> dict[str, list]:
+    def _regularize_images(self, images: list, **kwargs: Any) -> dict[str, list]:
         if not images:
             return super()._regularize_images(images, **kwargs)
         return _joined([self._p4d_image(image, **kwargs) for image in images])

@@ -2,8 +2,8 @@
 """Dataset converters `rgpt4d` and `rgpt4d_openai`: the host's sharegpt and openai records, with `regions` and clips.
 
 Host names: `DatasetConverter`, `SharegptDatasetConverter`, `OpenAIDatasetConverter` of `llamafactory.data.converter`
-(0.9.5 and main of August 2026). The classes come out of `dataset.map` pickled by name, so that preprocessing workers
-and the datasets library's cache treat them as they treat the host's own.
+(0.9.5 and main of August 2026). `dataset.map` pickles the classes by name, so preprocessing workers and the cache of
+the datasets library treat them like the host's own.
 """
 
 from collections.abc import Mapping
@@ -61,7 +61,7 @@ class RegionRecords:
         return self._convert(example)[0]
 
     def _convert(self, example: dict[str, Any]) -> tuple[dict[str, Any], list[Region]]:
-        """The host's record, and the regions that no text names."""
+        """Returns the host's record, and the regions that no message names."""
         try:
             output = super().__call__(example)
         except (KeyError, TypeError) as err:  # the host's: no such column or key of a message, or null in its place
@@ -89,7 +89,7 @@ class RegionRecords:
         }, idle
 
     def _find_medias(self, medias: Any) -> list[Any] | None:
-        """The host's lookup below `media_dir`, also for entries {"path": ..., "start": ..., "end": ...}."""
+        """Looks media up below `media_dir` as the host does, also entries {"path": ..., "start": ..., "end": ...}."""
         entries = [medias] if isinstance(medias, Mapping) else medias
         if not isinstance(entries, list) or not any(_is_part(entry) for entry in entries):
             return super()._find_medias(medias)
@@ -98,7 +98,7 @@ class RegionRecords:
         return [replace(clip, path=path) for clip, path in zip(clips, paths, strict=True)]
 
     def _with_mask_paths(self, raw: Any) -> Any:
-        """The regions with the paths of mask files looked up as those of media are."""
+        """Returns the regions with mask files looked up like media."""
         if not isinstance(raw, list):
             return raw
         return [self._with_mask_path(region) for region in raw]
@@ -127,7 +127,7 @@ class RegionRecords:
         raise RegionError(f"template: {name!r} shows no regions and cuts no clips; use template: {derived}")
 
     def _located(self, error: RegionError) -> RegionError:
-        """The error of the first record of the file that has one, with its number."""
+        """Returns the error of the first record of the file that has one, with its number."""
         for path, number, record in record_lookup.records(self):
             try:
                 self._convert(record)
@@ -136,7 +136,7 @@ class RegionRecords:
         return RegionError(f"dataset {self.dataset_attr.dataset_name!r}: {error}")
 
     def _warn(self, idle: list[Region]) -> None:
-        """Says once per dataset how many regions no text names."""
+        """Says once per dataset how many regions no message names."""
         warned = _warned[self.dataset_attr.dataset_name]
         with warned.get_lock():
             if warned.value:
@@ -153,12 +153,12 @@ class RegionRecords:
 
 
 def _is_part(entry: Any) -> bool:
-    """Whether a record's medium has a path of its own; images inside a dataset's file have bytes as well."""
+    """Tells whether a medium of a record has a path of its own; images inside a dataset's file have bytes as well."""
     return isinstance(entry, Mapping) and "bytes" not in entry
 
 
 def _regions_column(folder: Any, file_name: str) -> str:
-    """Name of the column with the regions, for the dataset with this file."""
+    """Returns the name of the column with the regions, for the dataset with this file."""
     config = read_registry(Path(folder, DATA_CONFIG)) if isinstance(folder, str) else folder
     for entry in config.values():
         if file_name in (entry.get("file_name"), entry.get("hf_hub_url"), entry.get("script_url")):

@@ -11,15 +11,13 @@ from rgpt4d_plugin.template.square import SharedTokenReader
 
 
 class Gemma3Reader(SharedTokenReader):
-    """In front of the host's Gemma3Plugin. A clip is its frames as images, see `students.gemma3`."""
+    """A reader in front of the host's Gemma3Plugin. The frames of a clip are images, see `students.gemma3`."""
 
     model_type = "gemma3"
     # The host takes a plugin without a video token for one that refuses videos. There is none: tokens are images'.
     video_token = property(lambda self: VIDEO_PLACEHOLDER)
 
-    def process_messages(
-        self, messages: list[Any], images: list[Any], videos: list[Any], audios: list[Any], processor: Any
-    ) -> list[Any]:
+    def process_messages(self, messages: list, images: list, videos: list, audios: list, processor: Any) -> list:
         self._validate_input(processor, images, videos, audios)
         self._validate_messages(messages, images, videos, audios)
         if videos and getattr(processor, "image_do_pan_and_scan", False):
@@ -28,23 +26,17 @@ class Gemma3Reader(SharedTokenReader):
         frame = processor.boi_token
         if self.expand_mm_tokens:
             frame = processor.full_image_sequence.strip("\n")
-        written = [
-            {
-                **message,
-                "content": re.sub(
-                    re.escape(VIDEO_PLACEHOLDER),
-                    lambda _: "\n\n" + "\n\n".join([frame] * next(counts)) + "\n\n",
-                    message["content"],
-                ),
-            }
-            for message in messages
-        ]
+
+        def clip(_: re.Match) -> str:
+            return "\n\n".join(["", *[frame] * next(counts), ""])
+
+        written = [{**message, "content": re.sub(VIDEO_PLACEHOLDER, clip, message["content"])} for message in messages]
         expanded = super(SharedTokenReader, self).process_messages(written, images, [], audios, processor)
         self._p4d_check_order(messages, expanded, images, videos, processor)
         return expanded
 
     def _get_mm_inputs(
-        self, images: list[Any], videos: list[Any], audios: list[Any], processor: Any, **kwargs: Any
+        self, images: list, videos: list, audios: list, processor: Any, **kwargs: Any
     ) -> dict[str, Any]:
         inputs = super()._get_mm_inputs(images, [], audios, processor, **kwargs)
         clips = self._p4d_clips(videos, processor)
@@ -55,21 +47,10 @@ class Gemma3Reader(SharedTokenReader):
             inputs["frames"] = [len(clip) for clip in clips]
         return inputs
 
-    def get_mm_inputs(
-        self,
-        images: list[Any],
-        videos: list[Any],
-        audios: list[Any],
-        imglens: list[int],
-        vidlens: list[int],
-        audlens: list[int],
-        batch_ids: list[list[int]],
-        processor: Any,
-    ) -> dict[str, Any]:
-        inputs = super().get_mm_inputs(images, videos, audios, imglens, vidlens, audlens, batch_ids, processor)
+    def get_mm_inputs(self, images: list, videos: list, audios: list, *rest: Any, **named: Any) -> dict[str, Any]:
+        inputs = super().get_mm_inputs(images, videos, audios, *rest, **named)
         # The host's own step: an image's tokens see each other both ways.
-        types = self.host_class.get_mm_inputs(self, [], [], [], imglens, vidlens, audlens, batch_ids, processor)
-        return inputs | types
+        return inputs | self.host_class.get_mm_inputs(self, [], [], [], *rest, **named)
 
     def _p4d_sizes(self, inputs: dict[str, Any], images: int, videos: int) -> tuple[list[int], list[int]]:
         inputs.pop("num_crops", None)

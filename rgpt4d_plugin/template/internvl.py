@@ -9,7 +9,7 @@ from rgpt4d_plugin.template.square import SharedTokenReader
 
 
 class InternVLReader(SharedTokenReader):
-    """In front of the host's InternVLPlugin."""
+    """A reader in front of the host's InternVLPlugin."""
 
     model_type = "internvl"
 

@@ -11,7 +11,7 @@ from rgpt4d_plugin.template.square import SquareReader
 
 
 def clip_tensors(clips: Sequence[list[Image.Image]], processor: Any) -> list[torch.Tensor]:
-    """Each clip as (1, frames, 3, H, W), out of the model's own video processor.
+    """Returns each clip as (1, frames, 3, H, W), made by the model's own video processor.
 
     The host (0.9.5 and main) gives it an argument that transformers 5 refuses.
     """
@@ -19,15 +19,17 @@ def clip_tensors(clips: Sequence[list[Image.Image]], processor: Any) -> list[tor
 
 
 class LlavaNextVideoReader(SquareReader):
-    """In front of the host's LlavaNextVideoPlugin, which takes all clips to be as long as the first (0.9.5 and main).
+    """A reader in front of the host's LlavaNextVideoPlugin, which takes all clips to be as long as the first (0.9.5,
+    main).
 
-    The model sees frame by frame and puts the clips' tokens in a row: clips that differ in length are as one to it.
+    The model sees frame by frame and puts the tokens of clips in a row, so clips of different length can be one
+    tensor.
     """
 
     counts_each_clip = True
 
     def _get_mm_inputs(
-        self, images: list[Any], videos: list[Any], audios: list[Any], processor: Any, imglens: list[int] | None = None
+        self, images: list, videos: list, audios: list, processor: Any, imglens: list[int] | None = None
     ) -> dict[str, Any]:
         inputs = super()._get_mm_inputs(images, [], audios, processor, imglens)
         clips = clip_tensors(self._p4d_clips(videos, processor), processor)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LLaVA-OneVision for LLaMA-Factory, which has neither a plugin nor a template for it (0.9.5 and main).
+"""Plugin and template of LLaVA-OneVision for LLaMA-Factory, which has neither (0.9.5 and main).
 
-Tokens are those of the processor in transformers; the chat format is Qwen2's, without a system message unless the
-record has one, as in the released models.
+The tokens are those of the processor in transformers. The chat format is that of Qwen2, with a system message only if
+the record has one, as in the released models.
 """
 
 import itertools
@@ -34,10 +34,8 @@ _PLACEHOLDERS = re.compile(f"({re.escape(IMAGE_PLACEHOLDER)}|{re.escape(VIDEO_PL
 class LlavaOnevisionPlugin(BasePlugin):
     """The multimodal plugin, written like those of the host."""
 
-    def process_messages(
-        self, messages: list[Any], images: list[Any], videos: list[Any], audios: list[Any], processor: Any
-    ) -> list[Any]:
-        """The messages with a token for every place of an image or a clip, before they are tokenised."""
+    def process_messages(self, messages: list, images: list, videos: list, audios: list, processor: Any) -> list:
+        """Returns the messages with a token for every place of an image or a clip, before they are tokenized."""
         self._validate_input(processor, images, videos, audios)
         self._validate_messages(messages, images, videos, audios)
         written = {IMAGE_PLACEHOLDER: self.image_token, VIDEO_PLACEHOLDER: self.video_token}
@@ -62,7 +60,7 @@ class LlavaOnevisionPlugin(BasePlugin):
         return [{**message, "content": expanded(message["content"])} for message in messages]
 
     def _get_mm_inputs(
-        self, images: list[Any], videos: list[Any], audios: list[Any], processor: Any, imglens: list[int] | None = None
+        self, images: list, videos: list, audios: list, processor: Any, imglens: list[int] | None = None
     ) -> dict[str, torch.Tensor]:
         inputs = super()._get_mm_inputs(images, [], audios, processor, imglens)
         if not videos:
@@ -80,16 +78,16 @@ class LlavaOnevisionPlugin(BasePlugin):
 
     def get_mm_inputs(
         self,
-        images: list[Any],
-        videos: list[Any],
-        audios: list[Any],
+        images: list,
+        videos: list,
+        audios: list,
         imglens: list[int],
         vidlens: list[int],
         audlens: list[int],
         batch_ids: list[list[int]],
         processor: Any,
     ) -> dict[str, torch.Tensor]:
-        """The tensors of a batch. A record's only image is shown in tiles too, several are not."""
+        """Returns the tensors of a batch. The only image of a record is shown in tiles too, several are not."""
         self._validate_input(processor, images, videos, audios)
         records, left = [], list(images)
         for count, ids in zip(imglens, batch_ids, strict=True):
@@ -97,10 +95,10 @@ class LlavaOnevisionPlugin(BasePlugin):
             left = left[count:]
         return self._get_mm_inputs(images, videos, audios, processor, records)
 
-    def _records(self, images: list[Any], ids: list[int], processor: Any) -> list[int]:
-        """Images of each record in a row, which `packing` makes of several: their tokens say which are in tiles.
+    def _records(self, images: list, ids: list[int], processor: Any) -> list[int]:
+        """Returns the number of images of each record in a row, which `packing` makes of several.
 
-        Neighbouring records with several images each are as one.
+        The tokens say which images are in tiles. Neighboring records with several images each are as one.
         """
         if len(images) < 2:
             return [len(images)]

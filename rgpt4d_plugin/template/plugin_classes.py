@@ -23,9 +23,7 @@ READERS = {plugin: family.reader for family in FAMILIES.values() if family.reade
 class _GeneratedPlugin:
     """Behavior shared by all generated plugin classes: time sentences and pickling."""
 
-    def process_messages(
-        self, messages: list[Any], images: list[Any], videos: list[Any], audios: list[Any], processor: Any
-    ) -> list[Any]:
+    def process_messages(self, messages: list, images: list, videos: list, audios: list, processor: Any) -> list:
         if self.settings.sentences:
             messages = with_time_sentences(messages, videos, (IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER))
         return super().process_messages(messages, images, videos, audios, processor)

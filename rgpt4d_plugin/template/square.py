@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readers for host plugins that give every frame the same tokens: number and size of frames are enough to count them.
+"""Readers for host plugins that give every frame the same tokens: tokens are counted from number and size of frames.
 
-While the dataset is tokenized the host decodes a clip for that and lets the image processor run; `ClipReader` gives it
-blank frames in place of the clip's.
+The host decodes a clip and runs the image processor to count tokens while it tokenizes a dataset. `ClipReader` gives
+it blank frames then.
 """
 
 import re
@@ -19,7 +19,7 @@ from rgpt4d_plugin.template.clip_reader import ClipReader, reading_with
 
 
 def video_options(processor: Any) -> dict[str, Any]:
-    """What the host's plugins give `_regularize_videos`, with their defaults."""
+    """Returns the arguments of `_regularize_videos` in the host's plugins, with their defaults."""
     return {
         "image_max_pixels": getattr(processor, "video_max_pixels", 256 * 256),
         "image_min_pixels": getattr(processor, "video_min_pixels", 16 * 16),
@@ -33,33 +33,29 @@ class SquareReader(ClipReader):
 
     pairs_frames = False
 
-    def counted(self, videos: list[Any], processor: Any) -> tuple[list[int], dict[str, Any]]:
+    def counted(self, videos: list, processor: Any) -> tuple[list[int], dict[str, Any]]:
         with reading_with(counting=True):
             return [len(frames) for frames in self._p4d_clips(videos, processor)], {}
 
-    def _p4d_clips(self, videos: list[Any], processor: Any) -> list[list[Image.Image]]:
-        """Frames of each clip."""
+    def _p4d_clips(self, videos: list, processor: Any) -> list[list[Image.Image]]:
+        """Returns the frames of each clip."""
         return self._regularize_videos(videos, **video_options(processor))["videos"] if videos else []
 
 
 class SharedTokenReader(SquareReader):
-    """The same for models whose clips are rows of images, see `students.shared_token`.
+    """A reader for families that write clips as rows of images, see `students.shared_token`.
 
-    The pixels of a batch must follow each other as the tokens do. The host (0.9.5) puts all images before all clips.
+    The pixels of a batch must be in the order of its tokens. The host (0.9.5) puts all images before all clips.
     """
 
     model_type: str
 
-    def process_messages(
-        self, messages: list[Any], images: list[Any], videos: list[Any], audios: list[Any], processor: Any
-    ) -> list[Any]:
+    def process_messages(self, messages: list, images: list, videos: list, audios: list, processor: Any) -> list:
         expanded = super().process_messages(messages, images, videos, audios, processor)
         self._p4d_check_order(messages, expanded, images, videos, processor)
         return expanded
 
-    def _p4d_check_order(
-        self, messages: list[Any], expanded: list[Any], images: list[Any], videos: list[Any], processor: Any
-    ) -> None:
+    def _p4d_check_order(self, messages: list, expanded: list, images: list, videos: list, processor: Any) -> None:
         """Raises ValueError if images and clips of a record cannot be told apart by their tokens."""
         if not (images and videos and self.expand_mm_tokens):
             return
@@ -79,9 +75,9 @@ class SharedTokenReader(SquareReader):
 
     def get_mm_inputs(
         self,
-        images: list[Any],
-        videos: list[Any],
-        audios: list[Any],
+        images: list,
+        videos: list,
+        audios: list,
         imglens: list[int],
         vidlens: list[int],
         audlens: list[int],
@@ -98,7 +94,7 @@ class SharedTokenReader(SquareReader):
         return inputs
 
     def _p4d_sizes(self, inputs: dict[str, Any], images: int, videos: int) -> tuple[list[int], list[int]]:
-        """Takes the host's notes out of the inputs: tiles of each image, frames of each clip."""
+        """Takes the notes of the host out of the inputs: number of tiles of each image, of frames of each clip."""
         raise NotImplementedError
 
     def _p4d_order(
@@ -109,7 +105,9 @@ class SharedTokenReader(SquareReader):
         batch_ids: Sequence[Sequence[int]],
         processor: Any,
     ) -> list[int]:
-        """Numbers of the media, images first, in the order of their tokens; those without tokens come last."""
+        """Returns the numbers of the media, images first, in the order of their tokens; those without tokens come
+        last.
+        """
         family = get_family(self.model_type)
         image, clip = iter(range(sum(imglens))), iter(range(sum(imglens), sum(imglens) + sum(vidlens)))
         ends = np.cumsum([0, *vidlens])
