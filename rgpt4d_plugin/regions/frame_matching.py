@@ -65,6 +65,7 @@ def frame_of(annotation: Annotation, info: VideoInfo) -> int:
     if annotation.frame is not None:
         frame, name, given = annotation.frame, "frame", f"frame {annotation.frame}"
     else:
+        assert annotation.time is not None, "an annotation of an image has no frame"
         frame, name, given = info.frame_at(annotation.time), "time", f"{annotation.time:g} s"
         if frame == info.last + 1:
             frame = info.last  # the very end of the file: its last frame is still shown

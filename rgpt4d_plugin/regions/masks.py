@@ -3,7 +3,6 @@
 
 import os
 from collections.abc import Mapping
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from PIL import Image
 # The compressed form (rleToString of the COCO API) writes five bits per character from "0" on, low bits first; bit 5
 # says that the number goes on, bit 4 of its last character is the sign.
 _ZERO, _BITS, _MORE, _SIGN = ord("0"), 0x1F, 0x20, 0x10
+_INTEGERS = (int, np.integer)
 # 60 bits: more than any frame needs, and still an int64.
 _LONGEST = 12
 _MOST_PIXELS = 2**27
@@ -95,14 +95,14 @@ def _checked_size(size: Any) -> tuple[int, int]:
     if (
         not isinstance(size, list | tuple)
         or len(size) != 2
-        or not all(isinstance(side, Integral) and not isinstance(side, bool) and side > 0 for side in size)
+        or not all(isinstance(side, _INTEGERS) and not isinstance(side, bool) and side > 0 for side in size)
     ):
         raise ValueError(f"size must be [height, width], two positive integers, found {size!r}")
     return int(size[0]), int(size[1])
 
 
 def _as_integers(counts: list | tuple) -> np.ndarray:
-    odd = {kind.__name__ for kind in set(map(type, counts)) if kind is bool or not issubclass(kind, Integral)}
+    odd = {kind.__name__ for kind in set(map(type, counts)) if kind is bool or not issubclass(kind, _INTEGERS)}
     if odd:
         raise ValueError(f"run lengths must be integers, found {', '.join(sorted(odd))}")
     try:

@@ -46,7 +46,8 @@ def parse_clip(entry: Any, field: str) -> Clip:
         value = given.get(key, 0.0)
         if not is_number(value) or not 0 <= value < TOO_LATE:
             raise RegionError(f"{field}.{key}: expected seconds from 0, got {shown(value)}")
-    clip = Clip(given["path"], *(float(given[key]) if key in given else None for key in ("start", "end")))
+    start, end = (float(given[key]) if key in given else None for key in ("start", "end"))
+    clip = Clip(given["path"], start, end)
     if clip.end is not None and clip.end <= (clip.start or 0.0):
         raise RegionError(f"{field}: end {clip.end:g} s is not after start {clip.start or 0.0:g} s")
     return clip

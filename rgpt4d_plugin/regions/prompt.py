@@ -102,14 +102,14 @@ class RegionPrompt:
     @functools.cached_property
     def clip(self) -> ShownClip | None:
         """The video's frames with their marks; None for an image."""
-        if self._is_image:
-            return None
-        return show_clip(decode_clip(self.styled.videos[0]), self._sampling)
+        clip = decode_clip(self.styled.videos[0]) if self.styled.videos else None
+        return None if clip is None else show_clip(clip, self._sampling)
 
     @functools.cached_property
     def images(self) -> list[Image.Image]:
         """The images with their marks: the question's image, or in style `som_image` the key frame."""
-        return [show_still(decode_image_entry(entry), self._sampling) for entry in self.styled.images]
+        stills = map(decode_image_entry, self.styled.images)
+        return [show_still(still, self._sampling) for still in stills if still is not None]
 
     def inputs(self, processor: Any, **kwargs: Any) -> Any:
         """Tensors of one sample for `model.generate` of a plain transformers model, by its processor with a chat
@@ -142,7 +142,7 @@ class RegionPrompt:
             if part["type"] == "text":
                 content.append(part)
             else:
-                pictures = [next(images)] if part["type"] == "image" else self.clip.frames
+                pictures = self.clip.frames if self.clip and part["type"] == "video" else [next(images)]
                 content += [{"type": "image_url", "image_url": {"url": _data_url(picture)}} for picture in pictures]
         return [{"role": "user", "content": content}]
 

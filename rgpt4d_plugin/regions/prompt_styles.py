@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from rgpt4d_plugin.arguments import RegionArguments
 from rgpt4d_plugin.files import open_image
 from rgpt4d_plugin.regions.drawing.shapes import Box, Mask, Point, Polygon
@@ -120,7 +122,7 @@ def _encoded(entry: Any) -> Any:
 
 def _key_frames(regions: Sequence[Region], clip: Clip) -> list[ImageEntry]:
     """Returns one still per moment at which regions are first seen, in the order of time."""
-    moments: dict[tuple[float, float], list[Region]] = {}
+    moments: dict[tuple[bool, Any], list[Region]] = {}
     for region in regions:
         first = region.annotations[0]
         moments.setdefault((first.frame is None, first.time if first.frame is None else first.frame), []).append(
@@ -173,7 +175,7 @@ def _place(annotation: Annotation, width: int, height: int) -> str:
 
 
 def _bounds(mask: Mask) -> tuple[int, int, int, int]:
-    rows, columns = mask.bitmap.any(axis=1).nonzero()[0], mask.bitmap.any(axis=0).nonzero()[0]
+    rows, columns = (np.flatnonzero(mask.bitmap.any(axis=axis)) for axis in (1, 0))
     return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
 
 

@@ -2,9 +2,8 @@
 """Labels of marks: what they look like, and where on the frame they go without hiding what they name."""
 
 import functools
-import importlib.util
-import os
 from collections.abc import Sequence
+from importlib.metadata import distribution
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -54,9 +53,9 @@ def render_label(text: str, font_size: int, colour: Colour, ink: Colour, frame_s
 @functools.lru_cache(maxsize=1024)
 def _measure(text: str, font_size: int) -> tuple[tuple[int, int], tuple[int, int]]:
     """Returns the size (width, height) of a label and where on it the text's base line begins."""
-    left, top, right, bottom = _font(font_size).getbbox(text, anchor="ls")
+    left, top, right, bottom = map(int, _font(font_size).getbbox(text, anchor="ls"))
     # At least as high as a digit, so that the labels of "1" and "8" are of one height.
-    _, digit_top, _, digit_bottom = _font(font_size).getbbox("0", anchor="ls")
+    _, digit_top, _, digit_bottom = map(int, _font(font_size).getbbox("0", anchor="ls"))
     top, bottom = min(top, digit_top), max(bottom, digit_bottom)
     pad = max(1, round(font_size / 16)) + max(1, round(font_size / 8))
     height = bottom - top + 2 * pad
@@ -67,10 +66,9 @@ def _measure(text: str, font_size: int) -> tuple[tuple[int, int], tuple[int, int
 @functools.lru_cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
     # Found, not imported: matplotlib takes a third of a second. Pillow's own font is thin and hard to read this small.
-    (folder,) = importlib.util.find_spec("matplotlib").submodule_search_locations
-    path = os.path.join(folder, "mpl-data", "fonts", "ttf", "DejaVuSans-Bold.ttf")
+    path = distribution("matplotlib").locate_file("matplotlib/mpl-data/fonts/ttf/DejaVuSans-Bold.ttf")
     # The other layout engine is not part of every Pillow.
-    return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
+    return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
 
 
 def place_labels(sizes: Sequence[tuple[int, int]], regions: Sequence[np.ndarray]) -> list[tuple[int, int]]:

@@ -110,7 +110,9 @@ class _Outline:
         # Two samples per pixel make slanting lines smooth; without them lines of a pixel are crisp.
         fine = 2 if self.width > 1 else 1
         region = _fill(mark, frame_size, scale, fine)
-        left, top, right, bottom = region.getbbox()
+        box = region.getbbox()
+        assert box is not None, "`_fill` sets a sample"
+        left, top, right, bottom = box
         # What the outline goes around: the region, but for where the border would cut the outline off.
         reach = self.width + casing
         inside = [(min(reach, side // 2) * fine, max(side - reach, side // 2 + 1) * fine) for side in frame_size]
@@ -205,7 +207,7 @@ def _fill(mark: Mark, frame_size: tuple[int, int], scale: tuple[float, float], f
                 raise ValueError(f"mark {mark.number}: its mask is empty")
             cover = Image.fromarray(np.multiply(bitmap, 255, dtype=np.uint8, order="C"))
             cover = cover.resize(size, Image.Resampling.BILINEAR)
-            most = cover.getextrema()[1]
+            most = int(np.asarray(cover).max())
             if most:
                 # A region too thin or too small to fill half a sample anywhere is where there is most of it.
                 stencil = cover.point([255 * (value >= min(max(most // 2, 1), 128)) for value in range(256)])
