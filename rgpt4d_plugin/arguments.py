@@ -162,7 +162,7 @@ def parse_p4d(block: Any, recipe: Mapping[str, Any] | None = None, training: boo
     Args:
         block: The mapping under `p4d:` (null: all defaults). Numbers may be strings, as some YAML readers give `1e-4`.
         recipe: The recipe's other keys, to refuse the ones that contradict the block.
-        training: False: what only training needs, the teacher above all, may be missing.
+        training: False: keys that only training needs, the teacher above all, may be missing.
 
     Raises:
         P4DConfigError: With every problem of the block, each naming its key, the value found and the remedy.

@@ -56,10 +56,8 @@ def read_registry(path: Path) -> dict[str, Any]:
 
 
 def open_image(source: str | Path | bytes) -> "Image.Image":
-    """Opens an image without decoding it, in a format of `IMAGE_FORMATS` and of at most Pillow's number of pixels.
-
-    Args:
-        source: A file, or the encoded bytes.
+    """Opens an image, a file or encoded bytes, without decoding it: of `IMAGE_FORMATS`, and Pillow's number of pixels
+    at most.
 
     Raises:
         ImageError: The format is none of those, or the image is too large.
@@ -90,13 +88,11 @@ def is_file(path: Path) -> bool:
 
 @contextmanager
 def replacing(path: Path, mode: str = "w", durable: bool = True) -> Iterator[IO[Any]]:
-    """Yields a file that takes the place of `path` when the block ends well, and is gone otherwise.
+    """Yields a file, opened by `mode` "w" or "wb", that takes the place of `path` when the block ends well, and is
+    gone otherwise.
 
-    Args:
-        path: File to write.
-        mode: "w" or "wb".
-        durable: Wait until the disk has the content, so that a power failure cannot tear it either. This takes
-            milliseconds: too many where thousands of files can be made again.
+    If `durable`, waits until the disk has the content, so that a power failure cannot tear it either. This takes
+    milliseconds: too many where thousands of files can be made again.
     """
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
     try:
@@ -142,14 +138,10 @@ def lock(file: IO[Any]) -> bool:
 
 @contextmanager
 def only_writer(folder: Path, wait: bool = False) -> Iterator[None]:
-    """Keeps other processes from writing into a folder, as far as they ask here too.
-
-    Args:
-        folder: Folder that exists.
-        wait: Wait until another one is done.
+    """Keeps other processes that ask here too from writing into a folder; `wait` until another one is done.
 
     Raises:
-        ValueError: Another one is at it.
+        ValueError: Another one is at it, and `wait` is False.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:

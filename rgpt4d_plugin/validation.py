@@ -74,13 +74,9 @@ Switch = Annotated[StrictBool, BeforeValidator(_switch)]
 
 
 def check(kind: type[T], values: Any, path: str, problems: list[str]) -> T | None:
-    """Returns `values` as a `kind`, or None after every problem has been added to `problems`.
+    """Returns `values` as a `kind`, a `Checked` model or a dataclass; None after all problems are added to `problems`.
 
-    Args:
-        kind: A `Checked` model or a dataclass.
-        values: What a file or a recipe holds.
-        path: What stands before the names of keys in a problem, such as "p4d"; "" for nothing.
-        problems: The list that grows.
+    In a problem `path`, such as "p4d" or "", stands before the names of keys.
     """
     try:
         return TypeAdapter(kind).validate_python(values)

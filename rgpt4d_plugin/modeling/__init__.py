@@ -23,12 +23,7 @@ BASES = tuple(
 
 @dataclass(frozen=True)
 class TimestampEncoding:
-    """Timestamp positional encoding that a model was, or is to be, trained with.
-
-    Attributes:
-        scale: Amplitude.
-        base: Base of the wavelengths.
-    """
+    """Timestamp positional encoding of a model: its amplitude, and the base of its wavelengths."""
 
     scale: float
     base: float
@@ -87,13 +82,7 @@ def _spelled_alike(name: str) -> str:
 
 
 def timestamped_config(config: Any, scale: float, base: float) -> Any:
-    """Returns the configuration of a base model as that of its `rgpt4d_` type; the given object stays as it is.
-
-    Args:
-        config: Configuration of a base in `BASES`.
-        scale: Amplitude of the encoding.
-        base: Base of its wavelengths.
-    """
+    """Returns the configuration of a base as that of its `rgpt4d_` type; the given object stays as it is."""
     values = {key: value for key, value in config.to_dict().items() if key not in ("model_type", "architectures")}
     new = load(config.model_type).config.from_dict({**values, "tpe_scale": scale, "tpe_base": base})
     new.name_or_path = config.name_or_path

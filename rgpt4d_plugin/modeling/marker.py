@@ -26,11 +26,9 @@ def write_marker(folder: str | os.PathLike, encoding: TimestampEncoding) -> None
 
 
 def read_marker(adapter: str, **hub: Any) -> TimestampEncoding | None:
-    """Returns the encoding that an adapter was trained with, or None.
+    """Returns the encoding that an adapter, a folder or hub id, was trained with, or None.
 
-    Args:
-        adapter: Folder or hub id.
-        **hub: `cache_dir`, `revision`, `token` for the hub.
+    `hub` may have `cache_dir`, `revision` and `token` for the hub.
 
     Raises:
         ValueError: The adapter has a marker, but it does not say the encoding.

@@ -3,30 +3,10 @@
 
 from pathlib import Path
 
-from rgpt4d_plugin.synth4d.clips import DATASET, HELD_OUT, ClipSettings, decode_mp4, encode_mp4, make_clip, write_clips
-from rgpt4d_plugin.synth4d.questions import KINDS, Question, ask
-from rgpt4d_plugin.synth4d.scene import COLOURS, Ball, Clip4D, Scene, render, sample_scene
+from rgpt4d_plugin.synth4d.clips import HELD_OUT, write_clips
 
 
 TINY_TEACHER = Path(__file__).parent / "assets" / "l4p_tiny.safetensors"
 """Checkpoint of the small teacher; `benchmarks/train_tiny_teacher.py` made it."""
 
-__all__ = [
-    "COLOURS",
-    "DATASET",
-    "HELD_OUT",
-    "KINDS",
-    "TINY_TEACHER",
-    "Ball",
-    "Clip4D",
-    "ClipSettings",
-    "Question",
-    "Scene",
-    "ask",
-    "decode_mp4",
-    "encode_mp4",
-    "make_clip",
-    "render",
-    "sample_scene",
-    "write_clips",
-]
+__all__ = ["HELD_OUT", "TINY_TEACHER", "write_clips"]

@@ -98,21 +98,18 @@ class RegionRecords:
         return [replace(clip, path=path) for clip, path in zip(clips, paths, strict=True)]
 
     def _with_mask_paths(self, raw: Any) -> Any:
-        """Returns the regions with mask files looked up like media."""
-        if not isinstance(raw, list):
+        """Returns regions, or the annotations of a track, with mask files looked up like media."""
+        if isinstance(raw, list):
+            return [self._with_mask_paths(item) for item in raw]
+        if not isinstance(raw, Mapping):
             return raw
-        return [self._with_mask_path(region) for region in raw]
-
-    def _with_mask_path(self, region: Any) -> Any:
-        if not isinstance(region, Mapping):
-            return region
-        region = dict(region)
-        mask = region.get("mask")
+        found = dict(raw)
+        mask = found.get("mask")
         if isinstance(mask, str) and not mask.lstrip().startswith("{"):
-            region["mask"] = super()._find_medias([mask])[0]
-        if isinstance(region.get("track"), list):
-            region["track"] = [self._with_mask_path(sighting) for sighting in region["track"]]
-        return region
+            found["mask"] = super()._find_medias([mask])[0]
+        if isinstance(found.get("track"), list):
+            found["track"] = self._with_mask_paths(found["track"])
+        return found
 
     def _check_template(self) -> None:
         name = self.data_args.template

@@ -32,9 +32,7 @@ class VideoInfo:
     """The frames of a file's first video stream.
 
     Attributes:
-        path: The file, for messages.
-        width: Pixels of an upright frame.
-        height: Pixels of an upright frame.
+        width: Pixels of an upright frame, as is `height`.
         rate: Frames per second, on average where the rate varies.
         frames: Number of frames that are shown.
         duration: Seconds from the first frame to the end of the last, as the header says them unless it is wrong.

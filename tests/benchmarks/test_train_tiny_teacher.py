@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from rgpt4d_plugin.synth4d import TINY_TEACHER, render, sample_scene
+from rgpt4d_plugin.synth4d import TINY_TEACHER
+from rgpt4d_plugin.synth4d.scene import render, sample_scene
 from rgpt4d_plugin.teachers.l4p import load_l4p, read_l4p_config
 
 

@@ -14,22 +14,10 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
 from rgpt4d_plugin.files import only_writer
-from rgpt4d_plugin.synth4d import (
-    COLOURS,
-    DATASET,
-    HELD_OUT,
-    KINDS,
-    Ball,
-    Scene,
-    ask,
-    decode_mp4,
-    encode_mp4,
-    render,
-    sample_scene,
-    write_clips,
-)
-from rgpt4d_plugin.synth4d.clips import REGIONS, REGIONS_HELD_OUT
-from rgpt4d_plugin.synth4d.scene import intrinsics_for
+from rgpt4d_plugin.synth4d import HELD_OUT, write_clips
+from rgpt4d_plugin.synth4d.clips import DATASET, REGIONS, REGIONS_HELD_OUT, decode_mp4, encode_mp4
+from rgpt4d_plugin.synth4d.questions import KINDS, ask
+from rgpt4d_plugin.synth4d.scene import COLOURS, Ball, Scene, intrinsics_for, render, sample_scene
 from rgpt4d_plugin.teachers.l4p import load_l4p, read_l4p_config
 from tests.tiny_models import FAMILIES, build_tiny_student, write_random_teacher
 

@@ -19,19 +19,14 @@ class DepthAnything3Config:
     Attributes:
         patch: Pixels of a token's side.
         dim: Channels of a token.
-        blocks: Transformer blocks.
-        heads: Attention heads.
-        mlp: What stands between the attentions: two layers with a GELU, or a gated unit (SwiGLU).
-        mlp_hidden: Hidden channels of it.
+        mlp: Kind of the MLP: two layers with a GELU, or a gated unit (SwiGLU).
         position_side: Side of the stored table of positions, in tokens.
-        alternate_from: First block that knows of rotary positions, normed queries and other views: from there on, odd
-            blocks attend over the tokens of all views, even ones within each view.
+        alternate_from: First block with rotary positions, normed queries and attention to other views: from there on,
+            odd blocks attend over the tokens of all views, even ones within each view.
         hooks: Blocks, counted from 0, that the head reads, shallowest first.
         feature_dim: Channels of the head's pyramid.
         layer_dims: Channels of the four reassembled maps, shallowest first.
-        frames: Frames that are seen together, as views.
-        height: Pixel rows of a view.
-        width: Pixel columns of a view.
+        frames: Frames that are seen together, as views of `height` x `width` pixels.
     """
 
     patch: int

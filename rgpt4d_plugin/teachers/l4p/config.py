@@ -44,18 +44,13 @@ class L4PConfig:
 
     Attributes:
         frames: Frames of one window, even because consecutive windows overlap by half.
-        height: Pixel rows of the input.
-        width: Pixel columns of the input.
         patch: (t, h, w) extent of one token, in frames and pixels.
         dim: Channels of a token.
         blocks: Transformer blocks; the feature list has one entry more.
-        heads: Attention heads.
-        mlp_hidden: Hidden channels of a block's MLP.
         eps: LayerNorm epsilon.
         feature_dim: Channels of the DPT pyramid.
         last_dim: Channels before a head's last convolution.
         layer_dims: Channels of the four reassembled maps, shallowest first.
-        tasks: Heads by task name.
     """
 
     frames: int
