@@ -73,8 +73,7 @@ class Piece:
 @dataclass(frozen=True)
 class MapRow:
     """One kind of map of a clip: (T, H, W, 3) uint8, of any size, from the frame `first` on. `legend` says how to read
-    it.
-    """
+    it."""
 
     title: str
     legend: str

@@ -112,9 +112,7 @@ class RegionPrompt:
         return [show_still(still, self._sampling) for still in stills if still is not None]
 
     def inputs(self, processor: Any, **kwargs: Any) -> Any:
-        """Tensors of one sample for `model.generate` of a plain transformers model, by its processor with a chat
-        template.
-        """
+        """Tensors of one sample for `generate` of a plain transformers model, whose processor has a chat template."""
         messages = [{"role": "user", "content": self._parts()}]
         text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         media = processor_media(processor, self.images, [self.clip] if self.clip is not None else [])

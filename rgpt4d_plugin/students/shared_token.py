@@ -37,8 +37,7 @@ class SharedTokenFamily(SquareFamily):
     @abstractmethod
     def begins_clip(self, ids: Sequence[int], runs: Sequence[tuple[int, int]], tokenizer: Any) -> bool:
         """Returns whether a clip begins with the first of at least two runs of a row, where it may be an image as
-        well.
-        """
+        well."""
 
     def side(self, processor: Any) -> int:
         return int(processor.image_seq_length**0.5)

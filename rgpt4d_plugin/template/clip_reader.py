@@ -193,8 +193,7 @@ class ClipReader:
 
     def counted(self, videos: list, processor: Any) -> tuple[list[int], dict[str, Any]]:
         """Frames of each clip of a sample, and what the host's plugin knows of their tokens, from the headers where it
-        can.
-        """
+        can."""
         metadata = self._get_video_token_metadata(videos, processor)
         if metadata is None:
             metadata = self._get_mm_inputs([], videos, [], processor)

@@ -106,8 +106,7 @@ class SharedTokenReader(SquareReader):
         processor: Any,
     ) -> list[int]:
         """Returns the numbers of the media, images first, in the order of their tokens; those without tokens come
-        last.
-        """
+        last."""
         family = get_family(self.model_type)
         image, clip = iter(range(sum(imglens))), iter(range(sum(imglens), sum(imglens) + sum(vidlens)))
         ends = np.cumsum([0, *vidlens])

@@ -19,8 +19,7 @@ _FSDP1_WRAPPER = "_fsdp_wrapped_module."
 
 def whole_state(decoder: nn.Module, model: nn.Module) -> dict[str, torch.Tensor]:
     """The weights of the decoder, as it was built, by name on the CPU; `model` is what the Trainer trains, after
-    wrapping.
-    """
+    wrapping."""
     with _gathered(decoder, model, write=False):
         return {
             name: (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).detach().cpu().clone()

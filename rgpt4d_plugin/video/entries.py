@@ -59,8 +59,7 @@ class Clip:
 @dataclass(frozen=True)
 class ImageEntry:
     """An image file with the regions to mark on it, or, with `of_video`, the frame of a video at which they are all
-    seen.
-    """
+    seen."""
 
     path: str
     of_video: bool = False

@@ -110,26 +110,27 @@ def _read_info(path: str, state: tuple[int, int] | None) -> VideoInfo:
     try:
         with open_video(path) as container:
             stream = container.streams.video[0]
-            packets = [packet for packet in container.demux(stream) if packet.size]
+            packets, first = [], None
+            for packet in container.demux(stream):
+                if first is None:
+                    first = next(iter(packet.decode()), None)
+                if packet.size:  # the last one is an empty flush packet
+                    packets.append(packet)
             pts: list = sorted(
                 (packet.pts for packet in packets if not packet.is_discard), key=lambda time: (time is None, time)
             )
             last = next((packet.duration for packet in packets if pts and packet.pts == pts[-1]), None)
-            counted = len(packets)
-        with open_video(path) as container:
-            stream = container.streams.video[0]
-            first = next(container.decode(stream), None)
             # Packets that bear no time of their own, or no frame: only decoding tells.
             if first is None or None in pts or len(set(pts)) < len(pts) or stream.codec_context.name == "vp8":
-                pts = [_pts(frame, path) for frame in ([first] if first is not None else [])]
-                pts += [_pts(frame, path) for frame in container.decode(stream)]
+                with open_video(path) as again:
+                    pts = [_pts(frame, path) for frame in again.decode(video=0)]
             # A file may begin with packets that nothing can be decoded from.
             pts = [time for time in pts if time >= first.pts] if pts else []
             if not pts:
                 raise VideoError(f"{path} has no frames", path)
             # Only these containers count what they hold: MP4 its packets, AVI the places for them, filled or not.
             formats = container.format.name.split(",")
-            there = counted if "mp4" in formats else pts[-1] + 1 if "avi" in formats else stream.frames
+            there = len(packets) if "mp4" in formats else pts[-1] + 1 if "avi" in formats else stream.frames
             if there < stream.frames * (0.95 if "avi" in formats else 1):
                 raise VideoError(
                     f"{path} is cut off: only {there} of the {stream.frames} frames of its header are there",
