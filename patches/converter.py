@@ -30,7 +30,7 @@ def patch(module: ModuleType) -> Callable[[], None]:
 
 
 def _maker(class_name: str) -> Callable[..., Any]:
-    """Returns what makes a converter; a run without such a dataset does not import its module."""
+    """Returns a function that makes a converter, and imports its module on use."""
 
     def make(*args: Any) -> Any:
         from rgpt4d_plugin.template import converter

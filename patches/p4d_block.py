@@ -45,7 +45,7 @@ def finish(*parsed: Any) -> None:
 
 
 def parse_for_inference(block: Any) -> P4DArguments:
-    """Returns the parsed block; what only training needs may be missing."""
+    """Returns the parsed block; keys that only training needs may be missing."""
     return parse_p4d(block, training=False)
 
 

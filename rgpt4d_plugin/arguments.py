@@ -187,7 +187,7 @@ def parse_p4d(block: Any, recipe: Mapping[str, Any] | None = None, training: boo
 
 
 def parse_region_options(block: Mapping[str, Any]) -> RegionArguments:
-    """Turns what may stand under `p4d.regions` into typed arguments; raises P4DConfigError with every problem."""
+    """Turns the mapping under `p4d.regions` into typed arguments; raises P4DConfigError with every problem."""
     problems: list[str] = []
     options = check(RegionArguments, block, "p4d.regions", problems)
     if options is None:
@@ -196,7 +196,7 @@ def parse_region_options(block: Mapping[str, Any]) -> RegionArguments:
 
 
 def _parse_teacher(block: Any, problems: list[str]) -> TeacherArguments | None:
-    """Returns what stands under `p4d.teacher` as the options of the teacher that its `type` names."""
+    """Returns the mapping under `p4d.teacher` as the options of the teacher that its `type` names."""
     if not isinstance(block, Mapping | None):
         problems.append(f"p4d.teacher: expected a mapping, got {shown(block)}")
         return None

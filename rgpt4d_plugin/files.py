@@ -23,7 +23,7 @@ IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 
 
 class ImageError(ValueError):
-    """An image cannot be used. Names the file, or what holds the bytes, and says why."""
+    """An image cannot be used. Names the file, or the size of the bytes, and says why."""
 
 
 def parse_json(content: str | bytes) -> Any:

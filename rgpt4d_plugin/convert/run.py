@@ -162,7 +162,7 @@ def _too_many(path: Path, number: int, why: BadRecord, tally: Tally) -> str:
 
 
 def _line(record: Record, dataset: Dataset, media_dir: Path) -> str:
-    """Checks what holds for every source, and returns one line of the file."""
+    """Returns a record as one line of the file, after the checks that all sources share."""
     media = {"images": (record.images, IMAGE), "videos": (record.videos, VIDEO)}
     columns: dict[str, Any] = {"id": record.id, "kind": record.kind, "messages": record.messages}
     for message in record.messages:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the collator hands to the distiller: the clips of a batch, as keys, frames and token positions."""
+"""The collator's part of a batch for the distiller: the clips of a batch, as keys, frames and token positions."""
 
 from dataclasses import dataclass, field, replace
 

@@ -41,7 +41,7 @@ class PlannedWindow:
 
 @dataclass(frozen=True)
 class TeacherSide:
-    """What the teacher has for some windows."""
+    """The teacher's targets of some windows."""
 
     windows: TeacherWindows
     features: dict[int, torch.Tensor]

@@ -53,7 +53,7 @@ def run_demo(recipe_path: str) -> None:
 
 
 def _build_assets(recipe: dict[str, Any]) -> None:
-    """Puts the tiny student, the clips and the shipped teacher at the recipe's paths; keeps what was made before."""
+    """Puts the tiny student, the clips and the shipped teacher at the recipe's paths; keeps those that are there."""
     teacher = Path(recipe["p4d"]["teacher"]["checkpoint"])
     if teacher.exists() and not filecmp.cmp(teacher, TINY_TEACHER, shallow=False):
         raise ValueError(

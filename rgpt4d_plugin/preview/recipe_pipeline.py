@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The host's own steps of a recipe, without a training run: arguments, tokenizer, template, records, model, collator.
 
-Order, names and arguments are those of `llamafactory.train.sft.workflow.run_sft`. Whoever looks at data or at a model
-(`rgpt4d preview`, the demo's maps, tests) walks through here, and so sees what a run sees.
+Order, names and arguments are those of `llamafactory.train.sft.workflow.run_sft`. `rgpt4d preview`, the demo's maps
+and tests go through here, so that they see the data and the model of a run.
 """
 
 import copy

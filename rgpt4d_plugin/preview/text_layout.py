@@ -145,7 +145,7 @@ def wrap(spans: Iterable[Span], width: float) -> list[Line]:
 
 
 def _atoms(span: Span, width: float) -> Iterable[Span]:
-    """Yields what is not broken: words, blanks, line breaks; the characters of a word that no line can hold."""
+    """Yields the unbreakable parts: words, blanks and line breaks; the characters of a word that no line can hold."""
     for text in _ATOM.findall(span.text.replace("\t", "    ")):
         word = replace(span, text=text)
         yield from [word] if word.width <= width else (replace(span, text=character) for character in text)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which sampled frame of a clip carries which region's mark."""
+"""Assigns the marks of regions to the sampled frames of a clip."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -11,7 +11,7 @@ from rgpt4d_plugin.video.entries import PREFIX, Clip, ImageEntry, has_prefix, pl
 
 
 def decode_clip(entry: Any) -> Clip | None:
-    """Returns the clip that an entry of `videos` stands for; None for what is no path (frame lists, file objects)."""
+    """Returns the clip that an entry of `videos` stands for; None for frame lists and file objects."""
     if not has_prefix(entry):
         return plain_clip(entry)
     path, regions, data = _load(entry, "clip")
@@ -19,7 +19,7 @@ def decode_clip(entry: Any) -> Clip | None:
 
 
 def decode_image_entry(entry: Any) -> ImageEntry | None:
-    """Returns what an entry of `images` stands for; None for what is no path."""
+    """Returns the image, or frame of a video, that an entry of `images` stands for; None if it is no path."""
     if not has_prefix(entry):
         return ImageEntry(entry) if isinstance(entry, str) else None
     path, regions, data = _load(entry, "still")

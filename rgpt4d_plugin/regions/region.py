@@ -109,7 +109,7 @@ class Region:
         id: "obj_N".
         index: Number of its video or image in the record, from 0.
         annotations: One, or those of a track in its order.
-        raw: What it was parsed from, without absent keys.
+        raw: The mapping that it was parsed from, without absent keys.
     """
 
     id: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model is shown of a video or an image outside the host: sampled, scaled and marked as the host does it."""
+"""Videos and images for a model outside the host: sampled, scaled and marked as the host does it."""
 
 import math
 from collections.abc import Sequence
@@ -42,12 +42,12 @@ class ShownClip:
 
     @property
     def seen(self) -> SeenClip:
-        """What the teacher gets of it."""
+        """The clip for the teacher: decoded frames without marks."""
         return SeenClip(self.source, self.raw, self.seconds, self.marked)
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What a transformers video processor asks to know of a clip that it does not sample itself."""
+        """`video_metadata` for a transformers video processor, of a clip that it does not sample itself."""
         return {
             "total_num_frames": self.total,
             "fps": self.rate,

@@ -89,7 +89,7 @@ def window_starts(frames: int, window: int, stride: int) -> tuple[int, tuple[int
 
 @dataclass(frozen=True)
 class ClipKey:
-    """What a clip's teacher windows depend on, so that stored results can be looked up.
+    """Everything that the teacher's windows over a clip depend on, so that stored results can be looked up.
 
     Attributes:
         source: The video, as the dataset names it.
@@ -127,7 +127,7 @@ class TeacherWindows:
 
 
 class TeacherArguments(Checked):
-    """What every teacher reads under `p4d.teacher`; a teacher with further options derives its own from it."""
+    """The options of every teacher under `p4d.teacher`; a teacher with further options derives its own from it."""
 
     type: Text = Field("l4p", description="A registered teacher, or module:Class of your own.")
     dtype: Literal["float32", "bfloat16"] = Field("bfloat16", description="Precision the teacher runs in.")
@@ -181,7 +181,7 @@ class Teacher(ABC):
 
     @classmethod
     def problems(cls, options: Any) -> list[str]:
-        """Whatever is wrong with options beyond their types, such as a file that is not there, as "key: problem"."""
+        """Problems of options beyond their types, such as a file that is not there, as "key: problem"."""
         return []
 
     @classmethod
@@ -196,7 +196,7 @@ class Teacher(ABC):
     @classmethod
     @abstractmethod
     def load(cls, options: Any, device: torch.device, terms: tuple[str, ...]) -> Self:
-        """Loads the weights for the maps of `terms`; what serves only other maps may be left out."""
+        """Loads the weights for the maps of `terms`; parts that serve only other maps may be left out."""
 
     @abstractmethod
     def features(self, windows: TeacherWindows, hooks: tuple[int, ...]) -> dict[int, Tensor]:

@@ -32,7 +32,7 @@ from rgpt4d_plugin.video.sampling import spread_in_time
 
 
 HOST_NAMES = ("_regularize_images", "_regularize_videos", "_preprocess_image", "_get_video_sample_indices")
-"""What the reader and its subclasses override."""
+"""Methods of the host that the reader and its subclasses override."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Reading:
 
     @property
     def name(self) -> str:
-        """What messages call the video."""
+        """Name of the video in messages."""
         if self.clip is not None:
             return self.clip.path
         return f"list of {self.count} frames" if self.count is not None else "video"
@@ -126,7 +126,7 @@ def reading_with(**changes: Any) -> Iterator[ReadContext]:
 
 
 class ClipReader:
-    """Mixin in front of a host plugin class. Its objects hold settings only; `ReadContext` says what goes on."""
+    """Mixin in front of a host plugin class. Its objects hold settings only; the call's state is in `ReadContext`."""
 
     host_class: type
     settings: P4DSettings = P4DSettings()
@@ -200,7 +200,7 @@ class ClipReader:
         return [0] * len(videos), metadata  # the grids are in the metadata
 
     def _get_video_sample_indices(self, video_stream: Any, **kwargs: Any) -> Any:
-        """Returns the host's choice or that of `p4d.frames`, and notes in the reading what is shown of the clip."""
+        """Returns the host's choice or that of `p4d.frames`, and notes the shown frames in the reading."""
         reading = read_context().reading
         clip = reading.clip or Clip(reading.name)
         info = reading.info = reading.info or _header(video_stream)
@@ -356,7 +356,7 @@ class ClipReader:
 
 
 def clip_of(video: Any) -> Clip | None:
-    """Returns the clip that an entry of `videos` stands for; None for what is no path."""
+    """Returns the clip that an entry of `videos` stands for; None if it is no path."""
     if not has_prefix(video):
         return plain_clip(video)
     from rgpt4d_plugin.regions.media_entries import decode_clip
@@ -373,7 +373,7 @@ def _path(reading: Reading) -> str | None:
 
 
 def _check_frames(video: Any) -> None:
-    """Raises VideoError unless what is no path is a list of frames that are there, or a file object."""
+    """Raises VideoError for an entry without a path unless it is a list of frames that are there, or a file object."""
     if isinstance(video, list):
         for frame in video:
             if isinstance(frame, (str, os.PathLike)) and not os.path.isfile(frame):

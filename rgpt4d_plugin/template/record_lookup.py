@@ -62,7 +62,7 @@ def naming_the_record(get_dataset: Callable[..., Any], data_args: Any) -> Callab
 
 
 def place_name(converter: Any, path: str, number: int) -> str:
-    """Returns what errors call a record of a converter's dataset."""
+    """Returns the name of a record of a converter's dataset in errors."""
     return f"dataset {converter.dataset_attr.dataset_name!r}, file {path}, record {number}"
 
 

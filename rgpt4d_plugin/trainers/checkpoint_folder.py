@@ -25,7 +25,7 @@ def write_decoder(folder: str | Path, state: dict[str, torch.Tensor]) -> None:
 
 
 def check_resumable(folder: str | Path) -> None:
-    """Checks what can be checked of a checkpoint without loading it; the Trainer takes the files one after the other.
+    """Checks a checkpoint as far as that goes without loading it; the Trainer takes the files one after the other.
 
     Raises:
         FileNotFoundError: A file is missing.

@@ -28,7 +28,7 @@ def whole_state(decoder: nn.Module, model: nn.Module) -> dict[str, torch.Tensor]
 
 
 def load_whole_state(decoder: nn.Module, model: nn.Module, state: dict[str, torch.Tensor]) -> None:
-    """Puts what `whole_state` gave back into the decoder, in place.
+    """Loads the result of `whole_state` back into the decoder, in place.
 
     Raises:
         ValueError: the names differ, as those of a decoder with another number of layers do.
@@ -52,7 +52,7 @@ def _named(decoder: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 
 @contextmanager
 def _gathered(decoder: nn.Module, model: nn.Module, write: bool) -> Iterator[None]:
-    """The decoder whole inside the block, and nothing of the model beyond what shares its shards."""
+    """The decoder whole inside the block, and nothing of the model but the weights in the same shards."""
     with ExitStack() as stack:
         if is_deepspeed_zero3_enabled():
             import deepspeed

@@ -137,7 +137,7 @@ class P4DSetup:
     def teacher_frames(self, clip: SeenClip, processor: Any) -> torch.Tensor:
         """(T, 3, H, W) uint8 at the teacher's input size; both axes are stretched to it, as both token grids are.
 
-        Where the student's processor cuts the middle out of a frame, the teacher sees the middle alone.
+        The teacher sees the middle of a frame alone if the student's processor cuts it out.
         """
         height, width = self.teacher.input_size
         frames = []

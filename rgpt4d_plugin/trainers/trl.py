@@ -44,7 +44,7 @@ __all__ = ["P4DSFTTrainer", "P4DVisionCollator", "Sampling", "VideoSFTTrainer"]
 
 
 class VideoSFTTrainer(SFTTrainer):
-    """`trl.SFTTrainer` on records with videos: plain SFT on what `P4DSFTTrainer` is shown, to compare with.
+    """`trl.SFTTrainer` on records with videos: plain SFT on the inputs of `P4DSFTTrainer`, to compare with.
 
     Args:
         args: as for `SFTTrainer`. A `max_length` that cuts a video is refused; None is the sensible value. The records
@@ -88,7 +88,7 @@ class VideoSFTTrainer(SFTTrainer):
     ) -> Any:
         """Checks the records as far as that goes without decoding; each process its share.
 
-        What TRL prepares here is the collator's, as it is for TRL's datasets of images.
+        The collator does the preparation, as it does for TRL's datasets of images.
         """
         if isinstance(dataset, Dataset) and self._checks is not None:
             dataset.shard(args.world_size, args.process_index).map(
@@ -114,7 +114,7 @@ class P4DSFTTrainer(P4DTrainerMixin, VideoSFTTrainer):
             `p4d` into every batch.
         train_dataset: conversational records, see `trl_records`, as is `eval_dataset`.
         processing_class: the processor; None: the model's own.
-        p4d: what stands under `p4d:` in a recipe.
+        p4d: the mapping under `p4d:` of a recipe.
         sampling: which frames of a video are shown, and how large; `p4d.frames` says how many where it is given.
 
     Raises:

@@ -116,7 +116,7 @@ class P4DVisionCollator(DataCollatorForVisionLanguageModeling):
         )
 
     def _is_media(self, ids: torch.Tensor) -> torch.Tensor:
-        """Which tokens stand for frames and images."""
+        """Mask of the tokens that stand for frames and images."""
         known = vars(self.processor)
         tokens = [known[name] for name in ("image_token_id", "video_token_id") if name in known]  # or one for both
         return torch.isin(ids, torch.tensor(tokens))

@@ -42,7 +42,7 @@ from rgpt4d_plugin.video.entries import with_time_sentences
 
 
 COLUMNS = ("messages", "prompt", "completion", "images", "videos", "regions")
-"""What is read of a record."""
+"""Columns of a record that are read."""
 
 # Between media and text while the regions' words are put in: no text holds these.
 _MARKS = {"image": "\0image\0", "video": "\0video\0"}

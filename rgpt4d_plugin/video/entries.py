@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The entries of a sample's `videos` and `images` lists: a path, or a path with what is to be done with it.
+"""The entries of a sample's `videos` and `images` lists: a path, or a path with its regions and its part.
 
 Datasets keep both columns as lists of strings, and LLaMA-Factory hands them on from the converter to the collator
 untouched while it drops every other column. So an entry with regions is itself a string: `PREFIX` and JSON. An entry
@@ -74,7 +74,7 @@ class ImageEntry:
 
 
 def plain_clip(entry: Any) -> Clip | None:
-    """Returns the whole file that a path stands for; None for what is no path (frame lists, file objects)."""
+    """Returns the whole file that a path stands for; None for frame lists and file objects."""
     if isinstance(entry, os.PathLike):
         entry = os.fspath(entry)
     return Clip(entry) if isinstance(entry, str) else None

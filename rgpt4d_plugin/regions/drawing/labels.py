@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labels of marks: what they look like, and where on the frame they go without hiding what they name."""
+"""Labels of marks: their looks, and places for them on the frame that hide no region."""
 
 import functools
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Depth Anything 3 weights in and out of files, strictly: every official name is accounted for, or nothing is loaded.
 
-Sizes are read from the shapes of the tensors. What shapes do not tell (the hooks, the size of the input) is that of
-the released networks, unless the file's metadata has it as JSON under "depth_anything_3".
+Sizes are read from the shapes of the tensors. Hooks and the size of the input, which shapes do not tell, are
+those of the released networks, unless the file's metadata has them as JSON under "depth_anything_3".
 """
 
 import functools
@@ -77,7 +77,7 @@ def load_depth_anything_3(
 
 
 def save_depth_anything_3(model: DepthAnything3, path: str | PathLike) -> None:
-    """Writes weights under the official names, and what their shapes do not tell as metadata."""
+    """Writes weights under the official names, and hooks and the size of the input as metadata."""
     tensors = {_PREFIX + name: tensor.detach().cpu().contiguous() for name, tensor in model.named_parameters()}
     config = asdict(model.config)
     metadata = {METADATA_KEY: json.dumps({key: config[key] for key in _METADATA_FIELDS})}

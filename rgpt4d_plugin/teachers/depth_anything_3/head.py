@@ -19,7 +19,7 @@ _LAST_DIM = 32
 _RAY_CHANNELS = 7
 """Three of the direction, three of the origin, one of the confidence."""
 _RAY_MODULES = ("output_conv1_aux.3", "output_conv2_aux.3.0", "output_conv2_aux.3.2", "output_conv2_aux.3.5")
-"""What gives the rays; the checkpoints have the same for every level of the pyramid, but the last one alone counts."""
+"""Layers of the rays; the checkpoints have the same for every level of the pyramid, but the last one alone counts."""
 
 
 def _conv3(channels_in: int, channels_out: int, bias: bool = True, stride: int = 1) -> nn.Conv2d:
@@ -95,7 +95,7 @@ class DualDPTHead(nn.Module):
         self.scratch["output_conv2_aux"] = nn.ModuleDict({"3": nn.ModuleDict(output)})
 
     def forward(self, features: Sequence[Tensor], grid: tuple[int, int], rays: bool) -> tuple[Tensor, Tensor | None]:
-        """What the last convolutions give, in float32.
+        """Outputs of the last convolutions, in float32.
 
         Args:
             features: Those at the four hooks, (B, h*w, 2C), shallowest first.

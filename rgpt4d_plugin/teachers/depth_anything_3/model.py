@@ -23,7 +23,7 @@ def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Geometry:
-    """What the network says of views, in float32; depth and origins share one unknown scale per window.
+    """Outputs of the network for some views, in float32; depth and origins share one unknown scale per window.
 
     Attributes:
         log_depth: (B, S, H, W) logarithm of the depth along the optical axis.

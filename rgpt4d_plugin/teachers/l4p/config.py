@@ -26,7 +26,7 @@ class TaskConfig:
         actpost_scale_factors: Per hook, the log2 of the (t, h, w) resampling from the token grid.
         fusion_scale_factors: Per fusion stage, shallowest first, its (t, h, w) upsampling factor.
         hooks: The four feature-list indices the head reads, shallowest first.
-        activation: What follows the last convolution.
+        activation: Function after the last convolution.
         output_size: (T, H', W') of the map, or None for the clip's own T, H, W.
     """
 

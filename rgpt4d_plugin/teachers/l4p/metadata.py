@@ -48,7 +48,7 @@ class EncoderSection(Checked):
 
 
 class DPTSection(Checked):
-    """What the heads share."""
+    """The shared part of the heads."""
 
     feature_dim: Width
     last_dim: Width

@@ -35,7 +35,7 @@ def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
 class L4P(nn.Module):
     """Video encoder and dense heads.
 
-    What the maps mean, all in float32:
+    The maps, all in float32:
 
     - `depth` (1 channel): along the optical axis, positive, of unknown scale per window.
     - `flow_2d_backward` (2): u to the right and v down, in input pixels, from frame t to frame t-1 on the grid of
