@@ -2,11 +2,11 @@
 """Seam: the host's Hugging Face chat engine asks a model as it was trained.
 
 With a `p4d:` block, the template shows `p4d.frames` frames, with the sentence of `p4d.tpe: text`. For such templates,
-and the `rgpt4d_<name>` ones, the model gets two inputs more: since version 5, transformers computes the positions of image
-and video tokens from `mm_token_type_ids`, which the host's collator makes and its engine (0.9.5 and main of August
-2026) does not; and an `rgpt4d_<base>` model takes `video_timestamps`. Host names: `get_template_and_fix_tokenizer` and
-`HuggingfaceEngine._process_args` of `llamafactory.chat.hf_engine`. Other templates are not touched. Token types are to
-be removed when the engine passes them itself.
+and the `rgpt4d_<name>` ones, the model gets two inputs more: since version 5, transformers computes the positions of
+image and video tokens from `mm_token_type_ids`, which the host's collator makes and its engine (0.9.5 and main of
+August 2026) does not; and an `rgpt4d_<base>` model takes `video_timestamps`. Host names:
+`get_template_and_fix_tokenizer` and `HuggingfaceEngine._process_args` of `llamafactory.chat.hf_engine`. Other
+templates are not touched. Token types are to be removed when the engine passes them itself.
 """
 
 import functools
