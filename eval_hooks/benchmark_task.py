@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark, BenchmarkData, Item, Medium
+from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark
+from rgpt4d_plugin.eval_hooks.benchmarks.records import BenchmarkData, Item, Medium
 from rgpt4d_plugin.eval_hooks.scoring import fingerprint, sample
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from rgpt4d_plugin.eval_hooks.benchmarks import get
-from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark, BenchmarkData
+from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark
+from rgpt4d_plugin.eval_hooks.benchmarks.records import BenchmarkData
 from rgpt4d_plugin.eval_hooks.reply_formats import Replies, read_replies
 from rgpt4d_plugin.eval_hooks.scoring import COUNTS, Estimate, Result, ScoringError, score_replies
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark, BenchmarkData, Item
+from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark
+from rgpt4d_plugin.eval_hooks.benchmarks.records import BenchmarkData, Item
 from rgpt4d_plugin.eval_hooks.replies import Reply, ReplyFile, ReplyFileError, read_json_lines
 from rgpt4d_plugin.eval_hooks.scoring import sample, some
 

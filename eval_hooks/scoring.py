@@ -14,7 +14,8 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import numpy as np
 
 from rgpt4d_plugin._version import __version__
-from rgpt4d_plugin.eval_hooks.benchmarks.base import READINGS, Benchmark, BenchmarkData, Item, Score
+from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark
+from rgpt4d_plugin.eval_hooks.benchmarks.records import READINGS, BenchmarkData, Item, Score
 from rgpt4d_plugin.eval_hooks.replies import Reply
 from rgpt4d_plugin.eval_hooks.stats import REPLICATES, Bootstrap, Column, Interval, columns_of, interval
 from rgpt4d_plugin.files import parse_json, write_whole

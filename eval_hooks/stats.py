@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark, Item, Rule
+from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark
+from rgpt4d_plugin.eval_hooks.benchmarks.records import Item, Rule
 
 
 REPLICATES = 10_000

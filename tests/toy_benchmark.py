@@ -8,7 +8,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark, BenchmarkData, Item, Medium, Score
+from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark
+from rgpt4d_plugin.eval_hooks.benchmarks.records import BenchmarkData, Item, Medium, Score
 
 
 class Toy(Benchmark):

@@ -2,7 +2,7 @@
 """The registry of benchmarks. Each is one file, imported when it is asked for."""
 
 import functools
-import importlib
+import pkgutil
 from typing import TYPE_CHECKING
 
 
@@ -24,11 +24,7 @@ BENCHMARKS: dict[str, str] = {
 
 
 def get(name: str) -> "Benchmark":
-    """Returns the benchmark of that name.
-
-    Raises:
-        ValueError: The name is unknown. The message lists those that exist.
-    """
+    """The benchmark of that name; ValueError, which lists those that exist, if there is none."""
     if name not in BENCHMARKS:
         raise ValueError(f"unknown benchmark {name!r} (known: {', '.join(BENCHMARKS)})")
     return _load(BENCHMARKS[name])
@@ -36,8 +32,4 @@ def get(name: str) -> "Benchmark":
 
 @functools.cache
 def _load(path: str) -> "Benchmark":
-    module, _, name = path.partition(":")
-    return getattr(importlib.import_module(module), name)()
-
-
-__all__ = ["BENCHMARKS", "get"]
+    return pkgutil.resolve_name(path)()

@@ -5,125 +5,30 @@ import random
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any, Literal
 
 from rgpt4d_plugin.eval_hooks.answers import read_choice
 from rgpt4d_plugin.eval_hooks.benchmarks.hub import download
+from rgpt4d_plugin.eval_hooks.benchmarks.records import (
+    BenchmarkData,
+    BenchmarkDataError,
+    Item,
+    Medium,
+    Problem,
+    Published,
+    Rule,
+    Score,
+)
 from rgpt4d_plugin.eval_hooks.metrics import mean
 from rgpt4d_plugin.files import is_file
 
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
-
-Item = Mapping[str, Any]
-"""One question, as published; nothing is renamed or retyped. Encoded images may stay in their file until asked for."""
-
-Problem = tuple[str, str]
-"""What kind of thing is wrong, the same words for all items that have it; and what it is in this one."""
-
-READINGS = ("official", "strict")
-"""Both are always reported. `official`: the published scorer to the bit, but for random letters, which count as their
-expected value; `strict`: one careful reader for all benchmarks, which says `unread` rather than guess."""
-
-
-Rule = Literal["items", "categories"]
-"""How a column follows from the scores of its items: their mean, or the mean of the means of their categories."""
-
 PAPER = "4D-RGPT paper, arXiv 2512.17012"
 CARD = "model card of 4D-RGPT-8B"
 LMMS_EVAL = "lmms-eval: as its task reads the reply, where that differs from the benchmark's own script."
-
-
-class BenchmarkDataError(ValueError):
-    """A benchmark's folder, or an item of it, cannot be used. Names file, item and what to do."""
-
-
-@dataclass(frozen=True)
-class Medium:
-    """One image or video of a question, in the order in which the model gets them.
-
-    Attributes:
-        kind: What it is.
-        path: The file; None if the item carries the bytes itself.
-        data: Encoded image, for items that carry it.
-        start: Seconds; None: from the beginning.
-        end: Seconds; None: to the end.
-    """
-
-    kind: Literal["image", "video"]
-    path: Path | None = None
-    data: bytes | None = None
-    start: float | None = None
-    end: float | None = None
-
-
-@dataclass(frozen=True)
-class Score:
-    """The score of a reply, under both readings.
-
-    Attributes:
-        official: Score in [0, 1], by the published scorer. Where that draws a random letter: the expected value.
-        strict: Score in [0, 1], by this project's reader.
-        parsed: What the strict reader read: a letter, or a number as text; None if nothing.
-        how: How it was read, or why not: the `how` of `answers.Reading`.
-        official_parsed: What the published scorer reads; None where it reads nothing or draws a random letter.
-        fallback: The published scorer drew a random letter, or took a default.
-        columns: Further scores of the benchmark's own, e.g. {"numeric": 1.0} (STI-Bench).
-    """
-
-    official: float
-    strict: float
-    parsed: str | None
-    how: str
-    official_parsed: str | None = None
-    fallback: bool = False
-    columns: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Published:
-    """One row of a published table, in percent under the published scorer. None was measured here.
-
-    Attributes:
-        model: Its name in the source.
-        source: Where the numbers stand.
-        columns: Official column -> percent, for the columns that the source gives.
-        items: Sizes of the data in which these columns are complete; empty if the revision is not a known one.
-        frames: Frames of each video; a text where the source has a rule of its own; None for images.
-        style: The prompt style, by this package's name.
-        conditions: What else differs from this package's official reading and greedy decoding; "" if nothing.
-    """
-
-    model: str
-    source: str
-    columns: Mapping[str, float]
-    items: tuple[int, ...]
-    frames: int | str | None
-    style: str = "direct"
-    conditions: str = ""
-
-
-@dataclass(frozen=True)
-class BenchmarkData:
-    """A checked folder.
-
-    Attributes:
-        benchmark: Name of the benchmark.
-        folder: That media are relative to: the one given, or the one inside it that an archive brought along.
-        items: All items in the published order.
-        revision: Name of the published revision that the items are, or "unknown (N items)".
-        notes: What a reader of a report must know, e.g. that files are missing from the published count.
-    """
-
-    benchmark: str
-    folder: Path
-    items: Sequence[Item]
-    revision: str
-    notes: tuple[str, ...] = ()
 
 
 class Benchmark(ABC):
@@ -141,7 +46,9 @@ class Benchmark(ABC):
         max_new_tokens: Token limit of a reply in the default style, greedy decoding.
         styles: Names of the prompt styles; the first is the default.
         columns: Official columns, in their order.
+        of_no_item: What upstream reports in a column without items.
         kind: Whether the questions are about videos or about images alone.
+        embedded: The images are in the published file: an item has no media files.
         rules: Column -> how it follows from its items; columns that are not named are means of their items. None: the
             column follows neither rule, and has no interval.
         abbreviations: Column -> what its name stands for.
@@ -160,19 +67,16 @@ class Benchmark(ABC):
     max_new_tokens: int = 16
     styles: tuple[str, ...] = ("direct",)
     columns: tuple[str, ...]
+    of_no_item: float = 0.0
     kind: Literal["video", "image"] = "video"
+    embedded: bool = False
     rules: Mapping[str, Rule | None] = {}
     abbreviations: Mapping[str, str] = {}
     readings: Mapping[str, str] = {}
     published: tuple[Published, ...] = ()
 
     def fetch(self, folder: str | Path, revision: str | None = None) -> Path:
-        """Downloads the benchmark from the Hub, or what is missing of it, and unpacks it.
-
-        Args:
-            folder: To download to; `load` then reads it.
-            revision: Commit, tag or branch; None for the newest.
-        """
+        """Downloads a revision, or what is missing of it, from the Hub, and unpacks it; None: the newest one."""
         return download(self.hub, self.hub_files, folder, revision)
 
     def load(self, folder: str | Path) -> BenchmarkData:
@@ -211,11 +115,7 @@ class Benchmark(ABC):
 
     @abstractmethod
     def read(self, folder: Path) -> Sequence[Item]:
-        """The items in the published order, not checked yet.
-
-        Raises:
-            BenchmarkDataError: If the annotation file is not there or not readable.
-        """
+        """The items in the published order, not checked yet; BenchmarkDataError if they cannot be read."""
 
     def questions(self, items: Sequence[Item]) -> int:
         """The number that `revisions` goes by."""
@@ -231,7 +131,7 @@ class Benchmark(ABC):
 
     def files(self, item: Item, folder: Path) -> Iterable[Path]:
         """The media files of an item, all of which must exist."""
-        return [medium.path for medium in self.media(item, folder) if medium.path]
+        return [] if self.embedded else [medium.path for medium in self.media(item, folder) if medium.path]
 
     def token_limit(self, style: str | None = None) -> int:
         """The most new tokens of a reply in this style."""
@@ -239,11 +139,7 @@ class Benchmark(ABC):
         return self.max_new_tokens
 
     def style(self, style: str | None) -> str:
-        """The style of that name; the default for None.
-
-        Raises:
-            ValueError: Naming those that exist.
-        """
+        """The style of that name, the default for None; ValueError if there is none."""
         if style is not None and style not in self.styles:
             raise ValueError(f"{self.title} has no prompt style {style!r} (known: {', '.join(self.styles)})")
         return style or self.styles[0]
@@ -258,12 +154,7 @@ class Benchmark(ABC):
 
     @abstractmethod
     def prompt(self, item: Item, style: str | None = None) -> str:
-        """The literal text of the question, media placeholders left out.
-
-        Args:
-            item: The item as published.
-            style: One of `styles`; None: the first.
-        """
+        """The literal text of the question in a style (None: the first), media placeholders left out."""
 
     @abstractmethod
     def options(self, item: Item) -> dict[str, Any] | None:
@@ -277,9 +168,9 @@ class Benchmark(ABC):
     def category(self, item: Item) -> str:
         """The finest official group of an item."""
 
-    @abstractmethod
     def columns_of(self, item: Item) -> tuple[str, ...]:
         """The columns that an item counts in; groups that `columns` does not name are possible."""
+        return (self.columns[0], self.category(item))
 
     @abstractmethod
     def group(self, item: Item) -> str:
@@ -287,12 +178,9 @@ class Benchmark(ABC):
 
     @abstractmethod
     def score(self, item: Item, reply: str, style: str | None = None) -> Score:
-        """Returns both readings of a reply. Never raises for any text.
+        """Returns both readings of a reply to an item as published; never raises for any text.
 
-        Args:
-            item: The item as published; nothing else need be loaded.
-            reply: The reply as the model wrote it.
-            style: That the question was asked in; the published reader may depend on it.
+        The published reader may depend on the style that the question was asked in.
         """
 
     def drawn(self, item: Item, reply: str, rng: random.Random, style: str | None = None) -> float:
@@ -310,9 +198,10 @@ class Benchmark(ABC):
             scores: Scores of each item; numbers in [0, 1], or `Score`s, of which `official` is taken.
 
         Returns:
-            Every name of `columns`, in order, then further groups that items are in. A column without items is 0.
+            Every name of `columns`, in order, then further groups that items are in.
         """
-        return {name: 100 * mean(values) for name, values in self.by_column(items, scores).items()}
+        values = self.by_column(items, scores)
+        return {name: 100 * mean(own) if own else self.of_no_item for name, own in values.items()}
 
     def by_column(self, items: Sequence[Item], scores: Sequence[Score | float]) -> dict[str, list[float]]:
         """The scores that each column is made of; their numbers are the columns' denominators."""
@@ -325,19 +214,11 @@ class Benchmark(ABC):
                 groups.setdefault(name, []).append(value)
         return groups
 
-    def _choice(
-        self,
-        item: Item,
-        reply: str,
-        official: float,
-        official_parsed: str | None,
-        fallback: bool = False,
-        columns: Mapping[str, float] | None = None,
-    ) -> Score:
+    def _choice(self, item: Item, reply: str, official: float, official_parsed: str | None, **more: Any) -> Score:
         """A score of a multiple-choice question, completed by the strict reading."""
         reading = read_choice(reply, self.options(item))
         strict = float(reading.letter is not None and reading.letter == self.gold(item))
-        return Score(official, strict, reading.letter, reading.how, official_parsed, fallback, columns or {})
+        return Score(official, strict, reading.letter, reading.how, official_parsed, **more)
 
     def _wrong(
         self, item: Any, folder: Path, number: int, seen: dict[str, int], present: dict[Path, bool]

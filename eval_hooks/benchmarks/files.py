@@ -3,27 +3,18 @@
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any
 
-from rgpt4d_plugin.eval_hooks.benchmarks.base import BenchmarkDataError, Item
+from rgpt4d_plugin.eval_hooks.benchmarks.records import BenchmarkDataError, Item
 from rgpt4d_plugin.files import parse_json
 
 
 def find(folder: Path, patterns: Sequence[str], what: str) -> list[Path]:
-    """The files, sorted, that the first fitting pattern finds.
-
-    Args:
-        folder: Where to look.
-        patterns: Relative to it, in order of preference.
-        what: For the message.
-
-    Raises:
-        BenchmarkDataError: If there is none.
-    """
+    """The files, sorted, that the first fitting pattern finds; BenchmarkDataError, about `what`, if none does."""
     if not folder.is_dir():
         raise BenchmarkDataError(f"{what}: there is no folder {folder}.")
     for pattern in patterns:
@@ -60,19 +51,6 @@ def read_tsv(path: Path) -> list[dict[str, str]]:
         csv.field_size_limit(limit)
 
 
-@dataclass(frozen=True)
-class Cell:
-    """The place of a row in a parquet file."""
-
-    path: Path
-    group: int
-    offset: int
-
-    def read(self, column: str) -> Any:
-        """The value, as a Python object."""
-        return _column(self.path, self.group, column)[self.offset].as_py()
-
-
 @lru_cache(maxsize=2)
 def _column(path: Path, group: int, column: str) -> Any:
     """One column of one row group: questions asked in order read each group once."""
@@ -89,39 +67,39 @@ def _column(path: Path, group: int, column: str) -> Any:
 class Row(Mapping[str, Any]):
     """A row of a parquet file, as published, whose encoded images stay in the file until they are asked for."""
 
-    def __init__(self, fields: Mapping[str, Any], heavy: Sequence[str] = (), cell: Cell | None = None) -> None:
-        self._fields, self._heavy, self._cell = dict(fields), tuple(heavy), cell
+    def __init__(self, fields: Mapping[str, Any], heavy: Sequence[str], path: Path, group: int, offset: int) -> None:
+        self._fields, self._heavy, self._place = fields, heavy, (path, group, offset)
 
     def __getitem__(self, name: str) -> Any:
-        if name in self._heavy:
-            return self._cell.read(name)
-        return self._fields[name]
+        if name not in self._heavy:
+            return self._fields[name]
+        path, group, offset = self._place
+        return _column(path, group, name)[offset].as_py()
 
     def __contains__(self, name: object) -> bool:
         return name in self._fields or name in self._heavy
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._fields
-        yield from self._heavy
+        return chain(self._fields, self._heavy)
 
     def __len__(self) -> int:
         return len(self._fields) + len(self._heavy)
 
     def __repr__(self) -> str:
-        return f"Row({self._fields!r}, {', '.join(self._heavy)} in {self._cell})"
+        return f"Row({self._fields!r}, {', '.join(self._heavy)} of {self._place})"
 
     def changed(self, **fields: Any) -> "Row":
         """Returns the same row with other or further fields."""
-        return Row(self._fields | fields, self._heavy, self._cell)
+        return Row(self._fields | fields, self._heavy, *self._place)
 
 
 def read_parquet(paths: Sequence[Path], columns: Sequence[str], heavy: Sequence[str] = ()) -> list[Row]:
     """Rows of parquet files that belong together.
 
     Args:
-        paths: Paths of the files, in order.
-        columns: That there must be.
-        heavy: Columns, if they are there, that are left in the files until somebody asks for them.
+        paths: The files, in order.
+        columns: Those that there must be.
+        heavy: Those that stay in the files until somebody asks for them; they may be absent.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -138,7 +116,7 @@ def read_parquet(paths: Sequence[Path], columns: Sequence[str], heavy: Sequence[
                 there = [name for name in heavy if name in names]
                 for group in range(file.metadata.num_row_groups):
                     entries = file.read_row_group(group, columns=light).to_pylist()
-                    rows += [Row(entry, there, Cell(path, group, i)) for i, entry in enumerate(entries)]
+                    rows += [Row(entry, there, path, group, i) for i, entry in enumerate(entries)]
         except (pa.ArrowException, OSError) as err:
             raise BenchmarkDataError(f"{path} is not a readable parquet file ({err}): download it again.") from err
     return rows

@@ -12,17 +12,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rgpt4d_plugin.eval_hooks.benchmarks.base import (
-    LMMS_EVAL,
-    Benchmark,
-    BenchmarkDataError,
-    Item,
-    Medium,
-    Problem,
-    Published,
-    Score,
-)
+from rgpt4d_plugin.eval_hooks.benchmarks.base import LMMS_EVAL, Benchmark
 from rgpt4d_plugin.eval_hooks.benchmarks.files import encoded, find, read_parquet, read_tsv, text
+from rgpt4d_plugin.eval_hooks.benchmarks.records import BenchmarkDataError, Item, Medium, Problem, Published, Score
 from rgpt4d_plugin.files import parse_json
 
 
@@ -104,6 +96,7 @@ class MMSIBench(Benchmark):
     max_new_tokens = 2048
     columns = ("Avg", *TYPES)
     kind = "image"
+    embedded = True
     readings = {"lmms_eval": LMMS_EVAL}
     published = (
         _card("human", 97.2),
@@ -125,20 +118,14 @@ class MMSIBench(Benchmark):
         return read_parquet(paths, ("id", "question_type", *self.fields), heavy=("images",))
 
     def problems(self, item: Item, folder: Path) -> Iterable[Problem]:
-        """Yields what makes an item unusable."""
         if self.gold(item) not in tuple("ABCD"):
             yield "answers that are no letter from A to D", repr(item["answer"])
         if self.category(item) not in TYPES:
             yield "unknown question types", repr(self.category(item))
 
     def remarks(self, item: Item, folder: Path) -> Iterable[str]:
-        """Yields what upstream tolerates, but a reader must know."""
         if len(listed_options(item["question"])) < 4:
             yield "fewer than four options found in the text; the strict reading knows their letters only"
-
-    def files(self, item: Item, folder: Path) -> Iterable[Path]:
-        """Returns nothing: the images are in the published file."""
-        return ()
 
     def key(self, item: Item) -> str:
         """`id`, or `index` in the TSV."""
@@ -148,7 +135,6 @@ class MMSIBench(Benchmark):
         raise BenchmarkDataError("neither `id` nor `index`.")
 
     def media(self, item: Item, folder: Path) -> list[Medium]:
-        """The images, in order."""
         where = f"MMSI-Bench, item {self.key(item)}"
         images = item.get("images")
         if images is None and "image" in item:
@@ -177,10 +163,6 @@ class MMSIBench(Benchmark):
         """The type, with dashes."""
         kind = item["question_type"] if "question_type" in item else item.get("category", "")
         return str(kind).replace("-", "–").strip()
-
-    def columns_of(self, item: Item) -> tuple[str, ...]:
-        """Names the column of all items, and the type."""
-        return ("Avg", self.category(item))
 
     def group(self, item: Item) -> str:
         """The question: images are its own."""

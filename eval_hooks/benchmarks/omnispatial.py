@@ -19,18 +19,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from rgpt4d_plugin.eval_hooks.benchmarks.base import (
-    LETTERS,
-    LMMS_EVAL,
-    Benchmark,
-    BenchmarkDataError,
-    Item,
-    Medium,
-    Problem,
-    Published,
-    Score,
-)
+from rgpt4d_plugin.eval_hooks.benchmarks.base import LETTERS, LMMS_EVAL, Benchmark
 from rgpt4d_plugin.eval_hooks.benchmarks.files import below, encoded, find, read_json, read_parquet
+from rgpt4d_plugin.eval_hooks.benchmarks.records import BenchmarkDataError, Item, Medium, Problem, Published, Score
 
 
 TYPES = {
@@ -79,14 +70,7 @@ FORMAT = {
 
 
 def question_text(question: str, options: Sequence[str], system: str = "manual_cot", form: str = "re") -> str:
-    """The authors' prompt for open models.
-
-    Args:
-        question: The question alone.
-        options: Their texts.
-        system: A key of `SYSTEM`.
-        form: A key of `FORMAT`.
-    """
+    """The authors' prompt for open models, by keys of `SYSTEM` and `FORMAT`."""
     lines = "".join(f"\n{letter}. {option}" for letter, option in zip(LETTERS, options))
     return f"{SYSTEM[system]}\n{FORMAT[form]}\n\n{question}{lines}"
 
@@ -94,10 +78,8 @@ def question_text(question: str, options: Sequence[str], system: str = "manual_c
 def read_official(reply: str, form: str = "re") -> tuple[str, bool]:
     """The letter that the published scorer compares with the gold one, case and all, and whether it is a default.
 
-    Args:
-        reply: The reply as the model wrote it.
-        form: A key of `FORMAT`. "re": the last "Answer: X", which matches but never scores in lower case, else A.
-            "json": first character of the object's `answer`, else A. "direct": the first character, whatever it is.
+    By the key of `FORMAT`: "re": the last "Answer: X", which matches but never scores in lower case, else A; "json":
+    first character of the object's `answer`, else A; "direct": the first character, whatever it is.
     """
     if form == "direct":
         return reply.strip().upper()[:1], False
@@ -163,7 +145,6 @@ class OmniSpatial(Benchmark):
         return read_parquet(paths, list(self.fields), heavy=("image",))
 
     def problems(self, item: Item, folder: Path) -> Iterable[Problem]:
-        """Yields what makes an item unusable."""
         if not 2 <= len(item["options"]) <= len(LETTERS):
             yield "wrong numbers of options", f"{len(item['options'])}"
         elif self.gold(item) not in self.options(item):
@@ -176,7 +157,6 @@ class OmniSpatial(Benchmark):
         return () if "image" in item else super().files(item, folder)
 
     def token_limit(self, style: str | None = None) -> int:
-        """8,192 with reasoning, 16 for a letter alone."""
         return 16 if self.style(style).endswith("+direct") else self.max_new_tokens
 
     def key(self, item: Item) -> str:
@@ -184,7 +164,6 @@ class OmniSpatial(Benchmark):
         return f"{item['task_type']}/{item['id']}"
 
     def media(self, item: Item, folder: Path) -> list[Medium]:
-        """The one image."""
         if "image" in item:
             return [Medium("image", data=encoded(item["image"], f"OmniSpatial, item {self.key(item)}"))]
         if "image_path" in item:
@@ -192,12 +171,10 @@ class OmniSpatial(Benchmark):
         return [Medium("image", below(folder, f"{self.group(item)}.png", "id"))]
 
     def prompt(self, item: Item, style: str | None = None) -> str:
-        """Puts all into one user turn, after the image."""
         system, form = self.style(style).split("+")
         return question_text(item["question"], item["options"], system, form)
 
     def options(self, item: Item) -> dict[str, Any]:
-        """`options`."""
         return dict(zip(LETTERS, item["options"]))
 
     def gold(self, item: Item) -> str | None:
@@ -210,11 +187,9 @@ class OmniSpatial(Benchmark):
         return LETTERS[place] if 0 <= place < len(LETTERS) else None
 
     def category(self, item: Item) -> str:
-        """The sub-type."""
         return item["sub_task_type"]
 
     def columns_of(self, item: Item) -> tuple[str, ...]:
-        """Names the column of all items, the type and the sub-type."""
         return ("Overall", item["task_type"], item["sub_task_type"])
 
     def group(self, item: Item) -> str:
@@ -226,7 +201,8 @@ class OmniSpatial(Benchmark):
         form, gold = self.style(style).split("+")[1], self.gold(item)
         letter, default = read_official(reply, form)
         columns: Mapping[str, float] = {"lmms_eval": float(read_lmms_eval(reply) == gold)} if form == "direct" else {}
-        return self._choice(item, reply, float(letter == gold), None if default else letter or None, default, columns)
+        parsed = None if default else letter or None
+        return self._choice(item, reply, float(letter == gold), parsed, fallback=default, columns=columns)
 
     def aggregate(self, items: Sequence[Item], scores: Sequence[Score | float]) -> dict[str, float]:
         """The official columns, in percent; upstream divides by the number of items and a millionth."""

@@ -13,19 +13,9 @@ from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any
 
-from rgpt4d_plugin.eval_hooks.benchmarks.base import (
-    CARD,
-    LETTERS,
-    PAPER,
-    Benchmark,
-    BenchmarkDataError,
-    Item,
-    Medium,
-    Problem,
-    Published,
-    Score,
-)
+from rgpt4d_plugin.eval_hooks.benchmarks.base import CARD, LETTERS, PAPER, Benchmark
 from rgpt4d_plugin.eval_hooks.benchmarks.files import below, find, read_json
+from rgpt4d_plugin.eval_hooks.benchmarks.records import BenchmarkDataError, Item, Medium, Problem, Published, Score
 from rgpt4d_plugin.files import is_file
 
 
@@ -63,25 +53,16 @@ PHRASES = (
 
 
 def question_text(question: str, options: Sequence[str], marked: bool) -> str:
-    """The prompt of the 4D-RGPT release.
-
-    Args:
-        question: With `<obj_N>` for the objects.
-        options: Their texts.
-        marked: An image with the marks comes first.
-    """
+    """The prompt of the 4D-RGPT release; `marked`: an image with the marks of the `<obj_N>` comes first."""
     lines = "\n".join(f"({letter}) {option}" for letter, option in zip(LETTERS, options))
     parts = [question, f"Options:\n{lines}", "Answer with only the letter of the correct option."]
     return "\n\n".join([MARKS, *parts] if marked else parts)
 
 
 def read_official(reply: str, options: int, rng: random.Random | None = None) -> str | None:
-    """The letter that the published scorer reads: the first in parentheses, else the first that is a word.
+    """The letter, of so many options, that the published scorer reads: the first in parentheses, else as a word.
 
-    Args:
-        reply: The reply as the model wrote it.
-        options: Their number; later letters are not valid.
-        rng: Draws a letter where there is none, as upstream does; None: such a reply has no letter.
+    Where there is none `rng` draws one, as upstream does; without it such a reply has no letter.
     """
     valid = LETTERS[:options]
     text = reply.strip()
@@ -133,11 +114,9 @@ class R4DBench(Benchmark):
     )
 
     def read(self, folder: Path) -> Sequence[Item]:
-        """`test.json`."""
         return read_json(*find(folder, ("test.json",), self.title))
 
     def problems(self, item: Item, folder: Path) -> Iterable[Problem]:
-        """Yields what makes an item unusable."""
         if not 2 <= len(item["options"]) <= len(LETTERS):
             yield "wrong numbers of options", f"{len(item['options'])}"
         if not (question := item.get("question") or item.get("question_raw")):
@@ -148,7 +127,6 @@ class R4DBench(Benchmark):
             yield "unknown tasks", f"{item['task']!r} (known: {', '.join(CATEGORIES)})"
 
     def remarks(self, item: Item, folder: Path) -> Iterable[str]:
-        """Yields what upstream tolerates, but a reader must know."""
         if self.gold(item) is None:
             yield "the answer is empty or not among the options; counts, and scores 0"
         if not is_file(below(folder, item["video"], "video")):
@@ -191,14 +169,12 @@ class R4DBench(Benchmark):
         return CATEGORIES.get(item["task"], item["task"])
 
     def columns_of(self, item: Item) -> tuple[str, ...]:
-        """Names the column of all items, static or dynamic, and the task."""
         category = self.category(item)
         if category not in self.columns:
             return ("Avg",)
         return ("Avg", "Sta" if category in STATIC else "Dyn", category)
 
     def group(self, item: Item) -> str:
-        """The source video."""
         return item.get("source") or item["video"]
 
     def score(self, item: Item, reply: str, style: str | None = None) -> Score:

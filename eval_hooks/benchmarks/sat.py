@@ -18,16 +18,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rgpt4d_plugin.eval_hooks.benchmarks.base import (
-    LETTERS,
-    Benchmark,
-    BenchmarkDataError,
-    Item,
-    Medium,
-    Problem,
-    Score,
-)
+from rgpt4d_plugin.eval_hooks.benchmarks.base import LETTERS, Benchmark
 from rgpt4d_plugin.eval_hooks.benchmarks.files import encoded, find, read_parquet, text
+from rgpt4d_plugin.eval_hooks.benchmarks.records import BenchmarkDataError, Item, Medium, Problem, Score
 
 
 HINT = (
@@ -66,15 +59,11 @@ def read_official(reply: str, question: str) -> str:
 
     Options are looked for in the reply only if the question's own text lists them as "A. text", which the published
     questions do not.
-
-    Args:
-        reply: The reply as the model wrote it.
-        question: The published text.
     """
     answer = re.sub(r"[^\w\s]", "", reply).strip()
     listed = [found[1].strip() for found in re.findall(r"\b([A-Z])\.\s+([^\n]*)", question)]
     # Letters go by the order in which the options are listed, not by the letters they are listed with.
-    letters = {option: chr(ord("A") + place) for place, option in enumerate(listed)}
+    letters = dict(zip(listed, LETTERS))
     found = re.search("|".join(map(re.escape, listed)), answer)
     answer = letters.get(found[0], answer) if found else answer
     return answer.split(" ")[0].strip().translate(_PUNCTUATION)
@@ -93,6 +82,7 @@ class SAT(Benchmark):
     styles = ("lmms", "authors")
     columns = ("Avg",)
     kind = "image"
+    embedded = True
 
     def read(self, folder: Path) -> Sequence[Item]:
         """Rows with their number as `row`, and the order of the options of each copy as `order`."""
@@ -115,17 +105,12 @@ class SAT(Benchmark):
         return len({item["row"] for item in items})
 
     def problems(self, item: Item, folder: Path) -> Iterable[Problem]:
-        """Yields what makes an item unusable."""
         answers = item["answers"]
         if not 2 <= len(answers) <= len(LETTERS) or not all(isinstance(answer, str) for answer in answers):
             yield "wrong options", f"expected two or more texts, found {answers!r}"
         elif self.gold(item) is None:
             right = item.get("correct_answer_idx", item.get("correct_answer"))
             yield "answers that are no option", f"{right!r} is not among {answers!r}"
-
-    def files(self, item: Item, folder: Path) -> Iterable[Path]:
-        """Returns nothing: the images are in the parquet file, and stay there until they are asked for."""
-        return ()
 
     def key(self, item: Item) -> str:
         """Row, and published place of the first option; for an item that `load` did not read, a digest of it."""
@@ -134,7 +119,6 @@ class SAT(Benchmark):
         return f"{item['row']}/{item['order'][0]}" if "order" in item else str(item["row"])
 
     def media(self, item: Item, folder: Path) -> list[Medium]:
-        """The images, in order."""
         images = item.get("image_bytes")
         if not images:
             raise BenchmarkDataError(f"SAT, item {self.key(item)}: no images in `image_bytes`.")
@@ -161,19 +145,13 @@ class SAT(Benchmark):
         return next((letter for letter, option in self.options(item).items() if option == answer), None)
 
     def category(self, item: Item) -> str:
-        """`question_type`."""
         return item["question_type"]
-
-    def columns_of(self, item: Item) -> tuple[str, ...]:
-        """Names the column of all items, and the type, which the official score does not report."""
-        return ("Avg", item["question_type"])
 
     def group(self, item: Item) -> str:
         """The question, of which there may be several copies."""
         return str(item["row"]) if "row" in item else _digest(item, item["question"])
 
     def score(self, item: Item, reply: str, style: str | None = None) -> Score:
-        """Returns both readings."""
         self.style(style)
         answer = read_official(reply, text(item, "question"))
         gold = self.gold(item)

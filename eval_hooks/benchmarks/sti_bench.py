@@ -16,17 +16,9 @@ from reprlib import repr as shortened
 from typing import Any
 
 from rgpt4d_plugin.eval_hooks import answers
-from rgpt4d_plugin.eval_hooks.benchmarks.base import (
-    PAPER,
-    Benchmark,
-    BenchmarkDataError,
-    Item,
-    Medium,
-    Problem,
-    Published,
-    Score,
-)
+from rgpt4d_plugin.eval_hooks.benchmarks.base import PAPER, Benchmark
 from rgpt4d_plugin.eval_hooks.benchmarks.files import below, find, read_parquet
+from rgpt4d_plugin.eval_hooks.benchmarks.records import BenchmarkDataError, Item, Medium, Problem, Published, Score
 from rgpt4d_plugin.files import is_file, parse_json
 
 
@@ -98,6 +90,7 @@ class STIBench(Benchmark):
         "time_end": (int, float),
     }
     columns = ("Overall", *TASKS, *SCENES)
+    of_no_item = float("nan")
     readings = {
         "numeric": "Numeric: as official, and a reply without a letter may name the value of exactly one option; this "
         "is not the published score."
@@ -108,11 +101,9 @@ class STIBench(Benchmark):
     )
 
     def read(self, folder: Path) -> Sequence[Item]:
-        """`qa.parquet`."""
         return read_parquet(find(folder, ("qa.parquet",), self.title), list(self.fields))
 
     def problems(self, item: Item, folder: Path) -> Iterable[Problem]:
-        """Yields what makes an item unusable."""
         options = self.options(item)
         if "".join(options) != "ABCDE"[: len(options)] or len(options) < 2:
             yield "wrong options", f"expected letters from A to E, found {', '.join(options) or 'none'}"
@@ -130,7 +121,6 @@ class STIBench(Benchmark):
         return [Medium("video", beside if is_file(beside) and not is_file(inside) else inside)]
 
     def prompt(self, item: Item, style: str | None = None) -> str:
-        """The prompt of the script for open models."""
         self.style(style)
         window = f"From {item['time_start']} s to {item['time_end']} s. {item['Question']}"
         lines = [f"({letter}) {option}" for letter, option in self.options(item).items()]
@@ -149,20 +139,16 @@ class STIBench(Benchmark):
         return dict(candidates)
 
     def gold(self, item: Item) -> str:
-        """`Answer`."""
         return item["Answer"]
 
     def category(self, item: Item) -> str:
-        """`Task`."""
         return item["Task"]
 
     def columns_of(self, item: Item) -> tuple[str, ...]:
-        """Names the column of all items, the task and the scene."""
         scene = item.get("scene") or item.get("Scene") or scene_of(item["Video"])
         return ("Overall", item["Task"], scene)
 
     def group(self, item: Item) -> str:
-        """The video."""
         return item["Video"]
 
     def score(self, item: Item, reply: str, style: str | None = None) -> Score:
@@ -182,8 +168,3 @@ class STIBench(Benchmark):
             official_parsed=letter,
             columns={"numeric": float((letter or value) == gold)},
         )
-
-    def aggregate(self, items: Sequence[Item], scores: Sequence[Score | float]) -> dict[str, float]:
-        """The official columns, in percent; upstream reports nothing for a task or scene without items: nan."""
-        values = self.by_column(items, scores)
-        return {name: 100 * sum(group) / len(group) if group else float("nan") for name, group in values.items()}

@@ -17,18 +17,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from rgpt4d_plugin.eval_hooks.benchmarks.base import (
-    LETTERS,
-    PAPER,
-    Benchmark,
-    BenchmarkDataError,
-    Item,
-    Medium,
-    Problem,
-    Published,
-    Score,
-)
+from rgpt4d_plugin.eval_hooks.benchmarks.base import LETTERS, PAPER, Benchmark
 from rgpt4d_plugin.eval_hooks.benchmarks.files import below, find, read_json
+from rgpt4d_plugin.eval_hooks.benchmarks.records import BenchmarkDataError, Item, Medium, Problem, Published, Score
 
 
 FILES = {"real": "real_mc.json", "synthetic": "synthetic_mc.json"}
@@ -51,13 +42,7 @@ INSTRUCTIONS = {
 
 
 def question_text(question: str, options: Mapping[str, Any], style: str = "direct") -> str:
-    """The benchmark's prompt; it begins with an empty line.
-
-    Args:
-        question: The question alone.
-        options: Letter -> value, shown as it is.
-        style: "direct" or "cot".
-    """
+    """The benchmark's prompt, which begins with an empty line; values of options are shown as they are."""
     lines = "".join(f"{letter}: {value}\n" for letter, value in options.items())
     return f"\nQuestion: {question}\n{lines}\n{INSTRUCTIONS[style]}"
 
@@ -66,11 +51,7 @@ def read_official(reply: str, options: int = 4) -> str | None:
     """The letter that the rule of the 4D-RGPT release reads.
 
     A letter at the very start, else one after "answer", "answer is" or "answer:" in any case, else the first
-    upper-case one that is a word: the article in "A car ..." is an A.
-
-    Args:
-        reply: The reply as the model wrote it.
-        options: Their number; later letters are not valid.
+    upper-case one that is a word: the article in "A car ..." is an A. `options` is their number.
     """
     valid, text = LETTERS[:options], reply.strip()
     if not valid:
@@ -133,7 +114,6 @@ class VLM4D(Benchmark):
     )
 
     def read(self, folder: Path) -> Sequence[Item]:
-        """Reads both files, or the one that is there: the real questions first."""
         found = []
         for name in FILES.values():
             found += [path for place in FOLDERS if (path := folder / f"{place}{name}").is_file()][:1]
@@ -142,7 +122,6 @@ class VLM4D(Benchmark):
         return [item for path in found for item in read_json(path)]
 
     def problems(self, item: Item, folder: Path) -> Iterable[Problem]:
-        """Yields what makes an item unusable."""
         choices = item["choices"]
         if "".join(choices) != LETTERS[: len(choices)] or len(choices) < 2:
             yield "wrong options", f"expected the letters from A on in order, found {list(choices)}"
@@ -152,15 +131,12 @@ class VLM4D(Benchmark):
             yield "ids without a number", repr(item["id"])
 
     def token_limit(self, style: str | None = None) -> int:
-        """Reasoning gets the authors' 1,024."""
         return 1024 if self.style(style) == "cot" else self.max_new_tokens
 
     def key(self, item: Item) -> str:
-        """File and id."""
         return f"{Path(FILES[split(item)]).stem}/{item['id']}"
 
     def media(self, item: Item, folder: Path) -> list[Medium]:
-        """The whole video."""
         return [Medium("video", below(folder, local_path(item), "video"))]
 
     def prompt(self, item: Item, style: str | None = None) -> str:
@@ -168,7 +144,6 @@ class VLM4D(Benchmark):
         return question_text(item["question"], item["choices"], self.style(style))
 
     def options(self, item: Item) -> dict[str, Any]:
-        """`choices`."""
         return dict(item["choices"])
 
     def gold(self, item: Item) -> str | None:
@@ -184,11 +159,9 @@ class VLM4D(Benchmark):
         return "False positive" if answer == "no" or answer.startswith("no ") else "Directional"
 
     def columns_of(self, item: Item) -> tuple[str, ...]:
-        """The group, the split, and all."""
         return (self.category(item), "Real" if split(item) == "real" else "Synthetic", "Overall")
 
     def group(self, item: Item) -> str:
-        """The video."""
         return local_path(item)
 
     def score(self, item: Item, reply: str, style: str | None = None) -> Score:

@@ -13,17 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from rgpt4d_plugin.eval_hooks import answers
-from rgpt4d_plugin.eval_hooks.benchmarks.base import (
-    PAPER,
-    Benchmark,
-    BenchmarkDataError,
-    Item,
-    Medium,
-    Problem,
-    Published,
-    Score,
-)
+from rgpt4d_plugin.eval_hooks.benchmarks.base import PAPER, Benchmark
 from rgpt4d_plugin.eval_hooks.benchmarks.files import below, find, read_json, read_parquet
+from rgpt4d_plugin.eval_hooks.benchmarks.records import BenchmarkDataError, Item, Medium, Problem, Published, Score
 from rgpt4d_plugin.eval_hooks.metrics import mean, mean_relative_accuracy
 
 
@@ -48,13 +40,7 @@ NUMBER = {
 
 
 def question_text(question: str, options: Sequence[str] | None, style: str = "direct") -> str:
-    """The benchmark's prompt.
-
-    Args:
-        question: The question alone.
-        options: With their letters, as stored; None for a numeric question.
-        style: "direct", or "api", which asks API models for a number in other words.
-    """
+    """The benchmark's prompt: options as stored, None for a numeric question, which "api" asks in other words."""
     if options is None:
         return "\n".join([INTRODUCTION, question, NUMBER[style]])
     return "\n".join([INTRODUCTION, question, "Options:", *options, LETTER])
@@ -95,6 +81,7 @@ class VSTIBench(Benchmark):
     notes = ("Questions name frames by number, of 32: with other numbers of frames the words do not match.",)
     styles = ("direct", "api")
     columns = ("Overall", *NUMERIC[:2], *CHOICE)
+    of_no_item = float("nan")
     rules = {"Overall": "categories"}
     published = (
         _reproduced("NVILA-Lite-8B", 50.22, 22.3, 1.9, 65.6, 77.3, 55.2, 52.7, 61.7, 66.0, 49.2),
@@ -112,7 +99,6 @@ class VSTIBench(Benchmark):
         return [item.changed(row=row) for row, item in enumerate(read_parquet(paths, list(self.fields)))]
 
     def problems(self, item: Item, folder: Path) -> Iterable[Problem]:
-        """Yields what makes an item unusable."""
         if not self._numeric(item):
             options = self.options(item)
             if len(options) < 2:
@@ -121,7 +107,6 @@ class VSTIBench(Benchmark):
                 yield "answers that are no option", f"{item.get('mc_answer')!r} is not among {list(options)}"
 
     def remarks(self, item: Item, folder: Path) -> Iterable[str]:
-        """Yields what upstream tolerates, but a reader must know."""
         if not self._numeric(item):
             return
         gold = number_of(item.get("ground_truth"))
@@ -141,7 +126,6 @@ class VSTIBench(Benchmark):
         return f"{item['video_path']}/{item['question_type']}/{item['question']}"
 
     def media(self, item: Item, folder: Path) -> list[Medium]:
-        """The whole video."""
         return [Medium("video", below(folder, item["video_path"], "video_path"))]
 
     def prompt(self, item: Item, style: str | None = None) -> str:
@@ -161,12 +145,7 @@ class VSTIBench(Benchmark):
         return None if value is None else str(value)
 
     def category(self, item: Item) -> str:
-        """The question type."""
         return item["question_type"]
-
-    def columns_of(self, item: Item) -> tuple[str, ...]:
-        """Names the column of all items, and the type."""
-        return ("Overall", item["question_type"])
 
     def group(self, item: Item) -> str:
         """The scene, of which there is one video."""
@@ -192,11 +171,10 @@ class VSTIBench(Benchmark):
         """The official columns, in percent.
 
         "Overall" is the unweighted mean of the types that are there: versions of a type are types of their own, so
-        relative distance and relative position weigh three ninths each. Upstream reports nothing for other types: nan.
+        relative distance and relative position weigh three ninths each.
         """
-        values = self.by_column(items, scores)
-        means = {name: 100 * mean(group) if group else float("nan") for name, group in values.items()}
-        means["Overall"] = mean([means[name] for name, group in values.items() if group and name != "Overall"])
+        means = super().aggregate(items, scores)
+        means["Overall"] = mean([m for name, m in means.items() if name != "Overall" and not math.isnan(m)])
         return means
 
     def _numeric(self, item: Item) -> bool:

@@ -11,7 +11,7 @@ import av
 from PIL import Image
 
 from rgpt4d_plugin.eval_hooks.benchmark_task import Question
-from rgpt4d_plugin.eval_hooks.benchmarks.base import Medium
+from rgpt4d_plugin.eval_hooks.benchmarks.records import Medium
 from rgpt4d_plugin.files import open_image
 from rgpt4d_plugin.regions.frame_matching import span
 from rgpt4d_plugin.regions.media_entries import Clip

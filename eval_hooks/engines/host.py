@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 from transformers import BatchFeature, GenerationConfig
 
 from rgpt4d_plugin.eval_hooks.benchmark_task import Question
-from rgpt4d_plugin.eval_hooks.benchmarks.base import BenchmarkDataError, Medium
+from rgpt4d_plugin.eval_hooks.benchmarks.records import BenchmarkDataError, Medium
 from rgpt4d_plugin.eval_hooks.engines.process_group import ALONE, Ranks
 from rgpt4d_plugin.eval_hooks.replies import Reply
 from rgpt4d_plugin.files import ImageError, open_image

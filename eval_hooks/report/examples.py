@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from PIL import Image
 
 from rgpt4d_plugin.eval_hooks.benchmarks import get
-from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark, BenchmarkDataError, Item, Medium
+from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark
+from rgpt4d_plugin.eval_hooks.benchmarks.records import BenchmarkDataError, Item, Medium
 from rgpt4d_plugin.eval_hooks.report.page import Answer, Example, Picture
 from rgpt4d_plugin.eval_hooks.scoring import Result, Row, digest
 from rgpt4d_plugin.files import ImageError, open_image

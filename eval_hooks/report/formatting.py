@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rgpt4d_plugin.eval_hooks.benchmarks import get
-from rgpt4d_plugin.eval_hooks.benchmarks.base import Published
+from rgpt4d_plugin.eval_hooks.benchmarks.records import Published
 from rgpt4d_plugin.eval_hooks.report.page import Cell, Table
 from rgpt4d_plugin.eval_hooks.scoring import COUNTS, Estimate, Result
 from rgpt4d_plugin.eval_hooks.stats import Difference, Interval

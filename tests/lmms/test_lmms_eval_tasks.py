@@ -18,7 +18,7 @@ from PIL import Image
 
 from rgpt4d_plugin.eval_hooks import lmms_eval_tasks
 from rgpt4d_plugin.eval_hooks.benchmarks import get
-from rgpt4d_plugin.eval_hooks.benchmarks.base import BenchmarkDataError
+from rgpt4d_plugin.eval_hooks.benchmarks.records import BenchmarkDataError
 from rgpt4d_plugin.eval_hooks.reply_formats import read_replies
 from rgpt4d_plugin.eval_hooks.scoring import score_replies
 from tests.benchmark_folders import write_folder

@@ -14,7 +14,7 @@ from PIL import Image
 
 from rgpt4d_plugin import RegionPrompt
 from rgpt4d_plugin.arguments import RegionArguments
-from rgpt4d_plugin.eval_hooks.benchmarks.base import Medium
+from rgpt4d_plugin.eval_hooks.benchmarks.records import Medium
 from rgpt4d_plugin.eval_hooks.engines.chat_message import frames_of
 from rgpt4d_plugin.trainers import mixin
 from rgpt4d_plugin.trainers.setup import P4DSetup

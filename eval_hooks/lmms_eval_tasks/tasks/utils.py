@@ -16,7 +16,7 @@ from datasets import Dataset
 from huggingface_hub.constants import HF_HOME
 
 from rgpt4d_plugin.eval_hooks.benchmarks import get
-from rgpt4d_plugin.eval_hooks.benchmarks.base import READINGS, BenchmarkData, BenchmarkDataError
+from rgpt4d_plugin.eval_hooks.benchmarks.records import READINGS, BenchmarkData, BenchmarkDataError
 from rgpt4d_plugin.files import open_image
 
 

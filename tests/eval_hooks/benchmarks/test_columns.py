@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, get
-from rgpt4d_plugin.eval_hooks.benchmarks.base import Score
+from rgpt4d_plugin.eval_hooks.benchmarks.records import Score
 from rgpt4d_plugin.eval_hooks.metrics import MRA_THRESHOLDS, mean_relative_accuracy
 from tests.benchmark_items import MMSI, OMNI, R4D, SAT, STI, VSTI_CHOICE, VSTI_NUMERIC
 

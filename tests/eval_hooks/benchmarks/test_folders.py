@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, files, get, hub
-from rgpt4d_plugin.eval_hooks.benchmarks.base import BenchmarkDataError
+from rgpt4d_plugin.eval_hooks.benchmarks.records import BenchmarkDataError
 from rgpt4d_plugin.synth4d.clips import decode_mp4
 from tests.benchmark_folders import FRAMES, HEIGHT, LAYOUTS, WIDTH, image, put, write_folder
 

@@ -10,7 +10,7 @@ import torch
 
 from rgpt4d_plugin.eval_hooks.benchmark_task import BenchmarkTask, ItemMedia, Question
 from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, get
-from rgpt4d_plugin.eval_hooks.benchmarks.base import Medium
+from rgpt4d_plugin.eval_hooks.benchmarks.records import Medium
 from rgpt4d_plugin.eval_hooks.engines.host import HostEngine, _rounds
 from rgpt4d_plugin.eval_hooks.engines.load import load_host_engine
 from rgpt4d_plugin.eval_hooks.engines.model_fingerprint import weights_fingerprint

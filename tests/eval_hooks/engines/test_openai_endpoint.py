@@ -18,7 +18,7 @@ from PIL import Image
 
 from rgpt4d_plugin import RegionPrompt
 from rgpt4d_plugin.eval_hooks.benchmark_task import Question
-from rgpt4d_plugin.eval_hooks.benchmarks.base import Medium
+from rgpt4d_plugin.eval_hooks.benchmarks.records import Medium
 from rgpt4d_plugin.eval_hooks.engines import openai_endpoint
 from rgpt4d_plugin.eval_hooks.engines.chat_message import MediaOptions, content
 from rgpt4d_plugin.eval_hooks.engines.openai_endpoint import EndpointError, OpenAIEndpoint

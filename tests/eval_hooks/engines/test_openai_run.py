@@ -11,7 +11,7 @@ from llamafactory.chat import ChatModel
 from PIL import Image
 
 from rgpt4d_plugin.eval_hooks.benchmark_task import Question
-from rgpt4d_plugin.eval_hooks.benchmarks.base import Medium
+from rgpt4d_plugin.eval_hooks.benchmarks.records import Medium
 from rgpt4d_plugin.eval_hooks.engines.chat_message import MediaOptions, frames_of
 from rgpt4d_plugin.eval_hooks.engines.openai_endpoint import OpenAIEndpoint
 from tests.harness import DATA

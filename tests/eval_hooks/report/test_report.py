@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, get
-from rgpt4d_plugin.eval_hooks.benchmarks.base import Published
+from rgpt4d_plugin.eval_hooks.benchmarks.records import Published
 from rgpt4d_plugin.eval_hooks.compare import NotComparable, compare, incomparable
 from rgpt4d_plugin.eval_hooks.replies import Reply
 from rgpt4d_plugin.eval_hooks.report import write_report
