@@ -48,17 +48,7 @@ def incomparable(a: Result, b: Result) -> list[str]:
 
 
 def compare(a: Result, b: Result, replicates: int = REPLICATES, seed: int = 0) -> Comparison:
-    """Compares run B with run A on the items that they share.
-
-    Args:
-        a: The baseline.
-        b: What is compared with it.
-        replicates: Replicates of the bootstrap.
-        seed: Seed of the bootstrap.
-
-    Raises:
-        NotComparable: They are not of the same items, with all reasons.
-    """
+    """Compares run B with run A, the baseline; NotComparable, with all reasons, if they are not of the same items."""
     if reasons := incomparable(a, b):
         raise NotComparable("The two runs cannot be compared: " + "; ".join(reasons) + ".")
     readings = [reading for reading in a.columns if reading in b.columns]
@@ -67,9 +57,8 @@ def compare(a: Result, b: Result, replicates: int = REPLICATES, seed: int = 0) -
     scores_b = np.array([[own[row.key].score(reading) for reading in readings] for row in a.rows])
     bootstrap = a.bootstrap()
     drawn = bootstrap.replicates(np.hstack([scores_a, scores_b]), replicates, seed)
-    differences: dict[str, dict[str, Difference]] = {}
+    differences: dict[str, dict[str, Difference]] = {reading: {} for reading in readings}
     for r, reading in enumerate(readings):
-        differences[reading] = {}
         for c, column in enumerate(bootstrap.names):
             before, after = a.columns[reading][column].value, b.columns[reading][column].value
             if before is not None and after is not None and a.columns[reading][column].items:

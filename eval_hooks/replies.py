@@ -53,17 +53,13 @@ class ReplyFile:
         path: the file.
         settings: what the first line says, as JSON gives it back (a tuple is a list).
         replies: the last reply of every key, failures included.
-        done: those without an error: what a resumed run need not ask again.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any], replies: Iterable[Reply]) -> None:
         self.path = path
         self._file: IO[bytes] | None = None
         self.settings = dict(settings)
-        self.replies: dict[str, Reply] = {}
-        self.done: dict[str, Reply] = {}
-        for reply in replies:
-            self._keep(reply)
+        self.replies = {reply.key: reply for reply in replies}
 
     @classmethod
     def open(cls, path: str | Path, settings: Mapping[str, Any], fresh: bool = False) -> "ReplyFile":
@@ -115,11 +111,7 @@ class ReplyFile:
 
     @classmethod
     def read(cls, path: str | Path) -> "ReplyFile":
-        """Reads a file and leaves it as it is.
-
-        Raises:
-            ReplyFileError: the file is missing, or no file of replies.
-        """
+        """Reads a file and leaves it as it is; ReplyFileError if it is missing, or no file of replies."""
         path = Path(path)
         if not path.is_file():
             raise ReplyFileError(f"{path}: no such file")
@@ -133,8 +125,7 @@ class ReplyFile:
         if self._file is None:
             raise ValueError(f"{self.path} was opened for reading only, or is closed")
         _write(self._file, *map(_record, replies))
-        for reply in replies:
-            self._keep(reply)
+        self.replies |= {reply.key: reply for reply in replies}
 
     def close(self) -> None:
         """Lets other runs write to the file."""
@@ -148,12 +139,10 @@ class ReplyFile:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _keep(self, reply: Reply) -> None:
-        self.replies[reply.key] = reply
-        if reply.error is None:
-            self.done[reply.key] = reply
-        else:
-            self.done.pop(reply.key, None)
+    @property
+    def done(self) -> set[str]:
+        """Keys of the replies without an error, which a resumed run need not ask for again."""
+        return {key for key, reply in self.replies.items() if reply.error is None}
 
     @classmethod
     def _parse(cls, path: Path, whole: bytes) -> "ReplyFile":
@@ -166,11 +155,7 @@ class ReplyFile:
 
 
 def read_json_lines(path: Path, content: bytes) -> list[tuple[int, dict[str, Any]]]:
-    """Number and object of every line that is not blank.
-
-    Raises:
-        ReplyFileError: a line is no JSON object.
-    """
+    """Number and object of every line that is not blank; ReplyFileError if one is no JSON object."""
     records = []
     for number, line in enumerate(content.split(b"\n"), 1):
         if not line.strip():
@@ -220,12 +205,8 @@ def _write(file: IO[bytes], *records: Mapping[str, Any]) -> None:
 
 
 def _record(reply: Reply) -> dict[str, Any]:
-    record: dict[str, Any] = {"key": reply.key, "text": reply.text}
-    if reply.truncated:
-        record["truncated"] = True
-    if reply.error is not None:
-        record["error"] = reply.error
-    return record
+    defaults = {"truncated": False, "error": None}
+    return {name: value for name, value in vars(reply).items() if name not in defaults or value != defaults[name]}
 
 
 def _reply(path: Path, number: int, record: Mapping[str, Any]) -> Reply:

@@ -29,13 +29,7 @@ _SHOWN = 8  # problems in a message
 
 @dataclass(frozen=True)
 class Replies:
-    """Replies of a file.
-
-    Attributes:
-        format: One of those that `FORMATS` describes.
-        settings: What the file says they were made with; at least its name and hash.
-        replies: Key -> reply.
-    """
+    """Replies of a file by key, their format (see `FORMATS`), and their settings: at least the file's name and hash."""
 
     format: str
     settings: Mapping[str, Any]
@@ -49,10 +43,9 @@ def read_replies(
 
     Args:
         path: The file.
-        benchmark: gives keys and right answers.
+        benchmark: Gives keys and right answers.
         data: The items.
-        limit: The host's predictions may be those of this sample.
-        seed: Seed of the sample.
+        limit, seed: The host's predictions may be those of this sample.
 
     Raises:
         ReplyFileError: No known format, or lines that do not belong to the items: all problems of the file at once.
@@ -69,10 +62,29 @@ def read_replies(
     records = read_json_lines(path, content)
     if not records:
         raise ReplyFileError(f"{path}: no replies in it")
-    name, convert = _detect(path, records[0][1])
-    reader = _Reader(path, benchmark, data, limit, seed)
-    replies = convert(reader, records)
-    reader.finish()
+    name = _format(path, records[0][1])
+    items = data.items
+    if name == "host":
+        items = _in_order(path, len(records), benchmark, data, limit, seed)
+    converter = _Converter(benchmark, data.items, items)
+    convert = getattr(converter, name.replace("-", "_"))
+    replies: dict[str, Reply] = {}
+    lines: dict[str, int] = {}
+    problems = []
+    for place, (line, record) in enumerate(records):
+        try:
+            reply = convert(place, record)
+            converter.check_key(reply.key)
+            if reply.key in lines:
+                raise _Unfit(f"{reply.key!r} has been answered in line {lines[reply.key]}")
+            replies[reply.key], lines[reply.key] = reply, line
+        except _Unfit as err:
+            problems.append(f"line {line}: {err}")
+    if problems:
+        rest = [f"and {len(problems) - _SHOWN:,} more"] if len(problems) > _SHOWN else []
+        raise ReplyFileError(
+            "\n".join([f"{path} does not fit {benchmark.title} in {data.folder}:", *problems[:_SHOWN], *rest])
+        )
     digest = hashlib.sha256(content).hexdigest()
     return Replies(name, {"replies": {"file": path.name, "format": name, "sha256": digest}}, replies)
 
@@ -97,177 +109,132 @@ def _check_settings(path: Path, settings: Record) -> None:
         raise ReplyFileError(f"{path}, line 1: settings that no run has: {'; '.join(wrong)}. Mend or remove them.")
 
 
-def _detect(path: Path, record: Record) -> tuple[str, Callable[["_Reader", Sequence[tuple[int, Record]]], dict]]:
+def _format(path: Path, record: Record) -> str:
     if {"prompt", "predict", "label"} <= record.keys():
-        return "host", _host
+        return "host"
     if "doc_id" in record and record.keys() & {"resps", "filtered_resps"}:
-        return "lmms-eval", _lmms_eval
+        return "lmms-eval"
     if "custom_id" in record and record.keys() & {"response", "error"}:
-        return "openai", _openai
+        return "openai"
     if record.keys() & set(_NAMES) and record.keys() & {*_TEXTS, "error"}:
-        return "plain", _plain
+        return "plain"
     raise ReplyFileError(
         f"{path}: no known format of replies has lines with the fields {', '.join(record) or '(none)'}. Known are:\n"
         f"{FORMATS}"
     )
 
 
-class _Reader:
-    """Collects replies and problems of one file, with the line each was found in."""
-
-    def __init__(self, path: Path, benchmark: Benchmark, data: BenchmarkData, limit: int | None, seed: int) -> None:
-        self.path, self.benchmark, self.data, self.limit, self.seed = path, benchmark, data, limit, seed
-        self.items = {benchmark.key(item): item for item in data.items}
-        self.replies: dict[str, Reply] = {}
-        self._lines: dict[str, int] = {}
-        self._problems: list[str] = []
-
-    def problem(self, line: int, what: str) -> None:
-        self._problems.append(f"line {line}: {what}")
-
-    def add(self, line: int, reply: Reply) -> None:
-        if reply.key not in self.items:
-            self.problem(line, f"{reply.key!r} is no item (keys look like {some(self.items)})")
-        elif reply.key in self.replies:
-            self.problem(line, f"{reply.key!r} has been answered in line {self._lines[reply.key]}")
-        else:
-            self.replies[reply.key] = reply
-            self._lines[reply.key] = line
-
-    def check_label(self, line: int, item: Item, label: Any) -> None:
-        """The right answer that a file tells must be that of the item it is taken for."""
-        gold = self.benchmark.gold(item)
-        if gold is None or not isinstance(label, str) or not label.strip():
-            return
-        options = self.benchmark.options(item) or {}
-        told = label.strip()
-        same = (gold, f"({gold})", f"{gold}.", f"{gold})", str(options.get(gold, gold)).strip())
-        if told not in same and told.upper() != gold.upper() and _number(told) != _number(gold):
-            self.problem(
-                line, f"the right answer to {self.benchmark.key(item)!r} is {gold!r} here, but {told!r} in the file"
-            )
-
-    def finish(self) -> None:
-        if self._problems:
-            shown = self._problems[:_SHOWN]
-            more = len(self._problems) - len(shown)
-            rest = [f"and {more:,} more"] if more else []
-            raise ReplyFileError(
-                f"{self.path} does not fit {self.benchmark.title} in {self.data.folder}:\n"
-                + "\n".join([*shown, *rest])
-            )
-
-
-def _host(reader: _Reader, records: Sequence[tuple[int, Record]]) -> dict[str, Reply]:
-    # The lines have no keys. Their number and their labels are what shows that they belong to these items.
-    items = list(reader.data.items)
-    if len(records) != len(items) and reader.limit is not None:
-        items = sample(reader.benchmark, items, reader.limit, reader.seed)
-    if len(records) != len(items):
-        sampled = "" if reader.limit is None else f", and the sample {len(items):,}"
+def _in_order(
+    path: Path, predictions: int, benchmark: Benchmark, data: BenchmarkData, limit: int | None, seed: int
+) -> Sequence[Item]:
+    """The items that the host's predictions are to, which have no keys: their number and labels must show it."""
+    items, sampled = data.items, ""
+    if predictions != len(items) and limit is not None:
+        items = sample(benchmark, items, limit, seed)
+        sampled = f", and the sample {len(items):,}"
+    if predictions != len(items):
         raise ReplyFileError(
-            f"{reader.path}: {len(records):,} predictions, but {reader.benchmark.title} in {reader.data.folder} has "
-            f"{len(reader.data.items):,} items{sampled}. The host's predictions have no keys, so they must be as "
+            f"{path}: {predictions:,} predictions, but {benchmark.title} in {data.folder} has "
+            f"{len(data.items):,} items{sampled}. The host's predictions have no keys, so they must be as "
             "many, and in the same order. Items without a right answer belong to the benchmark too."
         )
-    for (line, record), item in zip(records, items):
-        text = record.get("predict")
-        if not isinstance(text, str):
-            reader.problem(line, f"`predict` is {text!r}, expected text")
-            continue
-        reader.check_label(line, item, record.get("label"))
-        reader.add(line, Reply(reader.benchmark.key(item), text))
-    return reader.replies
+    return items
 
 
-def _lmms_eval(reader: _Reader, records: Sequence[tuple[int, Record]]) -> dict[str, Reply]:
-    items = list(reader.data.items)
-    for line, record in records:
+class _Unfit(ValueError):
+    """A line that is no reply to any of the items."""
+
+
+class _Converter:
+    """Turns the place and the record of a line into a reply: a method for each format."""
+
+    def __init__(self, benchmark: Benchmark, items: Sequence[Item], in_order: Sequence[Item]) -> None:
+        self._benchmark, self._in_order = benchmark, in_order
+        self._items = {benchmark.key(item): item for item in items}
+
+    def host(self, place: int, record: Record) -> Reply:
+        return self._labelled(self._in_order[place], _text("`predict`", record.get("predict")), record.get("label"))
+
+    def lmms_eval(self, place: int, record: Record) -> Reply:
         # `resps` is what the model wrote; it is left out where filtering has changed nothing.
         text = record.get("resps", record.get("filtered_resps"))
         while isinstance(text, list) and len(text) == 1:
             text = text[0]
         if not isinstance(text, str):
-            reader.problem(line, f"expected one reply, found {text!r:.80}")
-            continue
-        item = _document(reader, line, record, items)
-        if item is not None:
-            reader.check_label(line, item, record.get("target"))
-            reader.add(line, Reply(reader.benchmark.key(item), text))
-    return reader.replies
+            raise _Unfit(f"expected one reply, found {text!r:.80}")
+        return self._labelled(self._document(record), text, record.get("target"))
 
-
-def _document(reader: _Reader, line: int, record: Record, items: Sequence[Item]) -> Item | None:
-    document, index = record.get("doc"), record["doc_id"]
-    by_number = items[index] if type(index) is int and 0 <= index < len(items) else None
-    if not isinstance(document, Mapping):
-        if by_number is None:
-            reader.problem(line, f"doc_id is {index!r}, expected the number of an item, 0 to {len(items) - 1:,}")
-        return by_number
-    try:
-        key, prompt = reader.benchmark.key(document), reader.benchmark.prompt(document)
-    except (KeyError, TypeError, ValueError, AttributeError) as err:
-        reader.problem(line, f"`doc` is no item as published ({type(err).__name__}: {err})")
-        return None
-    if key in reader.items:
-        return reader.items[key]
-    # The key of an item without an id of its own is its row.
-    if by_number is not None and reader.benchmark.prompt(by_number) == prompt:
-        return by_number
-    reader.problem(line, f"{key!r} is no item (keys look like {some(reader.items)})")
-    return None
-
-
-def _openai(reader: _Reader, records: Sequence[tuple[int, Record]]) -> dict[str, Reply]:
-    for line, record in records:
+    def openai(self, place: int, record: Record) -> Reply:
         key, response, error = record.get("custom_id"), record.get("response"), record.get("error")
-        if not isinstance(key, str):
-            reader.problem(line, f"custom_id is {key!r}, expected text")
-            continue
+        _text("custom_id", key)
         if error or not isinstance(response, Mapping):
-            reader.add(line, Reply(key, "", error=_message(error or "no response")))
-            continue
+            return Reply(key, "", error=_message(error or "no response"))
         body = response.get("body")
         if response.get("status_code", 200) != 200:
             told = body.get("error") if isinstance(body, Mapping) else body
-            error = _message(told or f"status {response['status_code']}")
-            reader.add(line, Reply(key, "", error=error))
-            continue
+            return Reply(key, "", error=_message(told or f"status {response['status_code']}"))
         try:
             choice = body["choices"][0]
             message = choice["message"]
             text = message["content"] if message["content"] is not None else message.get("refusal") or ""
         except (KeyError, IndexError, TypeError, AttributeError):
-            reader.problem(line, "no response.body.choices[0].message.content")
-            continue
-        if not isinstance(text, str):
-            reader.problem(line, f"the message's content is {text!r:.80}, expected text")
-            continue
-        reader.add(line, Reply(key, text, truncated=choice.get("finish_reason") == "length"))
-    return reader.replies
+            raise _Unfit("no response.body.choices[0].message.content") from None
+        return Reply(key, _text("the message's content", text), truncated=choice.get("finish_reason") == "length")
 
-
-def _plain(reader: _Reader, records: Sequence[tuple[int, Record]]) -> dict[str, Reply]:
-    for line, record in records:
+    def plain(self, place: int, record: Record) -> Reply:
         names = [name for name in _NAMES if name in record]
         texts = [name for name in _TEXTS if name in record]
         error = record.get("error")
         if not names or len(texts) > 1 or not (texts or error):
             fields = ", ".join(record) or "(none)"
-            reader.problem(
-                line, f"expected one of {', '.join(_NAMES)}, and one of {', '.join(_TEXTS)}; found {fields}"
-            )
-            continue
+            raise _Unfit(f"expected one of {', '.join(_NAMES)}, and one of {', '.join(_TEXTS)}; found {fields}")
         key, text = record[names[0]], record[texts[0]] if texts else ""
         if isinstance(key, bool) or not isinstance(key, str | int):
-            reader.problem(line, f"`{names[0]}` is {key!r}, expected text or a whole number")
-        elif error:
-            reader.add(line, Reply(str(key), text if isinstance(text, str) else "", error=_message(error)))
-        elif not isinstance(text, str):
-            reader.problem(line, f"`{texts[0]}` is {text!r:.80}, expected text")
-        else:
-            reader.add(line, Reply(str(key), text, truncated=(record.get("truncated") or record.get("cut")) is True))
-    return reader.replies
+            raise _Unfit(f"`{names[0]}` is {key!r}, expected text or a whole number")
+        if error:
+            return Reply(str(key), text if isinstance(text, str) else "", error=_message(error))
+        truncated = (record.get("truncated") or record.get("cut")) is True
+        return Reply(str(key), _text(f"`{texts[0]}`", text), truncated)
+
+    def check_key(self, key: str) -> None:
+        if key not in self._items:
+            raise _Unfit(f"{key!r} is no item (keys look like {some(self._items)})")
+
+    def _document(self, record: Record) -> Item:
+        """The item that a sample of lmms-eval is of: by its number, or by the document itself if it is there."""
+        document, index = record.get("doc"), record["doc_id"]
+        items = self._in_order
+        by_number = items[index] if type(index) is int and 0 <= index < len(items) else None
+        if not isinstance(document, Mapping):
+            if by_number is None:
+                raise _Unfit(f"doc_id is {index!r}, expected the number of an item, 0 to {len(items) - 1:,}")
+            return by_number
+        try:
+            key, prompt = self._benchmark.key(document), self._benchmark.prompt(document)
+        except (KeyError, TypeError, ValueError, AttributeError) as err:
+            raise _Unfit(f"`doc` is no item as published ({type(err).__name__}: {err})") from err
+        # The key of an item without an id of its own is its row.
+        if key not in self._items and by_number is not None and self._benchmark.prompt(by_number) == prompt:
+            return by_number
+        self.check_key(key)
+        return self._items[key]
+
+    def _labelled(self, item: Item, text: str, label: Any) -> Reply:
+        """The right answer that a file tells must be that of the item it is taken for."""
+        key, gold = self._benchmark.key(item), self._benchmark.gold(item)
+        told = label.strip() if isinstance(label, str) else ""
+        if gold is not None and told:
+            options = self._benchmark.options(item) or {}
+            same = (gold, f"({gold})", f"{gold}.", f"{gold})", str(options.get(gold, gold)).strip())
+            if told not in same and told.upper() != gold.upper() and _number(told) != _number(gold):
+                raise _Unfit(f"the right answer to {key!r} is {gold!r} here, but {told!r} in the file")
+        return Reply(key, text)
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise _Unfit(f"{name} is {value!r:.80}, expected text")
+    return value
 
 
 def _message(error: Any) -> str:

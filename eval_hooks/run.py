@@ -78,7 +78,7 @@ def ask(
     settings = settings_of(task, engine)
     writing = ReplyFile.open(folder / REPLIES, settings, fresh) if ranks.first else contextlib.nullcontext()
     with writing as file:
-        done = ranks.shared(set(file.done) if file else None)
+        done = ranks.shared(file.done if file else None)
         questions = [question for question in task.questions if question.key not in done]
         bar = tqdm(
             desc=task.benchmark.title,

@@ -17,7 +17,7 @@ from rgpt4d_plugin._version import __version__
 from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark
 from rgpt4d_plugin.eval_hooks.benchmarks.records import READINGS, BenchmarkData, Item, Score
 from rgpt4d_plugin.eval_hooks.replies import Reply
-from rgpt4d_plugin.eval_hooks.stats import REPLICATES, Bootstrap, Column, Interval, columns_of, interval
+from rgpt4d_plugin.eval_hooks.stats import REPLICATES, Bootstrap, Column, columns_of, interval
 from rgpt4d_plugin.files import parse_json, write_whole
 
 
@@ -36,26 +36,15 @@ class ScoringError(ValueError):
     """Replies do not belong to the benchmark's items. Names them."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """One item of the denominator: a line of `scores.jsonl`.
+@dataclass(frozen=True, kw_only=True)
+class Row(Score):
+    """One item of the denominator and its score: a line of `scores.jsonl`.
 
     Attributes:
-        key: `Benchmark.key`.
-        category: `Benchmark.category`.
-        group: `Benchmark.group`.
+        key, category, group, question, gold: As the benchmark gives them.
         counts_for: Official columns in whose denominator it is.
-        question: The prompt, as asked.
         options: Letter -> text; None for a numeric question.
-        gold: The right letter or number; None if the item has none.
-        reply: The reply as the model wrote it; None if there is none.
-        official: Score in [0, 1].
-        strict: Score in [0, 1].
-        parsed: What the strict reader read.
-        how: How, or why nothing: `answers.Reading.how`, or "missing", or "error".
-        official_parsed: What the published scorer read.
-        fallback: The published scorer drew a random letter, or took a default.
-        columns: Scores of further readings of the benchmark's own.
+        reply: The reply as the model wrote it; None if there is none: `how` is then "missing", or "error".
         truncated: The reply was ended by the token limit.
         error: Why the engine failed.
     """
@@ -68,13 +57,6 @@ class Row:
     options: Mapping[str, str] | None
     gold: str | None
     reply: str | None
-    official: float
-    strict: float
-    parsed: str | None
-    how: str
-    official_parsed: str | None = None
-    fallback: bool = False
-    columns: Mapping[str, float] = field(default_factory=dict)
     truncated: bool = False
     error: str | None = None
 
@@ -107,15 +89,10 @@ class Result:
     """The result of one run on one benchmark: `result.json`, and `scores.jsonl` for the rows.
 
     Attributes:
-        benchmark: Its name.
-        title: Its name in papers.
-        revision: Revision of the data.
-        folder: Where the data was.
-        notes: Notes of the loader, for a reader of the report.
+        benchmark, title, revision, folder, notes: Those of the benchmark and its data.
         style: Prompt style.
         available: Items in the folder.
-        limit: Size of the sample; None: all items.
-        seed: Seed of the sample.
+        limit, seed: The sample; all items if the limit is None.
         items: The denominator.
         fingerprint: Fingerprint of the denominator's keys; equal exactly for the same items.
         counts: See `COUNTS`.
@@ -171,7 +148,8 @@ class Result:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         # A row is flat, so that `vars` does what `dataclasses.asdict` does in ten times the time.
-        write_whole(folder / SCORES, "".join(json.dumps(vars(row)) + "\n" for row in self.rows))
+        lines = (json.dumps({"key": row.key, **vars(row)}) + "\n" for row in self.rows)
+        write_whole(folder / SCORES, "".join(lines))
         head = {name: value for name, value in vars(self).items() if name not in ("rows", "columns")}
         head["columns"] = {r: {c: asdict(e) for c, e in columns.items()} for r, columns in self.columns.items()}
         write_whole(folder / RESULT, json.dumps(head, indent=1) + "\n")
@@ -179,11 +157,7 @@ class Result:
 
     @classmethod
     def read(cls, folder: str | Path) -> "Result":
-        """Reads what `write` wrote.
-
-        Raises:
-            ScoringError: A file is missing or is not what `write` writes.
-        """
+        """Reads what `write` wrote; ScoringError if a file is missing or is something else."""
         folder = Path(folder)
         try:
             head, lines = (folder / RESULT).read_bytes(), (folder / SCORES).read_bytes().splitlines()
@@ -214,16 +188,7 @@ def sample(benchmark: Benchmark, items: Sequence[Item], limit: int | None = None
     """Returns the same `limit` items everywhere: those with the smallest SHA-256 of "seed:key", in published order.
 
     The choice depends on nothing but seed and keys: not on the order of the items, and a sample of 100 lies within
-    that of 200.
-
-    Args:
-        benchmark: Gives the keys.
-        items: All items.
-        limit: How many; None: all of them.
-        seed: Another seed, another sample.
-
-    Raises:
-        ScoringError: There are not as many items.
+    that of 200. Without a limit it is all items; ScoringError if there are not as many.
     """
     if limit is None:
         return list(items)
@@ -262,10 +227,9 @@ def score_replies(
         data: Its checked folder.
         replies: Key -> reply; those to items outside the sample are left out.
         style: Prompt style; None: the benchmark's default.
-        limit: Score the fixed sample of this size; None: all items.
-        seed: Seed of the sample.
+        limit, seed: As of `sample`.
         settings: What the replies were made with, for the report.
-        replicates: Replicates of the bootstrap.
+        replicates: Resamples of the bootstrap.
 
     Raises:
         ScoringError: Replies to items which the benchmark does not have, or a limit beyond its items.
@@ -323,14 +287,13 @@ def some(keys: Iterable[str], n: int = 3) -> str:
 
 
 def _score(benchmark: Benchmark, item: Item, reply: Reply | None, style: str, counts_for: Sequence[str]) -> Row:
-    if reply is None:
-        score = Score(0.0, 0.0, None, "missing")
-    elif reply.error is not None:
-        score = Score(0.0, 0.0, None, "error")
+    if reply is None or reply.error is not None:
+        score = Score(0.0, 0.0, None, "missing" if reply is None else "error")
     else:
         score = benchmark.score(item, reply.text, style)
     options = benchmark.options(item)
     return Row(
+        **vars(score),
         key=benchmark.key(item),
         category=benchmark.category(item),
         group=benchmark.group(item),
@@ -339,13 +302,6 @@ def _score(benchmark: Benchmark, item: Item, reply: Reply | None, style: str, co
         options=None if options is None else {letter: str(value) for letter, value in options.items()},
         gold=benchmark.gold(item),
         reply=None if reply is None else reply.text,
-        official=float(score.official),
-        strict=float(score.strict),
-        parsed=score.parsed,
-        how=score.how,
-        official_parsed=score.official_parsed,
-        fallback=score.fallback,
-        columns={name: float(value) for name, value in score.columns.items()},
         truncated=reply is not None and reply.truncated,
         error=None if reply is None else reply.error,
     )
@@ -363,11 +319,10 @@ def _counts(rows: Sequence[Row]) -> dict[str, int]:
 
 
 def _estimate(value: float, drawn: np.ndarray, items: int) -> Estimate:
-    ends = interval(drawn)
-    if ends.low == ends.high:  # all items score the same, of which a bootstrap learns nothing
-        ends = Interval(None, None)
-    value = float(value)
-    return Estimate(None if math.isnan(value) else value, ends.low, ends.high, items)
+    low, high = interval(drawn)
+    if low == high:  # all items score the same, of which a bootstrap learns nothing
+        low = high = None
+    return Estimate(None if math.isnan(value) else value, low, high, items)
 
 
 _hints = functools.cache(get_type_hints)

@@ -8,6 +8,7 @@ same draw; a difference is taken within a replicate. Intervals are percentile in
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,8 +37,7 @@ class Column:
     rule: Rule | None
 
 
-@dataclass(frozen=True)
-class Interval:
+class Interval(NamedTuple):
     """Percentile interval, in percent (or percentage points); both None where there is nothing to resample."""
 
     low: float | None
@@ -80,13 +80,7 @@ def columns_of(benchmark: Benchmark, items: Sequence[Item]) -> list[Column]:
 
 
 class Bootstrap:
-    """Replicates of the columns of one list of items.
-
-    Args:
-        columns: Columns of these items.
-        categories: Categories of each item.
-        groups: Groups of each item, what is resampled.
-    """
+    """Replicates of the columns of one list of items, of each its category and its group, which is resampled."""
 
     def __init__(self, columns: Sequence[Column], categories: Sequence[str], groups: Sequence[str]) -> None:
         self.names = [column.name for column in columns]
@@ -96,29 +90,24 @@ class Bootstrap:
         categories = np.asarray(categories, dtype=str)
         cells, self._cells = [], []
         for column in columns:
+            masks = []
             if len(np.unique(self._group[column.members])) < 2:
-                masks = []  # every resample of a single group is that group, which would look like certainty
+                pass  # every resample of a single group is that group, which would look like certainty
             elif column.rule == "items":
                 masks = [column.members]
             elif column.rule == "categories":
                 masks = [column.members & (categories == name) for name in np.unique(categories[column.members])]
-            else:
-                masks = []
             self._cells.append(range(len(cells), len(cells) + len(masks)))
             cells += masks
         self._masks = np.array(cells, dtype=float).reshape(len(cells), len(self._group)).T
 
     def replicates(self, scores: np.ndarray, n: int = REPLICATES, seed: int = 0) -> np.ndarray:
-        """Columns of `n` resamples, in percent; nan where a resample holds no item of a column, and for columns whose
-        items are all of one group.
+        """Columns of `n` resamples, (n, R, columns) in percent, the same for the same seed.
+
+        nan where a resample holds no item of a column, and for columns whose items are all of one group.
 
         Args:
             scores: (N items, R readings), in [0, 1]; all readings see the same resamples.
-            n: Number of replicates.
-            seed: Same seed, same replicates.
-
-        Returns:
-            (n, R, columns).
         """
         items, readings = scores.shape
         cells = self._masks.shape[1]
@@ -155,13 +144,7 @@ def interval(values: np.ndarray, level: float = LEVEL) -> Interval:
 
 
 def difference(value: float, a: np.ndarray, b: np.ndarray) -> Difference:
-    """Compares two runs in one column.
-
-    Args:
-        value: B - A on the items themselves.
-        a: Replicates of run A.
-        b: Replicates of run B, from the same draws.
-    """
+    """Compares two runs in one column: `value` is B - A on the items, `a` and `b` are replicates of the same draws."""
     # Sums of the same scores in another order differ in the last bits, which must not count as a difference.
     differences = np.round(b - a, 9)
     differences = differences[np.isfinite(differences)]
