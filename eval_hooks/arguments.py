@@ -29,7 +29,7 @@ class EvalConfigError(P4DConfigError):
 
 Frames = Annotated[Integer, Field(ge=1, le=10000)]
 ReplyLength = Annotated[Integer, Field(ge=1, le=10**6)]
-SampleSize = Annotated[Integer, Field(ge=1, le=10**9)]
+Count = Annotated[Integer, Field(ge=1, le=10**9)]
 
 
 class BenchmarkArguments(Checked):
@@ -38,7 +38,7 @@ class BenchmarkArguments(Checked):
     data: Text = Field(description="Folder of the benchmark, as published.")
     style: Text | None = Field(None, description="Prompt style; null: the benchmark's default.")
     frames: Frames | None = Field(None, description="Frames of each video.")
-    limit: SampleSize | None = Field(None, description="Ask the fixed sample of this size.")
+    limit: Count | None = Field(None, description="Ask the fixed sample of this size.")
     max_new_tokens: ReplyLength | None = Field(None, description="Limit of a reply.")
 
 
@@ -46,13 +46,10 @@ class EvalOptions(Checked):
     """The whole `p4d_eval:` block."""
 
     benchmarks: Any = Field(None, description="What is asked, see below. Required.")
-    every: Integer | None = Field(
-        None,
-        ge=1,
-        le=10**9,
-        description="Training steps between two evaluations; null: one, when training has ended.",
+    every: Count | None = Field(
+        None, description="Training steps between two evaluations; null: one, when training has ended."
     )
-    limit: SampleSize | None = Field(
+    limit: Count | None = Field(
         None,
         description="Ask a fixed sample of each benchmark, of this size, the same everywhere; null: all questions.",
     )
@@ -172,19 +169,9 @@ def _entries(benchmarks: Any, problems: list[str]) -> list[tuple[str, str, Mappi
 
 
 def _prepare(benchmark: Benchmark, arguments: BenchmarkArguments, options: EvalOptions) -> BenchmarkTask:
-    def chosen(name: str) -> Any:
-        own = getattr(arguments, name)
-        return getattr(options, name) if own is None else own
-
-    return BenchmarkTask.prepare(
-        benchmark,
-        arguments.data,
-        style=arguments.style,
-        frames=chosen("frames"),
-        max_new_tokens=chosen("max_new_tokens"),
-        limit=chosen("limit"),
-        seed=options.seed,
-    )
+    chosen = {name: getattr(arguments, name) for name in ("frames", "max_new_tokens", "limit")}
+    chosen = {name: getattr(options, name) if own is None else own for name, own in chosen.items()}
+    return BenchmarkTask.prepare(benchmark, arguments.data, style=arguments.style, seed=options.seed, **chosen)
 
 
 def _nearest(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
@@ -222,11 +209,8 @@ def schedule(recipe: Mapping[str, Any], evaluation: Evaluation) -> dict[str, Any
 
 def _schedule_training(recipe: dict[str, Any], evaluation: Evaluation) -> list[str]:
     """Makes the host evaluate at every step at which benchmarks are asked; returns the contradictions."""
-    every, strategy, steps = (
-        evaluation.options.every,
-        str(recipe.get("eval_strategy") or "no"),
-        recipe.get("eval_steps"),
-    )
+    every, steps = evaluation.options.every, recipe.get("eval_steps")
+    strategy = str(recipe.get("eval_strategy") or "no")
     if strategy == "no":
         if every is not None:
             recipe["eval_strategy"], recipe["eval_steps"] = "steps", every

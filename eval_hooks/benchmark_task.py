@@ -54,13 +54,11 @@ class BenchmarkTask:
     """A benchmark as it is asked in one run.
 
     Attributes:
-        benchmark: Reads and scores.
-        data: Its checked folder.
+        benchmark, data: What is asked, and its checked folder.
         style: Prompt style.
         frames: Frames of each video.
         max_new_tokens: Token limit of each reply.
-        limit: Size of the fixed sample; None: all items.
-        seed: Seed of the sample.
+        limit, seed: The fixed sample (see `scoring.sample`); all items if the limit is None.
         items: The denominator, in the published order.
     """
 
@@ -87,14 +85,7 @@ class BenchmarkTask:
     ) -> "BenchmarkTask":
         """Reads and checks a benchmark's folder; no model is needed for it.
 
-        Args:
-            benchmark: From `benchmarks.get`.
-            folder: The folder as published.
-            style: Prompt style; None: the benchmark's first.
-            frames: Frames of each video; None: the benchmark's.
-            max_new_tokens: Token limit of each reply; None: the benchmark's.
-            limit: Ask the fixed sample of this size (see `scoring.sample`); None: all items.
-            seed: Seed of the sample.
+        `style`, `frames` and `max_new_tokens` are the benchmark's own if None.
 
         Raises:
             BenchmarkDataError: The folder cannot be used; media that are missing are named.

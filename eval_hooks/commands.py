@@ -13,7 +13,7 @@ from rgpt4d_plugin.eval_hooks.reply_formats import Replies, read_replies
 from rgpt4d_plugin.eval_hooks.scoring import COUNTS, Estimate, Result, ScoringError, score_replies
 
 
-def cli_run(arguments: Namespace) -> None:
+def run(arguments: Namespace) -> None:
     """Asks the model of a recipe, or a server, and writes replies, scores and a page."""
     from rgpt4d_plugin.eval_hooks.report import write_report
     from rgpt4d_plugin.eval_hooks.run import run_with_engine, run_with_host
@@ -44,7 +44,7 @@ def cli_run(arguments: Namespace) -> None:
         raise RuntimeError(f"no question was answered: {failed:,} failed, the first with: {results[0].rows[0].error}")
 
 
-def run_score(arguments: Namespace) -> None:
+def score(arguments: Namespace) -> None:
     """Scores a file of replies and prints the columns."""
     result = score_file(
         arguments.benchmark,
@@ -57,12 +57,11 @@ def run_score(arguments: Namespace) -> None:
         frames=arguments.frames,
     )
     folder = result.write(Path(arguments.out) / result.benchmark)
-    for line in summary(result):
-        print(line)
+    print("\n".join(summary(result)))
     print(f"\n{folder}. For a page to look at: rgpt4d eval report {arguments.out} --out {arguments.out}")
 
 
-def run_report(arguments: Namespace) -> None:
+def report(arguments: Namespace) -> None:
     """Writes the page of one run, or of several."""
     from rgpt4d_plugin.eval_hooks.report import write_report  # matplotlib, which scoring need not wait for
 
@@ -87,14 +86,11 @@ def score_file(
     but a smaller sample of the same seed may be asked for.
 
     Args:
-        benchmark: Name of the benchmark.
-        data: Its folder, as published.
+        benchmark, data: Name of the benchmark, and its folder as published.
         replies: The file.
         style: Prompt style that was asked with; None: the file's, or the benchmark's default.
-        limit: Score the fixed sample of this size; None: the file's, or all items.
-        seed: Seed of the sample; None: the file's, or 0.
-        model: What answered, for the report, where the file does not say.
-        frames: Frames of each video, for the report, where the file does not say.
+        limit, seed: The sample to score; None: the file's, or all items and seed 0.
+        model, frames: What answered, and to how many frames, for the report, where the file does not say.
 
     Raises:
         ScoringError, ReplyFileError, BenchmarkDataError: What does not fit together.
@@ -104,7 +100,7 @@ def score_file(
     chosen = get(benchmark)
     loaded = chosen.load(data)
     found = read_replies(replies, chosen, loaded, limit, seed or 0)
-    settings = _settings(replies, found, chosen, loaded, style=style, model=model, frames=frames)
+    settings = _settings(replies, found, chosen, loaded, {"style": style, "frames": frames}, model)
     own_seed, own_limit = settings.get("seed"), settings.get("limit")
     seed = (own_seed or 0) if seed is None else seed
     limit = own_limit if limit is None else limit
@@ -153,15 +149,9 @@ def _cell(estimate: Estimate) -> str:
 
 
 def _settings(
-    file: str | Path,
-    found: Replies,
-    benchmark: Benchmark,
-    data: BenchmarkData,
-    *,
-    style: str | None,
-    model: str | None,
-    frames: int | None,
+    file: str | Path, found: Replies, benchmark: Benchmark, data: BenchmarkData, given: Mapping, model: str | None
 ) -> dict[str, Any]:
+    """The settings of the file, with what is given besides; ScoringError where they contradict each other."""
     settings = dict(found.settings)
     told = settings.get("benchmark")
     if told is not None and told != benchmark.name:
@@ -171,7 +161,7 @@ def _settings(
             f"{file}: the replies are to another revision of {benchmark.title}: {settings['revision']}. {data.folder} "
             f"has {data.revision}."
         )
-    for name, value in (("style", style), ("frames", frames)):
+    for name, value in given.items():
         if value is not None and settings.setdefault(name, value) != value:
             raise ScoringError(f"{file}: the replies were made with {name} {settings[name]!r}, not {value!r}.")
     if model is not None:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from pydantic import ConfigDict, InstanceOf, StrictBool
+from pydantic import ConfigDict, StrictBool
 
+from rgpt4d_plugin.eval_hooks.benchmarks.records import AnyText
 from rgpt4d_plugin.files import lock, parse_json
 from rgpt4d_plugin.validation import check
 
@@ -35,11 +36,10 @@ class Reply:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    # Not plain `str`, which pydantic refuses for half of a surrogate pair.
-    key: InstanceOf[str]
-    text: InstanceOf[str]
+    key: AnyText
+    text: AnyText
     truncated: StrictBool = False
-    error: InstanceOf[str] | None = None
+    error: AnyText | None = None
 
 
 class ReplyFile:

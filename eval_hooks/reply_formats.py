@@ -29,7 +29,7 @@ _SHOWN = 8  # problems in a message
 
 @dataclass(frozen=True)
 class Replies:
-    """Replies of a file by key, their format (see `FORMATS`), and their settings: at least the file's name and hash."""
+    """The format of a file (see `FORMATS`), its settings, at least its name and hash, and its replies by key."""
 
     format: str
     settings: Mapping[str, Any]

@@ -34,7 +34,9 @@ def run_benchmarks(
     fresh: bool = False,
     progress: bool = True,
 ) -> list[Result]:
-    """Asks, scores and writes benchmark after benchmark. All processes of a distributed run call it.
+    """Asks, scores and writes benchmark after benchmark, and returns the results, on the process that writes.
+
+    All processes of a distributed run call it.
 
     Args:
         tasks: What is asked.
@@ -44,9 +46,6 @@ def run_benchmarks(
         fresh: Remove replies that are there, because they are another model's, instead of going on with them.
         progress: Show a bar with the time that is left.
 
-    Returns:
-        The results, in the order of the tasks; none on processes that do not write.
-
     Raises:
         ReplyFileError: Replies that are there were made with other settings.
     """
@@ -55,7 +54,9 @@ def run_benchmarks(
         folder = Path(out) / task.benchmark.name
         replies = ask(task, engine, folder, ranks=ranks, fresh=fresh, progress=progress)
         if ranks.first:
-            result = score(task, replies, settings_of(task, engine))
+            settings = settings_of(task, engine)
+            sampled = {"limit": task.limit, "seed": task.seed}
+            result = score_replies(task.benchmark, task.data, replies, style=task.style, settings=settings, **sampled)
             result.write(folder)
             logger.info("%s: %s", result.title, result.answered)
             results.append(result)
@@ -95,19 +96,6 @@ def ask(
         return {} if file is None else file.replies
 
 
-def score(task: BenchmarkTask, replies: Mapping[str, Reply], settings: Mapping[str, Any]) -> Result:
-    """Returns both readings of all questions."""
-    return score_replies(
-        task.benchmark,
-        task.data,
-        replies,
-        style=task.style,
-        limit=task.limit,
-        seed=task.seed,
-        settings=settings,
-    )
-
-
 def settings_of(task: BenchmarkTask, engine: Engine) -> dict[str, Any]:
     """Returns what the replies depend on: the first line of their file."""
     return {**task.settings, "engine": dict(engine.description)}
@@ -136,27 +124,19 @@ def run_with_host(recipe: Mapping[str, Any], out: str | Path | None = None, prog
     """
     evaluation = parse_p4d_eval(recipe.get("p4d_eval"), recipe)
     folder = _out(evaluation, out)
-    from rgpt4d_plugin.eval_hooks.engines.load import (
-        load_host_engine,  # the host is imported only now that the data is known to be fine
-    )
+    # The host is imported only now that the data is known to be fine.
+    from rgpt4d_plugin.eval_hooks.engines.load import load_host_engine
 
-    try:
-        engine = load_host_engine(recipe, evaluation.options.batch_size, evaluation.options.workers)
-    except OSError as err:  # of which the host tells only what could not be loaded
-        raise OSError(f"model_name_or_path: {recipe.get('model_name_or_path')}: {err} ({err.__cause__})") from err
+    engine = load_host_engine(recipe, evaluation.options.batch_size, evaluation.options.workers)
     return run_benchmarks(evaluation.questionnaires, engine, folder, progress=progress)
 
 
 def run_with_engine(
     block: Mapping[str, Any], engine: Engine, out: str | Path | None = None, progress: bool = True
 ) -> list[Result]:
-    """Evaluates with an engine that is there already, such as a server's.
+    """Evaluates with an engine that is there already, such as a server's; see `run_with_host`.
 
-    Args:
-        block: The block as under `p4d_eval:`; `batch_size` and `workers` are the engine's own business here.
-        engine: Answers.
-        out: Folder; None: the block's `out`.
-        progress: Show a bar.
+    `batch_size` and `workers` of the `p4d_eval:` block are the engine's own business here.
     """
     evaluation = parse_p4d_eval(block, {})
     return run_benchmarks(evaluation.questionnaires, engine, _out(evaluation, out), progress=progress)

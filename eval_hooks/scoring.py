@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scores replies: both readings of every item, official columns with intervals, and counts."""
 
-import functools
 import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
 import numpy as np
+from pydantic import ConfigDict, StrictBool, StrictFloat, StrictInt
 
 from rgpt4d_plugin._version import __version__
 from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark
-from rgpt4d_plugin.eval_hooks.benchmarks.records import READINGS, BenchmarkData, Item, Score
+from rgpt4d_plugin.eval_hooks.benchmarks.records import READINGS, AnyText, BenchmarkData, Item, Score
 from rgpt4d_plugin.eval_hooks.replies import Reply
 from rgpt4d_plugin.eval_hooks.stats import REPLICATES, Bootstrap, Column, columns_of, interval
 from rgpt4d_plugin.files import parse_json, write_whole
+from rgpt4d_plugin.validation import check
 
 
 T = TypeVar("T")
@@ -49,16 +49,16 @@ class Row(Score):
         error: Why the engine failed.
     """
 
-    key: str
-    category: str
-    group: str
-    counts_for: tuple[str, ...]
-    question: str
-    options: Mapping[str, str] | None
-    gold: str | None
-    reply: str | None
-    truncated: bool = False
-    error: str | None = None
+    key: AnyText
+    category: AnyText
+    group: AnyText
+    counts_for: tuple[AnyText, ...]
+    question: AnyText
+    options: Mapping[AnyText, AnyText] | None
+    gold: AnyText | None
+    reply: AnyText | None
+    truncated: StrictBool = False
+    error: AnyText | None = None
 
     def score(self, reading: str) -> float:
         """The score under "official", "strict" or a further reading, in [0, 1]."""
@@ -78,10 +78,12 @@ class Estimate:
         items: How many items count for it.
     """
 
-    value: float | None
-    low: float | None
-    high: float | None
-    items: int
+    __pydantic_config__ = ConfigDict(allow_inf_nan=False)
+
+    value: StrictFloat | None
+    low: StrictFloat | None
+    high: StrictFloat | None
+    items: StrictInt
 
 
 @dataclass(frozen=True)
@@ -103,22 +105,24 @@ class Result:
         rows: One an item, in the published order.
     """
 
-    benchmark: str
-    title: str
-    revision: str
-    folder: str
-    notes: tuple[str, ...]
-    style: str
-    available: int
-    limit: int | None
-    seed: int
-    items: int
-    fingerprint: str
-    counts: Mapping[str, int]
-    rules: Mapping[str, str | None]
-    columns: Mapping[str, Mapping[str, Estimate]]
-    settings: Mapping[str, Any]
-    scored_with: str
+    __pydantic_config__ = Score.__pydantic_config__
+
+    benchmark: AnyText
+    title: AnyText
+    revision: AnyText
+    folder: AnyText
+    notes: tuple[AnyText, ...]
+    style: AnyText
+    available: StrictInt
+    limit: StrictInt | None
+    seed: StrictInt
+    items: StrictInt
+    fingerprint: AnyText
+    counts: Mapping[AnyText, StrictInt]
+    rules: Mapping[AnyText, AnyText | None]
+    columns: Mapping[AnyText, Mapping[AnyText, Estimate]]
+    settings: Mapping[AnyText, Any]
+    scored_with: AnyText
     rows: Sequence[Row] = field(default=(), repr=False)
 
     @property
@@ -164,9 +168,8 @@ class Result:
         except FileNotFoundError as err:
             raise ScoringError(f"{err.filename} is missing. Write it with `rgpt4d eval score`.") from err
         where = str(folder / RESULT)
-        result = _record(cls, _parsed(head, where), where)
-        lines = [(f"{folder / SCORES}, line {number}", line) for number, line in enumerate(lines, 1)]
-        rows = [_record(Row, _parsed(line, place), place) for place, line in lines]
+        result = _record(cls, head, where)
+        rows = [_record(Row, line, f"{folder / SCORES}, line {number}") for number, line in enumerate(lines, 1)]
         for name, wanted in (("counts", COUNTS), ("columns", READINGS)):
             if absent := [key for key in wanted if key not in getattr(result, name)]:
                 raise _broken(where, f"`{name}` lacks {', '.join(absent)}")
@@ -174,14 +177,12 @@ class Result:
             raise _broken(where, f"`items` is {result.items}")
         if wrong := {name: n for name, n in result.counts.items() if not 0 <= n <= result.items}:
             raise _broken(where, f"`counts` of {result.items:,} items is {wrong!r:.80}")
-        columns = {}
         for reading, own in result.columns.items():
             if own.keys() != result.rules.keys():
                 raise _broken(where, f"`columns.{reading}` has other columns than `rules`")
-            columns[reading] = {name: _record(Estimate, value, where) for name, value in own.items()}
         if len(rows) != result.items:
             raise ScoringError(f"{folder}: {len(rows)} rows in {SCORES}, but {result.items} items in {RESULT}.")
-        return replace(result, columns=columns, rows=rows)
+        return replace(result, rows=rows)
 
 
 def sample(benchmark: Benchmark, items: Sequence[Item], limit: int | None = None, seed: int = 0) -> list[Item]:
@@ -325,48 +326,15 @@ def _estimate(value: float, drawn: np.ndarray, items: int) -> Estimate:
     return Estimate(None if math.isnan(value) else value, low, high, items)
 
 
-_hints = functools.cache(get_type_hints)
-
-
-def _record(kind: type[T], fields: Any, where: str) -> T:
-    """Returns a record of the fields that a file holds; each must be there, known and of its type."""
-    if not isinstance(fields, dict):
-        raise _broken(where, f"expected an object, found {fields!r:.80}")
-    hints = _hints(kind)
-    fields = {name: _as_tuple(value, hints.get(name)) for name, value in fields.items()}
-    if wrong := [f"`{name}` is {value!r:.80}" for name, value in fields.items() if not _fits(value, hints.get(name))]:
-        raise _broken(where, "; ".join(wrong))
+def _record(kind: type[T], content: bytes, where: str) -> T:
+    problems: list[str] = []
     try:
-        return kind(**fields)
-    except TypeError as err:
-        raise _broken(where, str(err)) from err
-
-
-def _as_tuple(value: Any, hint: Any) -> Any:
-    return tuple(value) if isinstance(value, list) and get_origin(hint) is tuple else value
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Returns True if a value that JSON gave is of the type that a field is declared with."""
-    if hint is Any:
-        return True
-    if isinstance(hint, UnionType):
-        return any(_fits(value, one) for one in get_args(hint))
-    kind, inner = get_origin(hint) or hint, get_args(hint)
-    if kind is float:
-        return (type(value) is float and math.isfinite(value)) or (type(value) is int and abs(value) < 1 << 53)
-    if kind is tuple:
-        return isinstance(value, tuple) and all(_fits(one, inner[0]) for one in value)
-    if kind is Mapping:
-        return isinstance(value, dict) and all(_fits(one, inner[1]) for one in value.values())
-    return type(value) is (dict if is_dataclass(kind) else kind)
-
-
-def _parsed(content: bytes, where: str) -> Any:
-    try:
-        return parse_json(content)
+        record = check(kind, parse_json(content), "", problems)
     except ValueError as err:
         raise _broken(where, str(err)) from err
+    if record is None:
+        raise _broken(where, "; ".join(problems))
+    return record
 
 
 def _broken(where: str, what: str) -> ScoringError:

@@ -19,6 +19,7 @@ def add_eval(commands: argparse._SubParsersAction) -> None:
     _add_run(steps)
     _add_score(steps)
     _add_report(steps)
+    parser.set_defaults(run=_run)
 
 
 def _add_run(steps: argparse._SubParsersAction) -> None:
@@ -38,7 +39,7 @@ def _add_run(steps: argparse._SubParsersAction) -> None:
     run.add_argument("--server", metavar="URL", help="base URL of a server, e.g. http://localhost:8000/v1")
     run.add_argument("--model", metavar="NAME", help="name under which the server knows the model")
     run.add_argument("--concurrency", type=whole(1), metavar="N", help="requests to the server at once")
-    run.set_defaults(run=_run, command="eval run")
+    run.set_defaults(command="eval run")
 
 
 def _add_score(steps: argparse._SubParsersAction) -> None:
@@ -72,7 +73,7 @@ def _add_score(steps: argparse._SubParsersAction) -> None:
     score.add_argument(
         "--frames", type=whole(1), metavar="N", help="frames per video for the report, if the file does not say"
     )
-    score.set_defaults(run=_score, command="eval score")
+    score.set_defaults(command="eval score")
 
 
 def _add_report(steps: argparse._SubParsersAction) -> None:
@@ -86,22 +87,10 @@ def _add_report(steps: argparse._SubParsersAction) -> None:
     )
     report.add_argument("runs", nargs="+", metavar="RUN", help="folder that `run` or `score` wrote to with --out")
     report.add_argument("--out", required=True, metavar="DIR", help="folder to write; may be the run's")
-    report.set_defaults(run=_report, command="eval report")
+    report.set_defaults(command="eval report")
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from rgpt4d_plugin.eval_hooks.commands import cli_run
+    from rgpt4d_plugin.eval_hooks import commands
 
-    cli_run(arguments)
-
-
-def _score(arguments: argparse.Namespace) -> None:
-    from rgpt4d_plugin.eval_hooks.commands import run_score
-
-    run_score(arguments)
-
-
-def _report(arguments: argparse.Namespace) -> None:
-    from rgpt4d_plugin.eval_hooks.commands import run_report
-
-    run_report(arguments)
+    {"run": commands.run, "score": commands.score, "report": commands.report}[arguments.step](arguments)

@@ -2,6 +2,7 @@
 """Checked records: configuration blocks and records of files as pydantic models, all problems at once."""
 
 import difflib
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 
@@ -79,7 +80,7 @@ def check(kind: type[T], values: Any, path: str, problems: list[str]) -> T | Non
     In a problem `path`, such as "p4d" or "", stands before the names of keys.
     """
     try:
-        return TypeAdapter(kind).validate_python(values)
+        return _adapter(kind).validate_python(values)
     except ValidationError as error:
         found = error.errors(include_url=False)
     unknown = ("extra_forbidden", "unexpected_keyword_argument")
@@ -94,6 +95,9 @@ def check(kind: type[T], values: Any, path: str, problems: list[str]) -> T | Non
             said = said.format(got=shown(entry["input"]), **context)
         problems.append(f"{here.removeprefix('.')}: {said}")
     return None
+
+
+_adapter = functools.cache(TypeAdapter)  # making one takes longer than a thousand checks
 
 
 def shown(value: Any, limit: int = 80) -> str:

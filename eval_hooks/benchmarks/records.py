@@ -6,6 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ConfigDict, InstanceOf, StrictBool, StrictFloat
+
+
+AnyText = InstanceOf[str]
+"""Text as JSON has it; pydantic's own check refuses half of a surrogate pair."""
 
 Item = Mapping[str, Any]
 """One question, as published; nothing is renamed or retyped. Encoded images may stay in their file until asked for."""
@@ -59,13 +64,15 @@ class Score:
         columns: Further scores of the benchmark's own, e.g. {"numeric": 1.0} (STI-Bench).
     """
 
-    official: float
-    strict: float
-    parsed: str | None
-    how: str
-    official_parsed: str | None = None
-    fallback: bool = False
-    columns: Mapping[str, float] = field(default_factory=dict)
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)  # for reading it from a file
+
+    official: StrictFloat
+    strict: StrictFloat
+    parsed: AnyText | None
+    how: AnyText
+    official_parsed: AnyText | None = None
+    fallback: StrictBool = False
+    columns: Mapping[AnyText, StrictFloat] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

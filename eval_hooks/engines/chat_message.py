@@ -5,10 +5,11 @@ import base64
 import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import av
 from PIL import Image
+from pydantic import Field, PositiveInt
 
 from rgpt4d_plugin.eval_hooks.benchmark_task import Question
 from rgpt4d_plugin.eval_hooks.benchmarks.records import Medium
@@ -16,6 +17,7 @@ from rgpt4d_plugin.files import open_image
 from rgpt4d_plugin.regions.frame_matching import span
 from rgpt4d_plugin.regions.media_entries import Clip
 from rgpt4d_plugin.regions.rendering import fit
+from rgpt4d_plugin.validation import check
 from rgpt4d_plugin.video.frames import read_frames, read_info
 from rgpt4d_plugin.video.sampling import spread_in_time
 
@@ -41,25 +43,14 @@ class MediaOptions:
 
     media: Literal["frames", "video"] = "frames"
     picture: Literal["jpeg", "png"] = "jpeg"
-    jpeg_quality: int = 95
-    video_max_pixels: int = 256 * 256
-    image_max_pixels: int = 768 * 768
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
+    video_max_pixels: PositiveInt = 256 * 256
+    image_max_pixels: PositiveInt = 768 * 768
 
     def problems(self) -> list[str]:
         """Returns what is wrong with the values."""
-        found = [
-            f"{name}: expected one of {', '.join(choices)}, got {value!r}"
-            for name, value, choices in (
-                ("media", self.media, ("frames", "video")),
-                ("picture", self.picture, ("jpeg", "png")),
-            )
-            if value not in choices
-        ]
-        if not 1 <= self.jpeg_quality <= 100:
-            found.append(f"jpeg_quality: expected 1 to 100, got {self.jpeg_quality!r}")
-        for name in ("video_max_pixels", "image_max_pixels"):
-            if getattr(self, name) < 1:
-                found.append(f"{name}: expected at least 1, got {getattr(self, name)!r}")
+        found: list[str] = []
+        check(MediaOptions, vars(self), "", found)
         return found
 
     def description(self) -> dict[str, Any]:
@@ -114,5 +105,5 @@ def _video_part(medium: Medium) -> dict[str, Any]:
 
 
 def _part(kind: str, format: str, content: bytes) -> dict[str, Any]:
-    url = f"data:{kind}/{format};base64,{base64.b64encode(content).decode('ascii')}"
+    url = f"data:{kind}/{format};base64,{base64.b64encode(content).decode()}"
     return {"type": f"{kind}_url", f"{kind}_url": {"url": url}}

@@ -39,6 +39,7 @@ from rgpt4d_plugin.video import VideoError
 
 logger = logging.getLogger(__name__)
 
+_VERSIONS = ("rgpt4d-plugin", "llamafactory", "transformers", "torch")
 # SyntaxError is what PIL raises for a PNG file with a broken chunk.
 _MEDIA_ERRORS = (VideoError, RegionError, BenchmarkDataError, ImageError, av.FFmpegError, OSError, SyntaxError)
 
@@ -71,14 +72,9 @@ class Encoded:
 
 
 class Encoder:
-    """Turns questions into a batch by the host's own functions. Runs in worker processes too.
+    """Turns questions into a batch, its pixels in `dtype`, by the host's own functions. Runs in worker processes too.
 
-    Args:
-        template: Template of the run.
-        tokenizer: The host's; a copy that pads on the left is used.
-        processor: The host's.
-        dtype: Dtype of pixels.
-        family: Family of a model with timestamp positional encoding, which is told the times; None for any other.
+    A model with timestamp positional encoding is told the times by its `family`, which is None for any other.
     """
 
     def __init__(
@@ -151,9 +147,7 @@ class HostEngine:
 
     Args:
         model: The model as loaded; not wrapped, for it is `generate` that is called.
-        tokenizer: The host's.
-        processor: The host's.
-        template: Template of the run.
+        tokenizer, processor, template: The host's, of the run.
         dtype: That the model computes in.
         description: Description of the model, see `Engine`.
         batch_size: Questions a process answers at once.
@@ -185,7 +179,7 @@ class HostEngine:
             **description,
             "dtype": str(dtype).removeprefix("torch."),
             "decoding": GREEDY,
-            "versions": _versions(),
+            "versions": {name: version(name) for name in _VERSIONS},
         }
         family = get_family(model.config.model_type) if is_timestamped(model.config.model_type) else None
         self._encoder = Encoder(template, tokenizer, processor, dtype, family)
@@ -247,7 +241,10 @@ class HostEngine:
     @torch.no_grad()
     def _generate(self, batch: BatchFeature, max_new_tokens: int) -> list[tuple[str, bool]]:
         """Text of each row, and whether it was ended by the limit."""
-        inputs = {key: _moved(value, self._device) for key, value in batch.items()}
+        inputs = {
+            name: value.to(self._device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+            for name, value in batch.items()
+        }
         if self._wants_types and "mm_token_type_ids" not in inputs:
             inputs["mm_token_type_ids"] = token_types(inputs["input_ids"], self._model.config)
         config = GenerationConfig(
@@ -310,11 +307,3 @@ def _entry(medium: Medium) -> Any:
     source = medium.data if medium.data is not None else str(medium.path)
     open_image(source).close()  # the host decodes whatever Pillow can, by other programs too
     return source
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    return value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
-
-
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("rgpt4d-plugin", "llamafactory", "transformers", "torch")}

@@ -30,13 +30,13 @@ def load_host_engine(recipe: Mapping[str, Any], batch_size: int = 1, workers: in
     model_args, data_args, finetuning_args, _ = get_infer_args({**recipe, EvalConfigError.block: None})
     try:
         parts = load_tokenizer(model_args)
+        model = load_model(parts["tokenizer"], model_args, finetuning_args, is_trainable=False)
     except OSError as err:  # the host's own words name no model
         raise OSError(
             f"model_name_or_path: {model_args.model_name_or_path}: {err} {err.__cause__ or ''} The path must be a "
             "folder with a model and its tokenizer, or the name of a model on the hub."
         ) from err
     template = template_of_run(get_template_and_fix_tokenizer(parts["tokenizer"], data_args), data_args)
-    model = load_model(parts["tokenizer"], model_args, finetuning_args, is_trainable=False)
     return HostEngine(
         model.eval(),
         **parts,

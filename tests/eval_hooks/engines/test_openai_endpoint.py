@@ -457,8 +457,8 @@ def test_wrong_settings_are_told_together():
     for part in (
         "base_url: ",
         "model: missing",
-        "media: expected one of frames, video, got 'gif'",
-        "picture: expected one of jpeg, png",
+        "media: expected one of 'frames', 'video', got 'gif'",
+        "picture: expected one of 'jpeg', 'png'",
         "jpeg_quality: ",
         "image_max_pixels: ",
         "concurrency: ",
