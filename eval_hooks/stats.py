@@ -60,8 +60,7 @@ class Difference:
     p: float | None
 
 
-@dataclass(frozen=True)
-class Agreement:
+class Agreement(NamedTuple):
     """McNemar's four counts; an item is right when it scores more than half."""
 
     both: int
@@ -158,9 +157,5 @@ def difference(value: float, a: np.ndarray, b: np.ndarray) -> Difference:
 def agreement(a: Sequence[float], b: Sequence[float]) -> Agreement:
     """Counts the items that both runs, one of them, or none have right."""
     right_a, right_b = np.asarray(a) > 0.5, np.asarray(b) > 0.5
-    return Agreement(
-        int((right_a & right_b).sum()),
-        int((right_a & ~right_b).sum()),
-        int((~right_a & right_b).sum()),
-        int((~right_a & ~right_b).sum()),
-    )
+    kinds = (right_a & right_b, right_a & ~right_b, ~right_a & right_b, ~right_a & ~right_b)
+    return Agreement(*(int(kind.sum()) for kind in kinds))

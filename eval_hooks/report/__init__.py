@@ -42,11 +42,7 @@ def write_report(runs: Sequence[str | Path], out: str | Path) -> tuple[Path, Pat
 
 
 def read_run(run: str | Path) -> dict[str, Result]:
-    """Reads all results in a run's folder, by benchmark; the folder of a single benchmark will do too.
-
-    Raises:
-        ScoringError: There are none, or broken ones.
-    """
+    """All results in a run's folder, by benchmark, or of the folder of one; ScoringError if there are none."""
     run = Path(run)
     folders = [run] if (run / RESULT).is_file() else sorted(path.parent for path in run.glob(f"*/{RESULT}"))
     if not folders:
@@ -72,6 +68,3 @@ def _names(runs: Sequence[str | Path]) -> dict[str, Path]:
     while len({path.parts[-depth:] for path in paths}) < len(paths):
         depth += 1
     return {"/".join(path.parts[-depth:]): path for path in paths}
-
-
-__all__ = ["read_run", "write_report"]

@@ -4,6 +4,7 @@
 from collections.abc import Mapping, Sequence
 
 from rgpt4d_plugin.eval_hooks.benchmarks import get
+from rgpt4d_plugin.eval_hooks.benchmarks.records import READINGS
 from rgpt4d_plugin.eval_hooks.compare import Comparison, compare, incomparable
 from rgpt4d_plugin.eval_hooks.report.charts import COLORS, Reference, Series, bars, differences
 from rgpt4d_plugin.eval_hooks.report.examples import Shots, example, pick, worst_categories
@@ -33,7 +34,6 @@ from rgpt4d_plugin.eval_hooks.stats import Difference
 
 _ASKED = ("prompt style", "frames", "max_new_tokens")  # what makes a difference beside the models
 _WIDEST = 9  # columns of numbers that fit on a page
-_READINGS = ("official", "strict")
 
 _DIFFERENCE_NOTE = (
     "Differences are to {first}, in percentage points, on the same items: brackets are 95 % intervals of 10,000 "
@@ -48,11 +48,7 @@ Compared = Mapping[str, Comparison]
 
 
 def build_page(runs: Mapping[str, Mapping[str, Result]]) -> Page:
-    """Builds the report.
-
-    Args:
-        runs: Name -> benchmark -> result.
-    """
+    """Builds the report of runs: name -> benchmark -> result."""
     names = list(runs)
     alone = len(names) == 1
     title = f"Evaluation of {names[0]}" if alone else f"{', '.join(names[1:])} compared with {names[0]}"
@@ -81,7 +77,7 @@ def _overview(results: Mapping[str, Result]) -> Table:
         counts, column = result.counts, headline(result)
         read = result.items - counts["missing"] - counts["error"]
         unread = sum(counts[name] for name in ("empty", "unread", "ambiguous", "refused"))
-        cells = [estimate_cell(result.columns[reading][column], True) for reading in _READINGS]
+        cells = [estimate_cell(result.columns[reading][column], True) for reading in READINGS]
         numbers = [Cell(f"{unread:,}"), Cell(f"{counts['fallback']:,}")]
         rows.append([Cell(result.title, result.revision), Cell(f"{read:,} of {result.items:,}"), *cells, *numbers])
     header = ["Benchmark", "Answered", "Official", "Strict", "Strict: not read", "Official: random or default"]
@@ -89,7 +85,7 @@ def _overview(results: Mapping[str, Result]) -> Table:
 
 
 def _overview_of_runs(names: Sequence[str], sections: Sequence[tuple[Runs, Compared]]) -> list[Table]:
-    starts, cells = [], {reading: [] for reading in _READINGS}
+    starts, cells = [], {reading: [] for reading in READINGS}
     for present, compared in sections:
         first = next(iter(present.values()))
         column = headline(first)
@@ -110,11 +106,7 @@ def _readings_beside(
 ) -> list[Table]:
     """Returns one table with all readings side by side; where it would be too wide, one for each reading.
 
-    Args:
-        first: Header of the first columns.
-        starts: The first cells of each row.
-        header: Header of one reading.
-        cells: Reading -> the further cells of each row.
+    Its first columns have the header `first` and the cells `starts`; those of a reading `header` and `cells[reading]`.
     """
     groups = [list(cells)] if len(cells) * len(header) <= _WIDEST else [[reading] for reading in cells]
     return [
@@ -130,7 +122,6 @@ def _readings_beside(
 def _section(names: Sequence[str], results: Runs, reasons: Mapping[str, Sequence[str]], compared: Compared) -> Section:
     alone = len(names) == 1
     (first_name, first), *_ = results.items()
-    own = (list(results), list(results.values()))
     same = {name: result for name, result in results.items() if name == first_name or name in compared}
     section = Section(
         first.title,
@@ -139,10 +130,10 @@ def _section(names: Sequence[str], results: Runs, reasons: Mapping[str, Sequence
         pictures=_pictures_of_one(first) if alone else _pictures_of_several(same, compared),
         scores=_scores(results, compared, alone),
         notes=[readings_note(first)],
-        counts=counts_table(*own),
-        published=published_table(*own),
+        counts=counts_table(results),
+        published=published_table(results),
         groups=_worst(first) if alone else _changes(same),
-        settings=settings_table(*own),
+        settings=settings_table(results),
     )
     if alone:
         incomplete = first.counts["missing"] + first.counts["error"]
@@ -207,14 +198,14 @@ def _pictures_of_several(results: Runs, compared: Compared) -> list[Picture]:
     (first_name, first), *_ = results.items()
     columns, labels = _shown(first)
     pictures = []
-    for reading in _READINGS:
+    for reading in READINGS:
         series = [_series(name, [r.columns[reading][c] for c in columns]) for name, r in results.items()]
         svg = bars(labels, series, title=f"{reading_name(reading)} reading")
         alt = f"Bars of the columns of {first.title} for every run, {reading} reading"
         pictures.append(Picture(f"{first.benchmark}_columns_{reading}.svg", svg, alt))
     for i, (name, comparison) in enumerate(compared.items(), 1):
         found = comparison.differences
-        series = [_series(reading_name(reading), [found[reading].get(c) for c in columns]) for reading in _READINGS]
+        series = [_series(reading_name(reading), [found[reading].get(c) for c in columns]) for reading in READINGS]
         svg = differences(labels, series, title=f"{name} − {first_name}")
         alt = f"Differences of {name} to {first_name} on {first.title}, with intervals"
         pictures.append(Picture(f"{first.benchmark}_differences_{i}.svg", svg, alt))
@@ -243,11 +234,7 @@ def _scores(results: Runs, compared: Compared, alone: bool) -> list[Table]:
 
 def _agreements(first: str, compared: Compared) -> Table:
     rows = [
-        [
-            Cell(name),
-            Cell(reading_name(reading)),
-            *(Cell(f"{n:,}") for n in (counts.both, counts.only_a, counts.only_b, counts.neither)),
-        ]
+        [Cell(name), Cell(reading_name(reading)), *(Cell(f"{n:,}") for n in counts)]
         for name, comparison in compared.items()
         for reading, counts in comparison.agreements.items()
     ]

@@ -57,18 +57,10 @@ class Reference:
 def bars(
     columns: Sequence[str], series: Sequence[Series], references: Sequence[Reference] = (), title: str = ""
 ) -> bytes:
-    """An SVG of horizontal bars with their numbers: columns from top to bottom, series side by side.
-
-    Args:
-        columns: Their names.
-        series: The bars.
-        references: Points or ticks beside the bars.
-        title: Above the picture; none if empty.
-    """
+    """An SVG of horizontal bars with their numbers: columns from top to bottom, in each its series and references."""
     with matplotlib.rc_context(_SETTINGS):
         thick = 0.84 / len(series)
-        figure, axes = _figure(columns, 0.155 * len(series) + 0.1)
-        places = np.arange(len(columns))
+        figure, axes, places = _figure(columns, series)
         for index, one in enumerate(series):
             at = places + (index - (len(series) - 1) / 2) * thick
             known = [i for i, value in enumerate(one.values) if value is not None]
@@ -94,9 +86,8 @@ def bars(
                 axes.plot([], [], label=reference.name, **style)
             else:
                 style = {"color": _INK, "markeredgecolor": "white", "markersize": 7, "zorder": 6}
-                axes.plot(
-                    points, places[known], "Dos^v<>ph"[index % 9], linestyle="none", label=reference.name, **style
-                )
+                style |= {"marker": "Dos^v<>ph"[index % 9], "linestyle": "none"}
+                axes.plot(points, places[known], label=reference.name, **style)
         shown = [v for one in series for v in (*one.values, *one.highs) if v is not None]
         shown += [v for reference in references for v in reference.values if v is not None]
         axes.set_xlim(0, min(100, 10 * np.ceil((max(shown, default=100) + 2) / 10)))
@@ -110,8 +101,7 @@ def bars(
 def differences(columns: Sequence[str], series: Sequence[Series], title: str = "") -> bytes:
     """An SVG of differences in percentage points about a line at zero; filled where the interval leaves zero out."""
     with matplotlib.rc_context(_SETTINGS):
-        figure, axes = _figure(columns, 0.155 * len(series) + 0.1)
-        places = np.arange(len(columns))
+        figure, axes, places = _figure(columns, series)
         axes.axvline(0, color=_INK, linewidth=1.0, zorder=1)
         step = 0.66 / len(series)
         for index, one in enumerate(series):
@@ -132,19 +122,19 @@ def differences(columns: Sequence[str], series: Sequence[Series], title: str = "
         return _finish(figure, title, *axes.get_legend_handles_labels())
 
 
-def _figure(columns: Sequence[str], height: float) -> tuple[Figure, Axes]:
-    """A figure with one row a column, `height` inches each, the first on top."""
-    names = [fill(column, 26) for column in columns]
-    rows = [max(height, 0.15 * (name.count("\n") + 1) + 0.06) for name in names]
+def _figure(columns: Sequence[str], series: Sequence[Series]) -> tuple[Figure, Axes, np.ndarray]:
+    """A figure with one row a column, the first on top, and the heights at which they are."""
+    names, places = [fill(column, 26) for column in columns], np.arange(len(columns))
+    rows = [max(0.155 * len(series) + 0.1, 0.15 * (name.count("\n") + 1) + 0.06) for name in names]
     figure = Figure(figsize=(_WIDTH, 1.2 + len(columns) * max(rows)), layout="constrained")
     axes = figure.add_subplot()
-    axes.set_yticks(np.arange(len(columns)), names)
+    axes.set_yticks(places, names)
     axes.set_ylim(len(columns) - 0.45, -0.55)
     axes.grid(axis="x", color=_LINE, zorder=0)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(length=0)
-    return figure, axes
+    return figure, axes, places
 
 
 def _finish(figure: Figure, title: str, handles: Sequence[Artist], names: Sequence[str]) -> bytes:

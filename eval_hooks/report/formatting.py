@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Numbers, settings, counts and published rows as the cells and tables of a report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -118,32 +118,30 @@ def chance(result: Result) -> dict[str, float | None]:
     return values
 
 
-def counts_table(names: Sequence[str], results: Sequence[Result]) -> Table:
+def counts_table(runs: Mapping[str, Result]) -> Table:
     """Everything that is counted, one column a run."""
     rows = []
     for name in COUNTS:
-        counts = [result.counts[name] for result in results]
-        cells = [
-            Cell(f"{n:,}", f"{100 * n / result.items:.1f} %" if n else "", "" if n else "grey")
-            for n, result in zip(counts, results)
-        ]
-        rows.append([Cell(_COUNT_NAMES[name], mark="" if any(counts) else "grey"), *cells])
-    return Table(["What was counted", *(names if len(results) > 1 else ["Items"])], rows)
+        counts = [(run.counts[name], run.items) for run in runs.values()]
+        cells = [Cell(f"{n:,}", f"{100 * n / items:.1f} %") if n else Cell("0", mark="grey") for n, items in counts]
+        rows.append([Cell(_COUNT_NAMES[name], mark="" if any(n for n, _ in counts) else "grey"), *cells])
+    return Table(["What was counted", *(runs if len(runs) > 1 else ["Items"])], rows)
 
 
-def published_table(names: Sequence[str], results: Sequence[Result]) -> Table | None:
+def published_table(runs: Mapping[str, Result]) -> Table | None:
     """The runs above the published rows, as papers print them; None if nothing is published."""
-    rows = get(results[0].benchmark).published
+    first = next(iter(runs.values()))
+    rows = get(first.benchmark).published
     if not rows:
         return None
-    columns = [name for name in results[0].columns["official"] if any(name in row.columns for row in rows)]
+    columns = [name for name in first.columns["official"] if any(name in row.columns for row in rows)]
     table = []
-    for name, result in zip(names, results):
+    for name, result in runs.items():
         values = [estimate_cell(result.columns["official"].get(column)) for column in columns]
         cells = [Cell(cell.text, mark="strong" if cell.text != "–" else "grey") for cell in values]
-        table.append([Cell(name, "this run" if len(results) == 1 else "run", "strong"), *cells, Cell("")])
+        table.append([Cell(name, "this run" if len(runs) == 1 else "run", "strong"), *cells, Cell("")])
     for row in rows:
-        reasons = incomparable_with_all(row, results)
+        reasons = incomparable_with_all(row, runs.values())
         mark = "grey" if reasons else ""
         cells = [Cell(number(row.columns[c]), mark=mark) if c in row.columns else Cell("") for c in columns]
         why = f"No: {'; '.join(reasons)}" if reasons else "Yes"
@@ -151,7 +149,7 @@ def published_table(names: Sequence[str], results: Sequence[Result]) -> Table | 
     return Table(["Model", *map(label, columns), "Comparable"], table, words=[len(columns) + 1])
 
 
-def incomparable_with_all(row: Published, results: Sequence[Result]) -> list[str]:
+def incomparable_with_all(row: Published, results: Iterable[Result]) -> list[str]:
     """Returns the reasons why a published row must not be compared with these runs."""
     return list(dict.fromkeys(reason for result in results for reason in incomparable(row, result)))
 
@@ -203,17 +201,15 @@ def provenance(result: Result) -> dict[str, str]:
     return own | {name: text for name, text in flatten(result.settings).items() if name not in repeated}
 
 
-def settings_table(names: Sequence[str], results: Sequence[Result]) -> Table:
+def settings_table(runs: Mapping[str, Result]) -> Table:
     """Settings of the runs side by side; what differs stands out."""
-    columns = [provenance(result) for result in results]
-    keys = list(dict.fromkeys(key for column in columns for key in column))
+    columns = [provenance(result) for result in runs.values()]
     rows = []
-    for key in keys:
+    for key in dict.fromkeys(key for column in columns for key in column):
         texts = [column.get(key, "–") for column in columns]
         mark = "strong" if len(set(texts)) > 1 else ""
         rows.append([Cell(key, mark=mark), *(Cell(text, mark=mark) for text in texts)])
-    header = ["Setting", *(names if len(results) > 1 else ["Value"])]
-    return Table(header, rows, words=range(1, len(results) + 1))
+    return Table(["Setting", *(runs if len(runs) > 1 else ["Value"])], rows, words=range(1, len(runs) + 1))
 
 
 def description(result: Result) -> str:
@@ -221,8 +217,7 @@ def description(result: Result) -> str:
     engine = result.settings.get("engine")
     engine = engine if isinstance(engine, Mapping) else {}
     parts = [str(engine["model"])] if engine.get("model") else []
-    adapters = engine.get("adapters") or engine.get("adapter")
-    if adapters:
+    if adapters := engine.get("adapters") or engine.get("adapter"):
         parts.append("with " + (", ".join(map(str, adapters)) if isinstance(adapters, list) else str(adapters)))
     if not parts and isinstance(result.settings.get("replies"), Mapping):
         parts.append(f"replies from {result.settings['replies'].get('file')}")

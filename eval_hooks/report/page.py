@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The content of a report as plain records without markup; the templates lay them out as HTML and as Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
+
+from rgpt4d_plugin.eval_hooks.scoring import Row
 
 
 class Cell(NamedTuple):
@@ -54,44 +56,12 @@ class Card(NamedTuple):
     color: str = ""
 
 
-@dataclass(frozen=True)
-class Answer:
-    """The answer of one model to an example.
+class Example(NamedTuple):
+    """One question: its row in each run, by the run's name ("" where there is only one), and pictures or why not."""
 
-    Attributes:
-        run: Name of the run; "" where there is only one.
-        reply: The reply as the model wrote it; None if there is none.
-        verdicts: (reading, what it read, right or wrong).
-        remarks: Truncated, failed, ...
-    """
-
-    run: str
-    reply: str | None
-    verdicts: Sequence[tuple[str, str, bool]]
-    remarks: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Example:
-    """One question with its answers.
-
-    Attributes:
-        key: The item's key.
-        question: The prompt.
-        options: Letter -> text; empty for a numeric question.
-        gold: The right letter or number.
-        pictures: Key frames, or the images of the question.
-        missing: Why there is no picture; "" if there is one.
-        answers: One for each run.
-    """
-
-    key: str
-    question: str
-    options: Sequence[tuple[str, str]]
-    gold: str | None
+    rows: Mapping[str, Row]
     pictures: Sequence[Picture]
     missing: str
-    answers: Sequence[Answer]
 
 
 class Group(NamedTuple):

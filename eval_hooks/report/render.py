@@ -11,6 +11,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from rgpt4d_plugin.eval_hooks.report.examples import verdicts
 from rgpt4d_plugin.eval_hooks.report.page import Page, Picture
 
 
@@ -70,7 +71,7 @@ def _environment(escaped: Callable[[Any], Markup]) -> Environment:
         finalize=lambda value: value if isinstance(value, Markup) else escaped(value),
     )
     environment.filters |= {"anchor": _anchor, "data_url": _data_url, "fenced": _fenced, "shortened": shortened}
-    environment.filters["url"] = lambda path: Markup(quote(path))
+    environment.filters |= {"url": lambda path: Markup(quote(path)), "verdicts": verdicts}
     return environment
 
 
