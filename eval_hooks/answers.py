@@ -58,8 +58,7 @@ def read_choice(reply: str, options: Mapping[str, Any]) -> Reading:
     if is_blank(text):
         return Reading(None, _nothing(reply))
     text = spell_out(text, list(options), ordinals_only=prepared.numeric)
-    changes = list(REVISION.finditer(text))
-    if changes:
+    if changes := list(REVISION.finditer(text)):
         after = _decide(text[changes[-1].end() :].strip(), prepared)
         if after.letter:
             return after
@@ -74,9 +73,7 @@ def _nothing(reply: str) -> How:
 def _decide(text: str, options: Options) -> Reading:
     if is_blank(text):
         return Reading(None, "unread")
-    if read := whole(text, options):
-        return read
-    if read := _ends(text, options):
+    if read := whole(text, options) or _ends(text, options):
         return read
     if read := announced(text, options):
         return Reading(read.letter, "final") if read.letter else read
@@ -139,13 +136,7 @@ def read_number(reply: str) -> NumberReading:
     """Which number a reply settles on.
 
     The last announcement counts ("the answer is 2.5 meters", `\\boxed{2.5}`), else the last sentence with a number.
-    Units are not converted. A range, or several numbers of which no one is the result, is ambiguous.
-
-    Args:
-        reply: any text, as a model wrote it.
-
-    Returns:
-        The number and how it was read ("final" or "value"), or None and why not. Never raises.
+    Units are not converted. A range, or several numbers of which no one is the result, is ambiguous. Never raises.
     """
     text = plain(reply)
     if is_blank(text):
@@ -177,14 +168,7 @@ def match_value(reply: str, options: Mapping[str, Any]) -> str | None:
     """The one option whose number, or numbers in a row, a reply gives, to a relative tolerance of 1e-3.
 
     For replies without a letter to questions about quantities (STI-Bench). No unit is converted, and no nearest option
-    is taken: 0.531 is not 0.53.
-
-    Args:
-        reply: any text.
-        options: letter -> value.
-
-    Returns:
-        Its letter; None if no option matches, or several.
+    is taken: 0.531 is not 0.53. None if no option matches, or several.
     """
     given = [replace(n, unit="") for n in quantities(plain(reply), words=False) if not n.denied]
     wanted = {

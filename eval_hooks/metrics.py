@@ -20,15 +20,7 @@ def mean_relative_accuracy(prediction: float | None, gold: float | None) -> floa
     """Share of the thresholds t at which |prediction - gold| / gold <= 1 - t (VSI-Bench, arXiv 2412.14171).
 
     The division is by the gold value, not by its size: as upstream, every prediction passes all thresholds of a
-    negative one.
-
-    Args:
-        prediction: None if there is none.
-        gold: None if it is no number.
-
-    Returns:
-        A tenth of an integer in [0, 1]; 0 without a prediction or a gold value, and for a gold value of 0, at which
-        upstream fails.
+    negative one. It is 0 without a prediction or a gold value, and for a gold value of 0, at which upstream fails.
     """
     if prediction is None or gold is None or gold == 0:
         return 0.0

@@ -42,6 +42,22 @@ class Reply:
     error: AnyText | None = None
 
 
+NO_COMPLETION = (ValueError, LookupError, TypeError, AttributeError)
+"""What anything else than an OpenAI chat completion raises when it is read as one."""
+
+
+def of_completion(key: str, body: Any) -> Reply:
+    """The reply in the body of an OpenAI chat completion; one of `NO_COMPLETION` if it is none."""
+    choice = body["choices"][0]
+    message, finish = choice["message"], choice.get("finish_reason")
+    text = message["content"]
+    if text is None:  # a refusal, or a token limit that was reached while thinking
+        text = message.get("refusal") or ""
+    if not isinstance(text, str):
+        raise TypeError("content is no text")
+    return Reply(key, text, truncated=finish == "length")
+
+
 class ReplyFile:
     """Replies and the settings they were made with, as JSON lines.
 

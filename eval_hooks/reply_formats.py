@@ -9,7 +9,14 @@ from typing import Any
 
 from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark
 from rgpt4d_plugin.eval_hooks.benchmarks.records import BenchmarkData, Item
-from rgpt4d_plugin.eval_hooks.replies import Reply, ReplyFile, ReplyFileError, read_json_lines
+from rgpt4d_plugin.eval_hooks.replies import (
+    NO_COMPLETION,
+    Reply,
+    ReplyFile,
+    ReplyFileError,
+    of_completion,
+    read_json_lines,
+)
 from rgpt4d_plugin.eval_hooks.scoring import sample, some
 
 
@@ -174,12 +181,9 @@ class _Converter:
             told = body.get("error") if isinstance(body, Mapping) else body
             return Reply(key, "", error=_message(told or f"status {response['status_code']}"))
         try:
-            choice = body["choices"][0]
-            message = choice["message"]
-            text = message["content"] if message["content"] is not None else message.get("refusal") or ""
-        except (KeyError, IndexError, TypeError, AttributeError):
-            raise _Unfit("no response.body.choices[0].message.content") from None
-        return Reply(key, _text("the message's content", text), truncated=choice.get("finish_reason") == "length")
+            return of_completion(key, body)
+        except NO_COMPLETION as err:
+            raise _Unfit(f"response.body is not a chat completion ({type(err).__name__}: {err})") from err
 
     def plain(self, place: int, record: Record) -> Reply:
         names = [name for name in _NAMES if name in record]

@@ -19,7 +19,7 @@ from anyio.from_thread import start_blocking_portal
 
 from rgpt4d_plugin.eval_hooks.benchmark_task import Question
 from rgpt4d_plugin.eval_hooks.engines.chat_message import MEDIA_ERRORS, MediaOptions, content
-from rgpt4d_plugin.eval_hooks.replies import Reply
+from rgpt4d_plugin.eval_hooks.replies import NO_COMPLETION, Reply, of_completion
 from rgpt4d_plugin.files import parse_json
 
 
@@ -132,21 +132,11 @@ class OpenAIEndpoint:
 
 @dataclass(frozen=True)
 class _Failure:
-    """The reason why a try failed.
-
-    Attributes:
-        reason: For the reply's `error`.
-        passing: Another try may succeed.
-        pause: Seconds that the server asks to wait.
-        of_server: Every other question would fail like this.
-        unreached: There was no connection.
-    """
-
     reason: str
-    passing: bool
-    pause: float = 0.0
-    of_server: bool = False
-    unreached: bool = False
+    passing: bool  # another try may succeed
+    pause: float = 0.0  # seconds that the server asks to wait
+    of_server: bool = False  # every other question would fail like this
+    unreached: bool = False  # there was no connection
 
 
 class _Run:
@@ -220,11 +210,10 @@ class _Run:
         """Tries until there is a reply, or no further try makes sense."""
         pause = self.endpoint.first_pause
         for number in range(1, self.endpoint.tries + 1):
-            outcome = await self._try(client, body)
-            if not isinstance(outcome, _Failure):
+            outcome = await self._try(client, key, body)
+            if isinstance(outcome, Reply):
                 self.failed_in_a_row = 0
-                text, cut = outcome
-                return Reply(key, text, truncated=cut)
+                return outcome
             if not outcome.passing or number == self.endpoint.tries:
                 break
             if outcome.unreached and not self.reached:
@@ -234,15 +223,11 @@ class _Run:
             logger.info("%s: %s; try %d of %d in %.1f s", key, reason, number + 1, tries, wait)
             await anyio.sleep(wait)
             pause = min(2 * pause, _LONGEST_PAUSE)
-        self._count(outcome)
-        tries = f" ({number} tries)" if number > 1 else ""
-        return Reply(key, "", error=self._without_key(outcome.reason) + tries)
-
-    def _count(self, failure: _Failure) -> None:
-        self.failed_in_a_row = self.failed_in_a_row + 1 if failure.of_server else 0
+        reason = self._without_key(outcome.reason)
+        self.failed_in_a_row = self.failed_in_a_row + 1 if outcome.of_server else 0
         if self.failed_in_a_row >= self.endpoint.concurrency:
-            failed = f"{self.failed_in_a_row} questions in a row failed, the last with"
-            raise self._unusable(f"{failed}: {self._without_key(failure.reason)}")
+            raise self._unusable(f"{self.failed_in_a_row} questions in a row failed, the last with: {reason}")
+        return Reply(key, "", error=f"{reason} ({number} tries)" if number > 1 else reason)
 
     def _unusable(self, why: str) -> EndpointError:
         return EndpointError(
@@ -250,8 +235,7 @@ class _Run:
             f"/v1), the model's name, and the key in {self.endpoint.api_key_variable}."
         )
 
-    async def _try(self, client: httpx.AsyncClient, body: bytes) -> tuple[str, bool] | _Failure:
-        """Text and whether it was cut off by the token limit, or the failure."""
+    async def _try(self, client: httpx.AsyncClient, key: str, body: bytes) -> Reply | _Failure:
         try:
             with anyio.fail_after(self.endpoint.timeout):
                 async with client.stream("POST", "chat/completions", content=body) as response:
@@ -269,7 +253,7 @@ class _Run:
             return _Failure(str(err), passing=True)
         if response.status_code != httpx.codes.OK:
             return _refusal(response, content)
-        return _read(content)
+        return _read(key, content)
 
     def _without_key(self, text: str) -> str:
         """Servers like to repeat a key that they refuse."""
@@ -338,17 +322,10 @@ def _asked_pause(value: str) -> float:
         return 0.0
 
 
-def _read(content: bytes) -> tuple[str, bool] | _Failure:
+def _read(key: str, content: bytes) -> Reply | _Failure:
     try:
-        choice = parse_json(content)["choices"][0]
-        message, finish = choice["message"], choice.get("finish_reason")
-        text = message["content"]
-        if text is None:  # a refusal, or a token limit that was reached while thinking
-            text = message.get("refusal") or ""
-        if not isinstance(text, str):
-            raise TypeError("content is no text")
-    except (ValueError, LookupError, TypeError, AttributeError) as err:
+        return of_completion(key, parse_json(content))
+    except NO_COMPLETION as err:
         # A server that is shutting down or a proxy between: worth another try.
         found = content[:1000].decode(errors="replace").strip()[:200]
         return _Failure(f"not a chat completion ({type(err).__name__}: {err}): {found!r}", passing=True)
-    return text, finish == "length"

@@ -77,14 +77,7 @@ _DOUBTED = re.compile(
 
 
 def is_denied(text: str, start: int, end: int, limit: int) -> bool:
-    """Whether the clause before a name of an option, or what is said of it after, says that it is wrong.
-
-    Args:
-        text: plain text.
-        start: where the name starts.
-        end: where it ends.
-        limit: where the next one starts; the end of the text if there is none.
-    """
+    """Whether the clause before a name of an option, or what is said of it up to the next at `limit`, denies it."""
     clause = _CLAUSE_START.split(text[max(0, start - 80) : start])[-1] or ""
     after = text[end:limit]
     compared = "" if _CLAUSE_START.search(after) or limit == len(text) else after

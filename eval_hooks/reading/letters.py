@@ -79,13 +79,7 @@ _COUNTED = re.compile(
 
 
 def spell_out(text: str, letters: Sequence[str], ordinals_only: bool) -> str:
-    """The text with "the second option" and "option two" replaced by "option B".
-
-    Args:
-        text: plain text.
-        letters: the item's, in order.
-        ordinals_only: leave "option 2" alone, where options are numbers.
-    """
+    """The text with "the second option" and, unless `ordinals_only`, "option two" replaced by "option B"."""
 
     def named(match: re.Match[str]) -> str:
         word = match["ordinal"] or match["cardinal"]

@@ -99,12 +99,7 @@ _PER = {"second": "s", "seconds": "s", "sec": "s", "hour": "h"}
 
 
 def quantities(text: str, words: bool = True) -> list[Quantity]:
-    """The numbers of a text, in order; of very many, the last ones.
-
-    Args:
-        text: any.
-        words: read "two", "twice" and "half a" too.
-    """
+    """The numbers of a text, in order, also in `words` ("two", "twice", "half a"); of very many, the last ones."""
     text = _ROW.sub(_apart, text)
     found: list[Quantity] = []
     for match in list(_NUMBER.finditer(text))[-_MOST:]:
@@ -127,9 +122,8 @@ def quantities(text: str, words: bool = True) -> list[Quantity]:
 
 def with_plain_numbers(text: str) -> str:
     """The text with each number in digits as Python writes it: "-0.5" for "minus .50"."""
-    return _NUMBER.sub(
-        lambda match: f"{_value(match):.12g}" if match["digits"] else match.group(), _ROW.sub(_apart, text)
-    )
+    text = _ROW.sub(_apart, text)
+    return _NUMBER.sub(lambda match: f"{_value(match):.12g}" if match["digits"] else match.group(), text)
 
 
 def values_of(text: str, words: bool = False) -> tuple[Quantity, ...]:

@@ -77,11 +77,7 @@ def normal(text: str) -> tuple[str, ...]:
 
 
 def prepare(options: Mapping[str, Any]) -> Options:
-    """The options of an item, from its mapping of letters to values.
-
-    Raises:
-        ValueError: a letter is not one of A to Z.
-    """
+    """The options of an item, from its mapping of letters to values; ValueError if a letter is not one of A to Z."""
     return _prepare(tuple((letter, "" if value is None else str(value)) for letter, value in options.items()))
 
 
@@ -97,20 +93,19 @@ def _prepare(items: tuple[tuple[str, str], ...]) -> Options:
     texts = {letter: plain(_SPACED_SIGN.sub("-", text)) for letter, text in items if first[letter] == letter}
     values = {letter: values_of(text) for letter, text in texts.items()}
     forms = {letter: normal(text[:_LONGEST_TEXT]) for letter, text in texts.items()}
-    keys: list[dict[str, tuple[str, ...]]] = []
-    for merge in (False, True):
-        words = {letter: words_of(text[:_LONGEST_TEXT], merge_synonyms=merge) for letter, text in texts.items()}
-        keys.append(
-            {
-                letter: () if values[letter] or forms[letter] in _YES_NO else key_words(words[letter])
-                for letter in texts
-            }
-        )
+    in_words = {letter: not values[letter] and form not in _YES_NO for letter, form in forms.items()}
+    keys, merged = (
+        {
+            letter: key_words(words_of(text[:_LONGEST_TEXT], merge_synonyms=merge)) if in_words[letter] else ()
+            for letter, text in texts.items()
+        }
+        for merge in (False, True)
+    )
     distinct = []
     for letter in texts:
-        others = {word for other in texts if other != letter for word in keys[1][other]}
-        own = frozenset() if NEGATORS.intersection(forms[letter]) else frozenset(keys[1][letter]) - others
-        distinct.append(Option(letter, forms[letter], keys[0][letter], keys[1][letter], own, values[letter]))
+        others = {word for other in texts if other != letter for word in merged[other]}
+        own = frozenset() if NEGATORS.intersection(forms[letter]) else frozenset(merged[letter]) - others
+        distinct.append(Option(letter, forms[letter], keys[letter], merged[letter], own, values[letter]))
     return Options(
         first=first,
         distinct=tuple(distinct),

@@ -26,12 +26,7 @@ How = Literal["letter", "final", "option", "value", "empty", "unread", "ambiguou
 
 @dataclass(frozen=True)
 class Reading:
-    """What a reply chooses.
-
-    Attributes:
-        letter: the chosen option's; None: none was read.
-        how: how it was read (one of `READ`), or why not (one of `NOT_READ`).
-    """
+    """The letter that a reply chooses and how it was read (`READ`), or None and why not (`NOT_READ`)."""
 
     letter: str | None
     how: How
@@ -39,12 +34,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class NumberReading:
-    """The number that a reply gives.
-
-    Attributes:
-        value: without its unit; None: none was read.
-        how: as in `Reading`; "value" or "final" where a number was read.
-    """
+    """The number that a reply gives, without its unit, and how it was read, or None and why not; see `Reading`."""
 
     value: float | None
     how: How

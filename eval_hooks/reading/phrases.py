@@ -120,19 +120,14 @@ def announced(text: str, options: Options) -> Reading | None:
 
 
 def announcements(text: str, every: Sequence[Mark]) -> Iterator[tuple[int, int]]:
-    """Where announcements of an answer start, and where they end, which is where the answer should stand.
-
-    Args:
-        text: plain text.
-        every: its marks.
-    """
+    """Where announcements of an answer start in a text with these marks, and where they end and it should stand."""
     for noun in _last(_NOUN, text):
         found = _IS.match(text, noun.end())
         if found is None or (noun["before"] or "").lower() in _NO_ANNOUNCEMENT:
             continue
-        if _is_hypothetical(text, noun.start(), found.end()) or is_announcement_denied(
-            text, noun.start(), found.end("is")
-        ):
+        if _is_hypothetical(text, noun.start(), found.end()):
+            continue
+        if is_announcement_denied(text, noun.start(), found.end("is")):
             continue
         if not any(mark.start <= noun.end() - 1 < mark.end <= found.start("is") for mark in every):
             yield noun.start(), found.end()  # else "option B is ...": a matter of what is said of B

@@ -99,12 +99,6 @@ def plain(reply: str) -> str:
     Thought is dropped, unless it is closed and nothing follows it. Of a very long reply, its head and
     tail are kept. Full-width, circled and styled characters become simple ones, marks of direction, control characters
     and lone surrogates vanish, and so does the markup of Markdown, HTML and LaTeX; `\\boxed{}` becomes `Answer:`.
-
-    Args:
-        reply: any text.
-
-    Returns:
-        At most about `HEAD + TAIL` characters.
     """
     text = _SPLIT_SIGN.sub(r"\1", _bounded(_bounded(_without_thought(reply)).translate(_FOLD)))
     tagged = _ANSWER_TAG.findall(text)

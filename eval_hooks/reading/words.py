@@ -72,13 +72,7 @@ _REWRITES = (
 
 
 class Word(NamedTuple):
-    """A word of a sentence.
-
-    Attributes:
-        text: lower case, in its canonical spelling; numbers in digits.
-        stem: without inflection.
-        clause: number of the clause it stands in.
-    """
+    """A word of a sentence in lower case and canonical spelling, without inflection, and the number of its clause."""
 
     text: str
     stem: str
@@ -87,13 +81,7 @@ class Word(NamedTuple):
 
 @dataclass(frozen=True)
 class Mention:
-    """Words of a sentence that name an option.
-
-    Attributes:
-        option: position of the option.
-        words: positions of the words.
-        denied: the sentence says that it is not so.
-    """
+    """Positions of words that name an option, the option's own position, and whether the sentence denies it."""
 
     option: int
     words: frozenset[int]
@@ -102,12 +90,7 @@ class Mention:
 
 @lru_cache(maxsize=256)
 def words_of(text: str, merge_synonyms: bool = False) -> tuple[Word, ...]:
-    """The words of a text, articles left out.
-
-    Args:
-        text: any.
-        merge_synonyms: one word for each motion: "moves closer to" and "approaches" become "toward".
-    """
+    """The words of a text, articles left out; if merged, "moves closer to" and "approaches" become "toward"."""
     text = with_plain_numbers(text.lower())
     for pattern, replacement in _REWRITES + (_SYNONYMS if merge_synonyms else ()):
         text = pattern.sub(replacement, text)
@@ -149,11 +132,8 @@ def key_words(words: Sequence[Word]) -> tuple[str, ...]:
 def mentions(sentence: Sequence[Word], options: Sequence[tuple[str, ...]]) -> list[Mention]:
     """The options that a sentence names, in the order of their last words.
 
-    A name inside a longer one is none: "left" in "left and up" does not name the option "left".
-
-    Args:
-        sentence: its words.
-        options: key words of each option; empty: such an option is never named.
+    A name inside a longer one is none: "left" in "left and up" does not name the option "left". Nor is an option
+    without key words ever named.
     """
     content = [(i, word.stem) for i, word in enumerate(sentence) if word.text not in _FUNCTION_WORDS]
     stems = [stem for _, stem in content]

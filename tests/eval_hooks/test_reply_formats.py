@@ -164,13 +164,15 @@ def test_broken_batches(read):
         batch_line("toy/2", ["A"]),
     )
     assert "line 1: custom_id is 5" in text
-    assert "line 2: no response.body.choices[0].message.content" in text
-    assert "line 3: the message's content is ['A']" in text
+    assert "line 2: response.body is not a chat completion (" in text
+    assert "line 3: response.body is not a chat completion (TypeError: content is no text)" in text
 
 
 @pytest.mark.parametrize("body", [["A"], "A", 3, None])
 def test_batches_whose_body_is_no_object(read, body):
-    assert "line 1: no response.body.choices" in message(read, {"custom_id": "toy/1", "response": {"body": body}})
+    assert "line 1: response.body is not a chat completion (TypeError: " in message(
+        read, {"custom_id": "toy/1", "response": {"body": body}}
+    )
 
 
 @pytest.mark.parametrize(
