@@ -2,7 +2,7 @@
 """The questions that an engine is asked: those of a benchmark, or of a fixed sample of it."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,13 @@ class Question:
 
     key: str
     prompt: str
-    media: Sequence[Medium]
+    media: Iterable[Medium]
     frames: int
     max_new_tokens: int
 
 
 @dataclass(frozen=True)
-class ItemMedia(Sequence[Medium]):
+class ItemMedia(Iterable[Medium]):
     """The media of an item, read when somebody looks: encoded images stay in their file until then."""
 
     benchmark: Benchmark
@@ -41,12 +41,6 @@ class ItemMedia(Sequence[Medium]):
 
     def __iter__(self) -> Iterator[Medium]:
         return iter(self.benchmark.media(self.item, self.folder))
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.benchmark.media(self.item, self.folder)[index]
-
-    def __len__(self) -> int:
-        return len(self.benchmark.media(self.item, self.folder))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 from rgpt4d_plugin.eval_hooks.benchmarks import get
 from rgpt4d_plugin.eval_hooks.benchmarks.base import Benchmark
 from rgpt4d_plugin.eval_hooks.benchmarks.records import BenchmarkData
-from rgpt4d_plugin.eval_hooks.reply_formats import Replies, read_replies
+from rgpt4d_plugin.eval_hooks.reply_formats import read_replies
 from rgpt4d_plugin.eval_hooks.scoring import COUNTS, Estimate, Result, ScoringError, score_replies
 
 
@@ -45,17 +45,32 @@ def run(arguments: Namespace) -> None:
 
 
 def score(arguments: Namespace) -> None:
-    """Scores a file of replies and prints the columns."""
-    result = score_file(
-        arguments.benchmark,
-        arguments.data,
-        arguments.replies,
-        style=arguments.style,
-        limit=arguments.limit,
-        seed=arguments.seed,
-        model=arguments.model,
-        frames=arguments.frames,
-    )
+    """Scores a file of replies, in any format of `reply_formats.FORMATS`, and prints the columns.
+
+    A file that `rgpt4d eval run` wrote knows its sample, style, model and frames; what is given besides must agree,
+    but a smaller sample of the same seed may be asked for.
+
+    Raises:
+        ScoringError, ReplyFileError, BenchmarkDataError: What does not fit together.
+    """
+    file, limit, seed = arguments.replies, arguments.limit, arguments.seed
+    benchmark = get(arguments.benchmark)
+    data = benchmark.load(arguments.data)
+    found = read_replies(file, benchmark, data, limit, seed or 0)
+    settings = _settings(arguments, found.settings, benchmark, data)
+    own_limit, own_seed = settings.get("limit"), settings.get("seed")
+    limit = own_limit if limit is None else limit
+    seed = (own_seed or 0) if seed is None else seed
+    if own_limit is not None and (seed != own_seed or limit > own_limit):
+        raise ScoringError(
+            f"{file} answers the sample of {own_limit} items with seed {own_seed}, which does not hold that of "
+            f"{limit} with seed {seed}. Leave --limit and --seed out."
+        )
+    asked = {"style": arguments.style or settings.get("style"), "limit": limit, "seed": seed}
+    try:
+        result = score_replies(benchmark, data, found.replies, settings=settings, **asked)
+    except ValueError as err:
+        raise ScoringError(f"{file}: {err}") from err
     folder = result.write(Path(arguments.out) / result.benchmark)
     print("\n".join(summary(result)))
     print(f"\n{folder}. For a page to look at: rgpt4d eval report {arguments.out} --out {arguments.out}")
@@ -67,53 +82,6 @@ def report(arguments: Namespace) -> None:
 
     for path in write_report(arguments.runs, arguments.out):
         print(path)
-
-
-def score_file(
-    benchmark: str,
-    data: str | Path,
-    replies: str | Path,
-    *,
-    style: str | None = None,
-    limit: int | None = None,
-    seed: int | None = None,
-    model: str | None = None,
-    frames: int | None = None,
-) -> Result:
-    """Scores a file of replies, in any format of `reply_formats.FORMATS`.
-
-    A file that `rgpt4d eval run` wrote knows its sample, style, model and frames; what is given besides must agree,
-    but a smaller sample of the same seed may be asked for.
-
-    Args:
-        benchmark, data: Name of the benchmark, and its folder as published.
-        replies: The file.
-        style: Prompt style that was asked with; None: the file's, or the benchmark's default.
-        limit, seed: The sample to score; None: the file's, or all items and seed 0.
-        model, frames: What answered, and to how many frames, for the report, where the file does not say.
-
-    Raises:
-        ScoringError, ReplyFileError, BenchmarkDataError: What does not fit together.
-    """
-    if frames is not None and frames < 1:
-        raise ScoringError(f"--frames: expected at least 1, got {frames}")
-    chosen = get(benchmark)
-    loaded = chosen.load(data)
-    found = read_replies(replies, chosen, loaded, limit, seed or 0)
-    settings = _settings(replies, found, chosen, loaded, {"style": style, "frames": frames}, model)
-    own_seed, own_limit = settings.get("seed"), settings.get("limit")
-    seed = (own_seed or 0) if seed is None else seed
-    limit = own_limit if limit is None else limit
-    if own_limit is not None and (seed != own_seed or limit > own_limit):
-        raise ScoringError(
-            f"{replies} answers the sample of {own_limit} items with seed {own_seed}, which does not hold that of "
-            f"{limit} with seed {seed}. Leave --limit and --seed out."
-        )
-    style = style or settings.get("style")
-    try:
-        return score_replies(chosen, loaded, found.replies, style=style, limit=limit, seed=seed, settings=settings)
-    except ValueError as err:
-        raise ScoringError(f"{replies}: {err}") from err
 
 
 def summary(result: Result) -> list[str]:
@@ -149,10 +117,10 @@ def _cell(estimate: Estimate) -> str:
 
 
 def _settings(
-    file: str | Path, found: Replies, benchmark: Benchmark, data: BenchmarkData, given: Mapping, model: str | None
+    arguments: Namespace, found: Mapping[str, Any], benchmark: Benchmark, data: BenchmarkData
 ) -> dict[str, Any]:
     """The settings of the file, with what is given besides; ScoringError where they contradict each other."""
-    settings = dict(found.settings)
+    file, model, settings = arguments.replies, arguments.model, dict(found)
     told = settings.get("benchmark")
     if told is not None and told != benchmark.name:
         raise ScoringError(f"{file}: the replies are to {told!r:.80}, not to {benchmark.name}.")
@@ -161,7 +129,8 @@ def _settings(
             f"{file}: the replies are to another revision of {benchmark.title}: {settings['revision']}. {data.folder} "
             f"has {data.revision}."
         )
-    for name, value in given.items():
+    for name in ("style", "frames"):
+        value = getattr(arguments, name)
         if value is not None and settings.setdefault(name, value) != value:
             raise ScoringError(f"{file}: the replies were made with {name} {settings[name]!r}, not {value!r}.")
     if model is not None:

@@ -52,7 +52,7 @@ def run_benchmarks(
     results = []
     for task in tasks:
         folder = Path(out) / task.benchmark.name
-        replies = ask(task, engine, folder, ranks=ranks, fresh=fresh, progress=progress)
+        replies = _ask(task, engine, folder, ranks, fresh, progress)
         if ranks.first:
             settings = settings_of(task, engine)
             sampled = {"limit": task.limit, "seed": task.seed}
@@ -63,14 +63,8 @@ def run_benchmarks(
     return results
 
 
-def ask(
-    task: BenchmarkTask,
-    engine: Engine,
-    folder: Path,
-    *,
-    ranks: Ranks = ALONE,
-    fresh: bool = False,
-    progress: bool = True,
+def _ask(
+    task: BenchmarkTask, engine: Engine, folder: Path, ranks: Ranks, fresh: bool, progress: bool
 ) -> Mapping[str, Reply]:
     """Asks what `folder` has no reply to yet, and keeps each reply as it comes; returns all replies so far.
 

@@ -17,7 +17,6 @@ from rgpt4d_plugin.eval_hooks.benchmarks.records import Item, Rule
 
 
 REPLICATES = 10_000
-LEVEL = 0.95
 
 _CHUNK = 2_000  # replicates at a time, which bounds memory
 
@@ -133,12 +132,12 @@ class Bootstrap:
         return result
 
 
-def interval(values: np.ndarray, level: float = LEVEL) -> Interval:
-    """Percentile interval of the replicates of one column; those without an item of the column do not count."""
+def interval(values: np.ndarray) -> Interval:
+    """95 % percentile interval of the replicates of one column; those without an item of the column do not count."""
     values = values[np.isfinite(values)]
     if not values.size:
         return Interval(None, None)
-    low, high = np.quantile(values, ((1 - level) / 2, (1 + level) / 2))
+    low, high = np.quantile(values, (0.025, 0.975))
     return Interval(float(low), float(high))
 
 

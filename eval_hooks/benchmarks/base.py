@@ -10,7 +10,7 @@ from reprlib import repr as shortened
 from typing import Any, Literal
 
 from rgpt4d_plugin.eval_hooks.answers import read_choice
-from rgpt4d_plugin.eval_hooks.benchmarks.hub import download
+from rgpt4d_plugin.eval_hooks.benchmarks.hub import unpack
 from rgpt4d_plugin.eval_hooks.benchmarks.records import (
     BenchmarkData,
     BenchmarkDataError,
@@ -76,8 +76,14 @@ class Benchmark(ABC):
     published: tuple[Published, ...] = ()
 
     def fetch(self, folder: str | Path, revision: str | None = None) -> Path:
-        """Downloads a revision, or what is missing of it, from the Hub, and unpacks it; None: the newest one."""
-        return download(self.hub, self.hub_files, folder, revision)
+        """Downloads a revision (None: the newest), or what is missing of it, from the Hub and unpacks archives."""
+        from huggingface_hub import snapshot_download  # a second of imports that reading a folder need not wait for
+
+        patterns = list(self.hub_files)
+        snapshot_download(self.hub, repo_type="dataset", revision=revision, allow_patterns=patterns, local_dir=folder)
+        for archive in sorted(Path(folder).rglob("*.zip")):
+            unpack(archive)
+        return Path(folder)
 
     def load(self, folder: str | Path) -> BenchmarkData:
         """Reads and checks the published layout. Decodes no image or video.

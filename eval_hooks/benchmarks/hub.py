@@ -1,31 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Downloading a benchmark from the Hub into the folder that it is then read from."""
+"""Unpacking what a benchmark's download brings."""
 
 import shutil
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 
 
 _ANY_SIZE, _RATIO = 1 << 30, 20  # bytes that any archive may become; more than that only by this factor
-
-
-def download(repository: str, files: Sequence[str], folder: str | Path, revision: str | None = None) -> Path:
-    """Downloads a dataset's files, or what is missing of them, and unpacks its archives; returns the folder.
-
-    Args:
-        repository: Name of the dataset on the Hub.
-        files: Patterns of those that the benchmark needs; others can be a hundred times as large.
-        folder: To download to.
-        revision: Commit, tag or branch; None for the newest.
-    """
-    from huggingface_hub import snapshot_download  # a second of imports that reading a local folder need not wait for
-
-    folder = Path(folder)
-    snapshot_download(repository, repo_type="dataset", revision=revision, allow_patterns=list(files), local_dir=folder)
-    for archive in sorted(folder.rglob("*.zip")):
-        unpack(archive)
-    return folder
 
 
 def unpack(archive: Path) -> None:

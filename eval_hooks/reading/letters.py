@@ -15,19 +15,12 @@ from rgpt4d_plugin.eval_hooks.reading.text import one_of
 
 @dataclass(frozen=True)
 class Mark:
-    """A letter of a text that can only stand for an option.
+    """A letter of a text that can only stand for an option, with its brackets, quotes and label."""
 
-    Attributes:
-        letter: upper case; not always one of the item's options.
-        start: where the mark starts, its brackets, quotes and label included.
-        end: where it ends.
-        denied: the text says that this option is wrong.
-    """
-
-    letter: str
+    letter: str  # upper case; not always one of the item's options
     start: int
     end: int
-    denied: bool = False
+    denied: bool = False  # the text says that this option is wrong
 
 
 _FIRST, _LAST = 8, 40

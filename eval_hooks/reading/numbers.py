@@ -12,21 +12,13 @@ from rgpt4d_plugin.eval_hooks.reading.denial import is_number_denied
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number of a text.
-
-    Attributes:
-        value: as written; no unit is converted.
-        unit: in its short form ("m" for meters); "" for none or for a word that is no known unit.
-        start: where the number starts, its sign included.
-        end: where it ends, its unit included.
-        denied: the text says that it is not this number: "not 3", "less than 3".
-    """
+    """A number of a text, as written: no unit is converted. Its sign and its unit are part of it."""
 
     value: float
-    unit: str
+    unit: str  # in its short form ("m" for meters); "" for none or for a word that is no known unit
     start: int
     end: int
-    denied: bool = False
+    denied: bool = False  # the text says that it is not this number: "not 3", "less than 3"
 
 
 _MOST = 200

@@ -27,43 +27,25 @@ _LONGEST_TEXT = 1_000
 
 @dataclass(frozen=True)
 class Option:
-    """One option.
-
-    Attributes:
-        letter: its letter.
-        normal: its text as `normal` gives it.
-        keys: its words that tell it from others; none for numbers and for "yes" and "no", which prose has too.
-        merged_keys: the same, with one word for each motion.
-        own: of these, those that no other option has.
-        values: the number, or the numbers in a row, that it is.
-    """
+    """One option."""
 
     letter: str
-    normal: tuple[str, ...]
-    keys: tuple[str, ...]
-    merged_keys: tuple[str, ...]
-    own: frozenset[str]
-    values: tuple[Quantity, ...]
+    normal: tuple[str, ...]  # its text as `normal` gives it
+    keys: tuple[str, ...]  # words that tell it from others; none for numbers, "yes" and "no", which prose has too
+    merged_keys: tuple[str, ...]  # the same, with one word for each motion
+    own: frozenset[str]  # of these, those that no other option has
+    values: tuple[Quantity, ...]  # the number, or the numbers in a row, that it is
 
 
 @dataclass(frozen=True)
 class Options:
-    """The options of one item.
+    """The options of one item. Those of equal value are one answer, and the benchmarks count the first as right."""
 
-    Attributes:
-        first: letter -> the first letter with the very same value. Options of equal value are one answer, and the
-            benchmarks count the first as right.
-        distinct: one option for each value, in order.
-        undetermined: letters of options such as "not enough information".
-        none: letters of options such as "none of the above".
-        absent: letters of options such as "no dog there".
-    """
-
-    first: Mapping[str, str]
-    distinct: tuple[Option, ...]
-    undetermined: tuple[str, ...]
-    none: tuple[str, ...]
-    absent: tuple[str, ...]
+    first: Mapping[str, str]  # letter -> the first letter with the very same value
+    distinct: tuple[Option, ...]  # one for each value, in order
+    undetermined: tuple[str, ...]  # letters of options such as "not enough information"
+    none: tuple[str, ...]  # letters of options such as "none of the above"
+    absent: tuple[str, ...]  # letters of options such as "no dog there"
 
     @property
     def numeric(self) -> bool:

@@ -18,19 +18,12 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """A table. The first column is text, all others are numbers unless `words` names them.
-
-    Attributes:
-        header: One name for each column.
-        rows: Cells, as many as the header has names.
-        spans: (title, number of columns) above the header; none if empty.
-        words: Indices of further columns that hold words.
-    """
+    """A table. The first column is text, all others are numbers unless `words` names them."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[Cell]]
-    spans: Sequence[tuple[str, int]] = ()
-    words: Sequence[int] = ()
+    spans: Sequence[tuple[str, int]] = ()  # (title, number of columns) above the header
+    words: Sequence[int] = ()  # indices of further columns that hold words
 
     @property
     def flat_header(self) -> list[str]:
@@ -75,55 +68,31 @@ class Group(NamedTuple):
 
 @dataclass
 class Section:
-    """One benchmark.
-
-    Attributes:
-        title: The benchmark's title.
-        facts: Data, prompt style, frames and sample in a line.
-        warnings: What must not be overlooked.
-        bullets: Short sentences: how many were answered, notes of the benchmark.
-        cards: Numbers to see first.
-        pictures: Charts.
-        scores: Tables of all columns.
-        notes: How to read the scores.
-        counts: What was counted.
-        agreements: Which items both runs, one or none have right; None without a comparison.
-        published: The runs above published rows; None if nothing is published.
-        groups: Example questions.
-        settings: All that it takes to repeat the runs.
-    """
+    """One benchmark, in the order in which a page shows it."""
 
     title: str
-    facts: str
-    warnings: list[str] = field(default_factory=list)
-    bullets: list[str] = field(default_factory=list)
+    facts: str  # data, prompt style, frames and sample in a line
+    warnings: list[str] = field(default_factory=list)  # what must not be overlooked
+    bullets: list[str] = field(default_factory=list)  # how many were answered, notes of the benchmark
     cards: list[Card] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
     scores: list[Table] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # how to read the scores
     counts: Table | None = None
-    agreements: Table | None = None
-    published: Table | None = None
+    agreements: Table | None = None  # which items both runs, one or none have right
+    published: Table | None = None  # the runs above published rows
     groups: list[Group] = field(default_factory=list)
-    settings: Table | None = None
+    settings: Table | None = None  # all that it takes to repeat the runs
 
 
 @dataclass(frozen=True)
 class Page:
-    """A report of one run, or of several side by side.
-
-    Attributes:
-        title: The page's heading.
-        models: What answered: one line for each run.
-        alone: There is only one run.
-        overview: All benchmarks at a glance; empty if there is only one.
-        sections: One for each benchmark.
-    """
+    """A report of one run, or of several side by side."""
 
     title: str
-    models: Sequence[str]
-    alone: bool
-    overview: Sequence[Table]
+    models: Sequence[str]  # what answered: one line for each run
+    alone: bool  # there is only one run
+    overview: Sequence[Table]  # all benchmarks at a glance; empty if there is only one
     sections: Sequence[Section]
 
     @property

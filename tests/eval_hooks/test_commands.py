@@ -11,9 +11,8 @@ import pytest
 from rgpt4d_plugin.cli import main
 from rgpt4d_plugin.eval_hooks import run as run_module
 from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, get
-from rgpt4d_plugin.eval_hooks.commands import score_file
 from rgpt4d_plugin.eval_hooks.replies import Reply, ReplyFile
-from rgpt4d_plugin.eval_hooks.scoring import Result, ScoringError, sample
+from rgpt4d_plugin.eval_hooks.scoring import Result, sample
 from tests.benchmark_folders import write_folder
 
 
@@ -269,15 +268,10 @@ def test_a_recipe_without_the_block_is_an_error(r4d, capsys):
     assert "has no `p4d_eval:` block" in capsys.readouterr().err
 
 
-def test_frames_that_no_video_has_are_refused(r4d):
-    with pytest.raises(ScoringError, match="--frames: expected at least 1, got -1"):
-        score_file("r4d_bench", r4d / "R4D", r4d / "replies.jsonl", frames=-1)
-
-
 def test_an_interrupted_command_says_so_and_exits_as_the_shell_expects(r4d, monkeypatch, capsys):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rgpt4d_plugin.eval_hooks.commands.score_file", interrupted)
+    monkeypatch.setattr("rgpt4d_plugin.eval_hooks.commands.score", interrupted)
     assert score(r4d) == 130
     assert capsys.readouterr().err == "rgpt4d eval score: interrupted\n"

@@ -170,9 +170,8 @@ def test_broken_batches(read):
 
 @pytest.mark.parametrize("body", [["A"], "A", 3, None])
 def test_batches_whose_body_is_no_object(read, body):
-    assert "line 1: response.body is not a chat completion (TypeError: " in message(
-        read, {"custom_id": "toy/1", "response": {"body": body}}
-    )
+    said = message(read, {"custom_id": "toy/1", "response": {"body": body}})
+    assert "line 1: response.body is not a chat completion (TypeError: " in said
 
 
 @pytest.mark.parametrize(
