@@ -69,17 +69,11 @@ class EvalOptions(Checked):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A checked block: what is asked, and how.
-
-    Attributes:
-        options: The block.
-        questionnaires: one a benchmark.
-        has_records: the recipe has evaluation records of its own (`eval_dataset`, `val_size`).
-    """
+    """A checked block: what is asked, of each benchmark, and how."""
 
     options: EvalOptions
     questionnaires: Sequence[BenchmarkTask] = field(repr=False)
-    has_records: bool = False
+    has_records: bool = False  # the recipe has evaluation records of its own (`eval_dataset`, `val_size`)
 
     @property
     def size(self) -> int:
@@ -108,15 +102,12 @@ def key_prefix(benchmark: Benchmark) -> str:
 
 
 def parse_p4d_eval(block: Any, recipe: Mapping[str, Any]) -> Evaluation:
-    """Turns the `p4d_eval:` block into checked questions; no model is needed for it.
+    """Turns the `p4d_eval:` block of a recipe into checked questions; no model is needed for it.
 
-    Args:
-        block: the mapping under `p4d_eval:`; its `benchmarks` are a mapping from name to folder or options, or a list
-            of mappings with a `name`.
-        recipe: the recipe's other keys.
+    Its `benchmarks` are a mapping from name to folder or options, or a list of mappings with a `name`.
 
     Raises:
-        EvalConfigError: with every problem of the block and of the benchmarks' data.
+        EvalConfigError: With every problem of the block and of the benchmarks' data.
     """
     if not isinstance(block, Mapping):
         raise EvalConfigError.from_problems([f"p4d_eval: expected a mapping, got {block!r}"])

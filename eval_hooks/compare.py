@@ -16,15 +16,10 @@ class NotComparable(ValueError):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Run B against run A, for every reading that both have.
+    """Run B against run A, for every reading that both have."""
 
-    Attributes:
-        differences: Reading -> column -> B - A, for columns to which both give a number.
-        agreements: Reading -> McNemar's counts over all items.
-    """
-
-    differences: Mapping[str, Mapping[str, Difference]]
-    agreements: Mapping[str, Agreement]
+    differences: Mapping[str, Mapping[str, Difference]]  # reading -> column -> B - A, where both give a number
+    agreements: Mapping[str, Agreement]  # reading -> McNemar's counts over all items
 
 
 def incomparable(a: Result, b: Result) -> list[str]:

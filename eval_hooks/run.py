@@ -107,10 +107,7 @@ def metrics_of(tasks: Sequence[BenchmarkTask], results: Sequence[Result]) -> dic
 def run_with_host(recipe: Mapping[str, Any], out: str | Path | None = None, progress: bool = True) -> list[Result]:
     """Evaluates the model of a recipe in this process; several share the work with `llamafactory-cli train` instead.
 
-    Args:
-        recipe: With a `p4d_eval:` block, and the keys that the host loads a model by. Keys of training are not used.
-        out: Folder; None: the block's `out`.
-        progress: Show a bar.
+    Keys of training are not used. Without `out` results go to the folder of the `p4d_eval:` block.
 
     Raises:
         EvalConfigError: Everything that is wrong with the block, before a model is loaded.

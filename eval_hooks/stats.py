@@ -23,17 +23,11 @@ _CHUNK = 2_000  # replicates at a time, which bounds memory
 
 @dataclass(frozen=True)
 class Column:
-    """A column, and the items that it is the mean of.
-
-    Attributes:
-        name: The name as in `Benchmark.columns`.
-        members: (N,) bool, the items that count.
-        rule: None if the column follows neither rule; it then has no interval.
-    """
+    """A column by its name in `Benchmark.columns`, and the items that it is the mean of."""
 
     name: str
-    members: np.ndarray
-    rule: Rule | None
+    members: np.ndarray  # (N,) bool, the items that count
+    rule: Rule | None  # None if the column follows neither rule; it then has no interval
 
 
 class Interval(NamedTuple):

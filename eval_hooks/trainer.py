@@ -29,13 +29,7 @@ from rgpt4d_plugin.trainers.mixin import P4DTrainerMixin, reload_weights
 
 @dataclass(frozen=True)
 class BenchmarkRun:
-    """The benchmarks that a trainer evaluates, and where it writes.
-
-    Attributes:
-        evaluation: The checked block.
-        out: Folder for replies, scores and reports.
-        description: Description of the model that is loaded.
-    """
+    """The benchmarks that a trainer evaluates, the folder it writes to, and the description of the loaded model."""
 
     evaluation: Evaluation
     out: Path

@@ -58,17 +58,11 @@ Qwen2.5-VL for one has a repetition penalty. The last three are the library's de
 
 @dataclass(frozen=True)
 class Encoded:
-    """A batch of questions as the model gets it.
+    """A batch of questions as the model gets it."""
 
-    Attributes:
-        keys: Keys of its rows.
-        inputs: For `model.generate`; None if no question is left.
-        failed: Key -> why its media cannot be read.
-    """
-
-    keys: Sequence[str]
-    inputs: BatchFeature | None
-    failed: Mapping[str, str] = field(default_factory=dict)
+    keys: Sequence[str]  # of its rows
+    inputs: BatchFeature | None  # for `model.generate`; None if no question is left
+    failed: Mapping[str, str] = field(default_factory=dict)  # key -> why its media cannot be read
 
 
 class Encoder:

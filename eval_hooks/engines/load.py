@@ -17,14 +17,8 @@ from rgpt4d_plugin.template.plugin_classes import template_of_run
 def load_host_engine(recipe: Mapping[str, Any], batch_size: int = 1, workers: int = 2) -> HostEngine:
     """The engine of a recipe for training, chatting or evaluating; keys of training are not used.
 
-    Args:
-        recipe: `model_name_or_path`, `template`, and whatever else the host takes for inference: adapters,
-            quantisation, `infer_dtype`, pixel limits.
-        batch_size: Questions answered at once.
-        workers: Processes that decode.
-
-    Raises:
-        OSError: There is no such model, or it has no tokenizer.
+    Used are `model_name_or_path`, `template`, and whatever else the host takes for inference: adapters, quantisation,
+    `infer_dtype`, pixel limits. OSError if there is no such model, or it has no tokenizer.
     """
     # The block, whatever is in it, has the parser leave out the keys of training.
     model_args, data_args, finetuning_args, _ = get_infer_args({**recipe, EvalConfigError.block: None})

@@ -10,12 +10,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among `size`. Every method but `first` is a collective: all processes call it, in the same order.
-
-    Attributes:
-        rank: Number of this process.
-        size: How many there are.
-    """
+    """This process among `size`. Methods but `first` are collective: all processes call them, in the same order."""
 
     rank: int = 0
     size: int = 1

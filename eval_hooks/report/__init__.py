@@ -16,20 +16,11 @@ MARKDOWN, HTML, PICTURES = "report.md", "report.html", "pictures"
 
 
 def write_report(runs: Sequence[str | Path], out: str | Path) -> tuple[Path, Path]:
-    """Writes `report.md`, `report.html` and a folder of pictures.
+    """Writes `report.md`, `report.html` and a folder of pictures, and returns the two files.
 
-    One run gets a page of all its benchmarks; two or more a page that compares each with the first. The HTML file
-    needs nothing beside it. The same results give the same bytes.
-
-    Args:
-        runs: Folders that hold a folder with results for each benchmark.
-        out: The folder to write.
-
-    Returns:
-        The Markdown file and the HTML file.
-
-    Raises:
-        ScoringError: A folder has no results, or broken ones.
+    One run, a folder with a folder of results for each benchmark, gets a page of all its benchmarks; two or more a
+    page that compares each with the first. The HTML file needs nothing beside it. The same results give the same
+    bytes. ScoringError if a folder has no results, or broken ones.
     """
     page = build_page({name: read_run(run) for name, run in _names(runs).items()})
     out = Path(out)
