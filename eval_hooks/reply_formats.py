@@ -73,15 +73,15 @@ def read_replies(
     items = data.items
     if name == "host":
         items = _in_order(path, len(records), benchmark, data, limit, seed)
-    converter = _Converter(benchmark, data.items, items)
-    convert = getattr(converter, name.replace("-", "_"))
+    read = _Converter(benchmark, data.items, items)
+    convert = {"host": read.host, "lmms-eval": read.lmms_eval, "openai": read.openai, "plain": read.plain}[name]
     replies: dict[str, Reply] = {}
     lines: dict[str, int] = {}
     problems = []
     for place, (line, record) in enumerate(records):
         try:
             reply = convert(place, record)
-            converter.check_key(reply.key)
+            read.check_key(reply.key)
             if reply.key in lines:
                 raise _Unfit(f"{reply.key!r} has been answered in line {lines[reply.key]}")
             replies[reply.key], lines[reply.key] = reply, line
