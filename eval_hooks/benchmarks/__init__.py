@@ -33,3 +33,6 @@ def get(name: str) -> "Benchmark":
 @functools.cache
 def _load(path: str) -> "Benchmark":
     return pkgutil.resolve_name(path)()
+
+
+__all__ = ["BENCHMARKS", "get"]
