@@ -382,6 +382,7 @@ def test_decoder_forward():
     assert decoder(hidden.bfloat16()).dtype == torch.float32  # the decoder's own precision, not the student's
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_gradient_that_is_not_finite_never_leaves(teacher, monkeypatch, bad):
     """One window at a time, as on a GPU: the windows of the other clip keep their gradient."""

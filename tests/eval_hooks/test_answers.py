@@ -475,6 +475,7 @@ THINGS_SEEN = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(st.data())
 def test_the_order_of_options_changes_nothing(data):
@@ -587,6 +588,7 @@ STYLES = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", STYLES)
 def test_the_style_of_the_last_line_changes_nothing(style):
     """Real chains of thought, their last sentence written in another way."""

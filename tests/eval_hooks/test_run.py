@@ -124,6 +124,7 @@ def test_a_killed_run_goes_on_where_it_was(recipe, tmp_path, asked):
     assert (resumed.columns, resumed.rows) == (whole.columns, whole.rows)
 
 
+@pytest.mark.slow
 def test_replies_of_another_model_are_not_continued(assets, recipe, tmp_path):
     student = tmp_path / "student"
     shutil.copytree(assets.student, student)

@@ -32,6 +32,7 @@ def depth_anything_3(assets, folder, **loss):
     )
 
 
+@pytest.mark.slow
 def test_terms_are_logged_and_the_total_adds_up(assets, tmp_path, trainers):
     train_here(assets.recipe(tmp_path / "out", per_device_train_batch_size=2, plot_loss=True))
 

@@ -90,6 +90,7 @@ def test_workers_change_nothing(engines, mixed):
     assert dict(engines(batch_size=2, workers=2).ask(mixed)) == dict(engines(batch_size=2).ask(mixed))
 
 
+@pytest.mark.slow
 def test_an_embedded_image_is_the_image(engines, tmp_path):
     file = Medium("image", put(tmp_path / "same.png", image(3)))
     replies = dict(engines().ask([question("file", file), question("bytes", Medium("image", data=image(3)))]))
