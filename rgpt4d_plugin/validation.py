@@ -80,7 +80,7 @@ def check(kind: type[T], values: Any, path: str, problems: list[str]) -> T | Non
     In a problem `path`, such as "p4d" or "", stands before the names of keys.
     """
     try:
-        return _adapter(kind).validate_python(values)
+        return _adapter(kind).validate_python(values)  # type: ignore[arg-type]
     except ValidationError as error:
         found = error.errors(include_url=False)
     unknown = ("extra_forbidden", "unexpected_keyword_argument")
