@@ -20,6 +20,7 @@ than B") the subject is read, or nothing where the question decides ("A is slowe
 one answer: the first of them is read, which is the one that the benchmarks count as right.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -30,11 +31,27 @@ from rgpt4d_plugin.eval_hooks.reading.options import Options, prepare
 from rgpt4d_plugin.eval_hooks.reading.outcome import How, NumberReading, Reading
 from rgpt4d_plugin.eval_hooks.reading.phrases import announced, announcements, concludes, statement_at
 from rgpt4d_plugin.eval_hooks.reading.statement import by_words, choice, refuses, whole, with_text
-from rgpt4d_plugin.eval_hooks.reading.text import LONGEST, REVISION, is_blank, is_cut, plain, sentences
+from rgpt4d_plugin.eval_hooks.reading.text import (
+    LONGEST,
+    REVISION,
+    is_blank,
+    is_cut,
+    last_boxes,
+    plain,
+    sentences,
+    with_sign,
+)
 
 
 __all__ = ["NumberReading", "Reading", "match_value", "read_choice", "read_number"]
 
+_FIRST_CLAUSE = re.compile(r"[^,;:]*")
+_RELATIVE = re.compile(
+    r"\b(?:more|less|fewer|further|farther|(?:clos|near|slow|fast|quick|tall|short|larg|small|high|low|long|wid|heavi|light"
+    r"|earli|lat|deep|old|young)er|bigger)\b(?!.* than\b)",
+    re.IGNORECASE,
+)
+"""A comparison with what was said before."""
 _TOLERANCE = 1e-3
 _RECENT = 6
 """Sentences from the end that may hold the conclusion where the last one does not."""
@@ -54,6 +71,16 @@ def read_choice(reply: str, options: Mapping[str, Any]) -> Reading:
         ValueError: an option's letter is not one of A to Z.
     """
     prepared = prepare(options)
+    boxes = {whole(box, prepared) for box in last_boxes(reply)} - {None}
+    if len({box.letter for box in boxes}) > 1:
+        return Reading(None, "ambiguous")
+    read, signed = (_read(text, options, prepared) for text in (reply, with_sign(reply)))
+    if read.letter and signed.letter and read.letter != signed.letter:
+        return Reading(None, "ambiguous")
+    return signed if read.how == "unread" else read
+
+
+def _read(reply: str, options: Mapping[str, Any], prepared: Options) -> Reading:
     text = plain(reply)
     if is_blank(text):
         return Reading(None, _nothing(reply))
@@ -99,7 +126,10 @@ def _begins(text: str, options: Options) -> Reading | None:
     lead = leading_mark(text)
     listed = line_letters(text)
     if lead is None:
-        return whole(sentences(text)[0], options)
+        first, *others = sentences(text)
+        read = whole(first, options)
+        after = whole(_FIRST_CLAUSE.match(others[0])[0], options) if read and others else None
+        return Reading(None, "ambiguous") if after and after.letter != read.letter else read  # "No. Yes, it does."
     is_asked = text[lead.end :].startswith("?") and not is_blank(text[lead.end :])
     if lead.denied or is_asked or is_listed(listed[:2], list(options.first)):
         return None
@@ -125,6 +155,10 @@ def _concludes(text: str, options: Options) -> Reading | None:
                 named = by_words(piece, options)
                 if named and named.letter in options.absent:
                     return named
+        if earlier and not concludes(last) and _RELATIVE.search(last):  # "The lamp is closest. The table is farther."
+            said = choice(earlier[-1], options)
+            if said and said.letter and said.letter != read.letter:
+                return Reading(None, "ambiguous")
         return read
     if concludes(last):
         return None
@@ -138,6 +172,14 @@ def read_number(reply: str) -> NumberReading:
     The last announcement counts ("the answer is 2.5 meters", `\\boxed{2.5}`), else the last sentence with a number.
     Units are not converted. A range, or several numbers of which no one is the result, is ambiguous. Never raises.
     """
+    boxes = [values_of(box, words=True) for box in last_boxes(reply)]
+    if len({box[0].value for box in boxes if box}) > 1:
+        return NumberReading(None, "ambiguous")
+    read, signed = _read_number(reply), _read_number(with_sign(reply))
+    return read if read.value == signed.value else NumberReading(None, "ambiguous")
+
+
+def _read_number(reply: str) -> NumberReading:
     text = plain(reply)
     if is_blank(text):
         return NumberReading(None, _nothing(reply))

@@ -62,6 +62,13 @@ _NAME = re.compile(
     re.IGNORECASE,
 )
 _NO_NUMBER = re.compile(r"\^?(?:st|nd|rd|th|[dkpx])\b|:\d| ?(?:pi\b|π|\^ ?[-\d])", re.IGNORECASE)
+# "2024-05-03", "3.5.2024", "3 May", "May 3rd, 2024"; the verbs "may" and "march" have small letters.
+_MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)(?:uary|ruary|ch|il|e|y|ust|ember|ober)?\b\.?"
+_DATE = re.compile(
+    r"(?<![\w./-])(?:\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2\d{4}"
+    rf"|\d{{1,2}}(?:st|nd|rd|th)?(?: of)? {_MONTH}(?:,? \d{{4}})?"
+    rf"|{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?(?:,? \d{{4}})?)(?![\w/-]|\.\d)"
+)
 _TOLERANCE = re.compile(r"(?:±|\+/-|\bpm\b|\bplus or minus\b) ?\Z", re.IGNORECASE)
 _RESULT = re.compile(r"=|\b(?:so|thus|therefore|hence|say)\b|, (?:most )?(?:likely|probably)\b", re.IGNORECASE)
 _RANGE = re.compile(r"\s*(?:[-~/]|to|or|and|through|)\s*(?:(?:about|around|maybe|even|up to)\s)?", re.IGNORECASE)
@@ -91,7 +98,11 @@ _PER = {"second": "s", "seconds": "s", "sec": "s", "hour": "h"}
 
 
 def quantities(text: str, words: bool = True) -> list[Quantity]:
-    """The numbers of a text, in order, also in `words` ("two", "twice", "half a"); of very many, the last ones."""
+    """The numbers of a text, in order, also in `words` ("two", "twice", "half a"); of very many, the last ones.
+
+    Those of a date count nothing.
+    """
+    text = _DATE.sub(lambda date: "_" * len(date.group()), text)
     text = _ROW.sub(_apart, text)
     found: list[Quantity] = []
     for match in list(_NUMBER.finditer(text))[-_MOST:]:

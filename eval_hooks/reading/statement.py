@@ -57,6 +57,8 @@ _WAYS = frozenset(
     "left right up down top bottom forward backward back front straight ahead toward away in out upward downward "
     "inward outward clockwis counterclockwis unmov turn spin forth stil sam stay".split()
 )
+_BESIDE = frozenset("of behind past near beside around by alongside against following".split())
+"""Before a direction, after another one: it tells things apart, as in "to the right of the left car"."""
 _ALL_WAYS = frozenset("or nor any either".split())
 # Subordinate clauses tell when or why, not what.
 _SUBORDINATE = re.compile(
@@ -252,16 +254,20 @@ def _denies_another(mention: Mention, every: list[Mention], words: Sequence[Word
 
 def _last(words: Sequence[Word], found: list[Mention], options: Options) -> Reading:
     """The option named last, where options are directions: the subject of an English sentence comes first ("the left
-    car moves right"), and what it does last. Of several things, or several that are joined ("left or right"), none is
-    chosen, but of "from left to right" one is."""
-    last = found[-1]
+    car moves right"), and what it does last, before what it does it beside ("to the right of the left car"). Of several
+    things, or several that are joined ("left or right", "left, then right"), none is chosen, but of "from left to
+    right" one is."""
     are_ways = all(_WAYS.intersection(options.distinct[mention.option].merged_keys) for mention in found)
+    while are_ways and len(found) > 1 and words[min(found[-1].words) - 1].text in _BESIDE:
+        found = found[:-1]
+    last = found[-1]
     for other in found[:-1]:
         first, end = min(other.words), max(other.words)
         is_source = first > 0 and words[first - 1].text == "from"
         if other.option == last.option or is_source:
             continue
-        if not are_ways or are_joined(words, end, min(last.words)):
+        then = any(word.text == "then" for word in words[end + 1 : min(last.words)])  # one motion after the other
+        if not are_ways or then or are_joined(words, end, min(last.words)):
             return Reading(None, "ambiguous")
     return Reading(options.distinct[last.option].letter, "option")
 

@@ -35,6 +35,9 @@ _ANSWER_TAG = re.compile(r"<(?:final_?)?answer>(.*?)(?:</|\Z)", re.IGNORECASE | 
 _TAG = re.compile(r"\[/?INST\]|<\|[^<>|]{1,40}\|>|</?(?:[bisupq]|[a-z][a-z_]{1,20}) ?/?>")
 _NOT_APPLICABLE = re.compile(r"\b[Nn]\s?/\s?[Aa]\b")
 _BOXED = re.compile(r"\\(?:f|frame)?box(?:ed)?\b|\[(?:[Ff]inal )?[Aa]nswer\](?=\s)|\((?:最终|正确)?答案\)")
+_BOX = re.compile(r"\\(?:f|frame)?box(?:ed)?\s?\{((?:[^{}]|\{[^{}]*\}){1,200})\}")
+_JOINS_BOXES = re.compile(r"[\s$,;/]*(?:or|and|或|和)?[\s$]*", re.IGNORECASE)
+_LOOSE_SIGN = re.compile(r"(?:(?<=\bis )|(?<=\bis about )|(?<=: )|^[ \t]*)[-\u2212\u2013] (?=\.?\d)", re.MULTILINE)
 _FRACTION = re.compile(r"\\[dt]?frac\s?(?:\{\s?(-?[\d.]+)\s?\}\s?\{\s?(\d+)\s?\}|(\d)(\d))")
 _SPLIT_SIGN = re.compile(r"(?<![\w)] )(?<![\w)])([-+]) (?=\d+/\d)")
 _DEGREES = re.compile(r"\s?\^?\s?\{?\s?\\(?:circ|degree)\b\s?\}?")
@@ -132,6 +135,21 @@ def _without_thought(reply: str) -> str:
 
 def _bounded(text: str) -> str:
     return text if len(text) <= HEAD + TAIL else f"{text[:HEAD]}\n{text[-TAIL:]}"
+
+
+def last_boxes(reply: str) -> list[str]:
+    """What stands in the last box of a reply and in those that are joined to it: both of "\\boxed{A} or \\boxed{B}"."""
+    answer = _bounded(_without_thought(reply))
+    boxes = list(_BOX.finditer(answer))
+    first = len(boxes) - 1
+    while first > 0 and _JOINS_BOXES.fullmatch(answer, boxes[first - 1].end(), boxes[first].start()):
+        first -= 1
+    return [plain(box[1]) for box in boxes[max(first, 0) :]]
+
+
+def with_sign(reply: str) -> str:
+    """The reply with "- 3" written "-3", where the dash may be a sign or a bullet."""
+    return _LOOSE_SIGN.sub("-", reply)
 
 
 def is_blank(text: str) -> bool:
