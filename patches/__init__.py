@@ -11,6 +11,7 @@
 | `template`                      | `data.template`: templates are added        | at the host's import  |
 | `loader`                        | `model.loader`: a run with `p4d.tpe: add`   | at the host's import  |
 | `auto_classes`                  | transformers' `AutoConfig`, `AutoProcessor` | at their import       |
+| `adapters`                      | PEFT's `BaseTuner.inject_adapter`           | at its import         |
 | `model_groups`                  | `extras.constants`: models for the web UI   | at the host's import  |
 | `composite`                     | `model.model_utils.visual`: LLaVA-OneVision | at the host's import  |
 | `v1`                            | `v1.config.arg_parser.get_args`             | at the host's import  |
@@ -48,6 +49,7 @@ _SEAMS = {
     "llamafactory.model.model_utils.visual": "composite",
     "llamafactory.train.sft.workflow": "workflow",
     "llamafactory.v1.config.arg_parser": "v1",
+    "peft.tuners.tuners_utils": "adapters",
     "transformers.models.auto.configuration_auto": "auto_classes",
     "transformers.models.auto.processing_auto": "auto_classes",
 }

@@ -48,8 +48,9 @@ def require(owner: Any, *names: str) -> None:
     if missing:
         kind = owner if hasattr(owner, "__name__") else type(owner)
         package = getattr(kind, "__module__", kind.__name__).partition(".")[0]
-        if package == "transformers":
-            found, supported = f"transformers {version('transformers')}", "5.2 to 5.5"
+        others = {"transformers": "5.2 to 5.5", "peft": "0.18"}
+        if package in others:
+            found, supported = f"{package} {version(package)}", others[package]
         else:
             found, supported = f"LLaMA-Factory {host_version()}", ", ".join(SUPPORTED_HOSTS)
         raise HostSeamError(

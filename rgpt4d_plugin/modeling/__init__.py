@@ -20,6 +20,9 @@ BASES = tuple(
 )
 """`model_type` of each base, from the names of the files."""
 
+MARKER_MODULE = "rgpt4d_timestamps"
+"""An empty module of the `rgpt4d_` models, which their adapters name; see `patches.adapters`."""
+
 
 @dataclass(frozen=True)
 class TimestampEncoding:

@@ -126,6 +126,7 @@ class TimestampedModel:
         super().__init__(config, *args, **kwargs)
         # On the object, not the class, which would make transformers take the model for one from a repository.
         self._auto_class = "AutoModelForImageTextToText"
+        self.rgpt4d_timestamps = nn.Identity()  # computes nothing: adapters tell this model from its base by it
         hook = functools.partial(_add_timestamps, scale=config.tpe_scale, base=config.tpe_base)
         self.get_decoder().register_forward_pre_hook(hook, with_kwargs=True)
 

@@ -2,6 +2,8 @@
 """`p4d.tpe` through the host: which type is loaded and trained, what the model gets, and what is refused."""
 
 import json
+import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,8 +11,11 @@ import yaml
 from llamafactory.chat import ChatModel
 from llamafactory.hparams import get_infer_args, get_train_args
 from llamafactory.model import load_config, load_model, load_tokenizer
+from peft import PeftModel
 from PIL import Image
+from transformers import AutoModelForImageTextToText
 
+from rgpt4d_plugin import modeling, patches
 from rgpt4d_plugin.arguments import P4DConfigError, TimestampEncoding, parse_p4d
 from rgpt4d_plugin.modeling.marker import MARKER_FILE, read_marker
 from tests.harness import DATA, largest_relative_difference, logs, train_here, weights
@@ -206,6 +211,25 @@ def test_an_adapter_brings_its_encoding_along(adapter):
     config = load_config(model_args)
     assert (config.model_type, config.tpe_scale) == ("rgpt4d_qwen2_5_vl", 0.5)
     assert type(load_tokenizer(model_args)["processor"]).__name__ == "RGPT4DQwen2_5_VLProcessor"
+
+
+@pytest.mark.slow
+def test_plain_peft_refuses_the_adapter(assets, adapter, host_modules):
+    """On the base; on the timed model it loads without a warning. Without the plugin, PEFT warns."""
+    config = json.loads(Path(adapter["output_dir"], "adapter_config.json").read_text())
+    assert config["exclude_modules"] == ["rgpt4d_timestamps"]
+    base = AutoModelForImageTextToText.from_pretrained(assets.student)
+    with pytest.raises(ValueError, match="fits rgpt4d_qwen2_5_vl only.*export it merged"):
+        PeftModel.from_pretrained(base, adapter["output_dir"])
+    timed = modeling.model_class("qwen2_5_vl").from_pretrained(
+        assets.student, config=modeling.timestamped_config(base.config, 0.5, 10000.0)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        PeftModel.from_pretrained(timed, adapter["output_dir"])
+    patches.undo_all()
+    with pytest.warns(UserWarning, match="exclude_modules={'rgpt4d_timestamps'} but no modules were excluded"):
+        PeftModel.from_pretrained(base, adapter["output_dir"])
 
 
 def test_an_adapter_of_another_encoding_is_refused(assets, adapter, tmp_path):

@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import peft
 import pytest
 import transformers
 import yaml
@@ -311,9 +312,11 @@ def test_a_lost_name_stops_runs_with_a_block_only(fresh, plain, distilled, name)
     with pytest.raises(HostSeamError) as caught:
         get_train_args(distilled)
     message = str(caught.value)
-    ours = name.startswith("llamafactory.")
-    package = f"LLaMA-Factory {seams.host_version()}" if ours else f"transformers {transformers.__version__}"
-    supported = ", ".join(seams.SUPPORTED_HOSTS) if ours else "5.2 to 5.5"
+    package, supported = {
+        "llamafactory": (f"LLaMA-Factory {seams.host_version()}", ", ".join(seams.SUPPORTED_HOSTS)),
+        "transformers": (f"transformers {transformers.__version__}", "5.2 to 5.5"),
+        "peft": (f"peft {peft.__version__}", "0.18"),
+    }[name.partition(".")[0]]
     assert f"{package} has no {', '.join(_first_required(name))} in {name}, which rgpt4d-plugin hooks" in message
     assert f"it supports {supported}" in message
 
@@ -334,6 +337,7 @@ def _first_required(name):
         "llamafactory.model.model_utils.visual": ("COMPOSITE_MODELS",),
         "llamafactory.train.sft.workflow": ("run_sft", *p4d_block.GLOBALS),
         "llamafactory.v1.config.arg_parser": ("get_args",),
+        "peft.tuners.tuners_utils": ("BaseTuner",),
         "transformers.models.auto.configuration_auto": ("CONFIG_MAPPING",),
         "transformers.models.auto.processing_auto": ("processor_class_from_name",),
     }[name]
