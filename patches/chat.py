@@ -31,6 +31,7 @@ def patch(module: ModuleType) -> Callable[[], None]:
     from rgpt4d_plugin.students import get_family
     from rgpt4d_plugin.template.clip_reader import ClipReader
     from rgpt4d_plugin.template.plugin_classes import template_of_run, token_types
+    from rgpt4d_plugin.video.entries import has_prefix
 
     make_template = module.get_template_and_fix_tokenizer
 
@@ -43,6 +44,12 @@ def patch(module: ModuleType) -> Callable[[], None]:
         model: Any, tokenizer: Any, processor: Any, template: Any, *args: Any, **kwargs: Any
     ) -> tuple[dict[str, Any], int]:
         if not isinstance(template.mm_plugin, ClipReader):
+            given = signature.bind(model, tokenizer, processor, template, *args, **kwargs).arguments
+            if any(map(has_prefix, [*(given.get("images") or []), *(given.get("videos") or [])])):
+                raise ValueError(
+                    "template: this one shows no regions, cuts no clips and gives no timestamps; use the "
+                    "template: rgpt4d_... that is derived from it"
+                )
             return process_args(model, tokenizer, processor, template, *args, **kwargs)
         with template.mm_plugin.asked() as seconds:
             generate, length = process_args(model, tokenizer, processor, template, *args, **kwargs)

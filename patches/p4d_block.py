@@ -109,6 +109,7 @@ def enter(
 
     A run that does not train only samples and marks its clips as training does: the decoder's weights are not there.
     """
+    from llamafactory.data.processor import supervised, unsupervised
     from llamafactory.extras.constants import PEFT_METHODS
     from llamafactory.extras.logging import get_logger
     from llamafactory.model import load_config
@@ -116,7 +117,7 @@ def enter(
     from rgpt4d_plugin.modeling.marker import MarkerCallback
     from rgpt4d_plugin.patches import log_callback
     from rgpt4d_plugin.template.plugin_classes import with_recorder
-    from rgpt4d_plugin.template.record_lookup import naming_the_record, where_used
+    from rgpt4d_plugin.template.record_lookup import naming_the_record, saying_cut_prompts, where_used
     from rgpt4d_plugin.template.tokenized_data import keeping_settings
     from rgpt4d_plugin.trainers.collator import P4DDataCollator
     from rgpt4d_plugin.trainers.llamafactory import P4DSeq2SeqTrainer
@@ -156,6 +157,8 @@ def enter(
             "plot_loss": _plot_terms_too(module.plot_loss, terms),
         }
     stack.callback(replace(module, **parts))
+    for processor in (supervised, unsupervised):
+        stack.callback(replace(processor, infer_seqlen=saying_cut_prompts(processor.infer_seqlen, data_args)))
     marked = run.encoding is not None and finetuning_args.finetuning_type in PEFT_METHODS
     return [MarkerCallback(run.encoding)] if marked else []
 

@@ -101,9 +101,10 @@ def _for_inference(module: ModuleType, recipe: Mapping[str, Any]) -> dict[str, A
         {field.name for cls in classes for field in fields(cls)}
         for classes in (module._TRAIN_ARGS, module._INFER_ARGS)
     )
-    get_logger(__name__).info_rank0(
-        "At inference only `frames` and `tpe` of the `p4d:` block apply; the recipe's keys for training are ignored."
-    )
+    counts = "At inference only `frames` and `tpe` of the `p4d:` block apply"
+    if recipe.get("export_dir"):
+        counts = "Only `tpe` of the `p4d:` block applies to an export, which holds neither teacher nor decoder"
+    get_logger(__name__).info_rank0(f"{counts}; the recipe's keys for training are ignored.")
     return {key: value for key, value in _without_blocks(recipe).items() if key not in trained - inferred}
 
 

@@ -7,6 +7,7 @@ The host's `load_model` is replaced by one that fails the test, so that each err
 import json
 import os
 import pickle
+import re
 import shutil
 from dataclasses import replace
 
@@ -21,6 +22,7 @@ from transformers import LlamaConfig
 from rgpt4d_plugin.arguments import P4DConfigError
 from rgpt4d_plugin.students import FAMILIES, UnsupportedFamilyError
 from rgpt4d_plugin.teachers.l4p import L4P, L4PCheckpointError, read_l4p_config, save_l4p
+from rgpt4d_plugin.template import record_lookup
 from rgpt4d_plugin.trainers import mixin
 from rgpt4d_plugin.video import VideoError
 from tests.harness import logs, train_here
@@ -201,6 +203,37 @@ def test_an_entry_that_is_no_video(assets, dataset, entry):
     expected = "expected the name of a video file or a list of frames, got .*record 0, field 'videos'"
     with pytest.raises(VideoError, match=expected):
         train_here(dataset([entry]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("formatting", ["sharegpt", "rgpt4d"])
+def test_a_prompt_that_loses_its_question_is_said(assets, dataset, monkeypatch, formatting):
+    """Once, with the record and the tokens that are gone, whatever the format; a longer cutoff_len says nothing."""
+    said = []
+    monkeypatch.setattr(record_lookup.logger, "warning", said.append)
+    for name in ("short.mp4", "long.mp4", "longer.mp4"):
+        encode(dataset.folder / name, frames={"short.mp4": 2}.get(name, 12))
+    info = {"template": "rgpt4d_qwen2_vl", "max_steps": 1, "cutoff_len": 42, "overwrite_cache": True}
+    recipe = dataset(["short.mp4"], ["long.mp4"], ["longer.mp4"], **info)
+    path = dataset.folder / "dataset_info.json"
+    path.write_text(path.read_text().replace("sharegpt", formatting))
+    train_here(recipe)
+    (message,) = said
+    cut = re.match(r"cutoff_len: 42 cuts the last (\d+) of (\d+) tokens off a prompt", message)
+    assert 0 < int(cut[1]) < int(cut[2])
+    assert f"mine.json, record 1, field 'videos', media_dir {dataset.folder})" in message
+    train_here({**recipe, "cutoff_len": 512})
+    assert len(said) == 1
+
+
+@pytest.mark.usefixtures("nothing_loaded")
+def test_a_missing_video_of_region_records_names_the_folder_that_was_searched(dataset):
+    recipe = dataset(["gone.mp4"], template="rgpt4d_qwen2_vl")
+    path = dataset.folder / "dataset_info.json"
+    path.write_text(path.read_text().replace("sharegpt", "rgpt4d"))
+    with pytest.raises(VideoError) as caught:
+        train_here(recipe)
+    assert f"record 0, field 'videos', media_dir {dataset.folder}: no such video: gone.mp4" in str(caught.value)
 
 
 @pytest.mark.usefixtures("nothing_loaded")
