@@ -15,6 +15,7 @@ TARGETS = frozenset(
     {
         "llamafactory.chat.hf_engine",
         "llamafactory.data.converter",
+        "llamafactory.data.loader",
         "llamafactory.data.template",
         "llamafactory.extras.constants",
         "llamafactory.hparams.parser",

@@ -8,6 +8,7 @@
 |                                 |                                             | globals only in a run |
 | `chat`                          | `chat.hf_engine`: `rgpt4d_...` templates    | at the host's import  |
 | `converter`                     | `data.converter`: formats are added         | at the host's import  |
+| `mixed_columns`                 | `data.loader`: a dataset that did not load  | at the host's import  |
 | `template`                      | `data.template`: templates are added        | at the host's import  |
 | `loader`                        | `model.loader`: a run with `p4d.tpe: add`   | at the host's import  |
 | `auto_classes`                  | transformers' `AutoConfig`, `AutoProcessor` | at their import       |
@@ -42,6 +43,7 @@ Such a module has `KEY`; `Error`, raised for what is wrong with the block; for t
 _SEAMS = {
     "llamafactory.chat.hf_engine": "chat",
     "llamafactory.data.converter": "converter",
+    "llamafactory.data.loader": "mixed_columns",
     "llamafactory.data.template": "template",
     "llamafactory.extras.constants": "model_groups",
     "llamafactory.hparams.parser": "parser",

@@ -6,6 +6,7 @@ Host names: `DatasetConverter`, `SharegptDatasetConverter`, `OpenAIDatasetConver
 the datasets library treat them like the host's own.
 """
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from llamafactory.data.converter import OpenAIDatasetConverter, SharegptDatasetC
 from llamafactory.extras import logging
 from llamafactory.extras.constants import DATA_CONFIG, IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER
 
-from rgpt4d_plugin.files import read_registry
+from rgpt4d_plugin.files import parse_json, read_registry
 from rgpt4d_plugin.regions.media_entries import Clip, parse_clip
 from rgpt4d_plugin.regions.prompt_styles import apply_style
 from rgpt4d_plugin.regions.region import Region, RegionError, check_mentions, parse_regions
@@ -40,7 +41,7 @@ class RegionRecords:
 
     def __post_init__(self) -> None:
         # `columns.regions` of dataset_info.json, which the host's own attributes have no place for.
-        self.regions_column = _regions_column(self.data_args.dataset_dir, self.dataset_attr.dataset_name)
+        self.regions_column = regions_column(self.data_args.dataset_dir, self.dataset_attr.dataset_name)
         _warned[self.dataset_attr.dataset_name] = multiprocess.Value("b", 0)
         record_lookup.remember(self)
 
@@ -90,6 +91,9 @@ class RegionRecords:
 
     def _find_medias(self, medias: Any) -> list[Any] | None:
         """Looks media up below `media_dir` as the host does, also entries {"path": ..., "start": ..., "end": ...}."""
+        if isinstance(medias, str) and medias.lstrip()[:1] in ("[", "{", '"'):
+            with contextlib.suppress(ValueError):  # a path may begin with a bracket
+                medias = parse_json(medias)  # of a mixed column, see `mixed_columns`
         entries = [medias] if isinstance(medias, Mapping) else medias
         if not isinstance(entries, list) or not any(_is_part(entry) for entry in entries):
             return super()._find_medias(medias)
@@ -154,7 +158,7 @@ def _is_part(entry: Any) -> bool:
     return isinstance(entry, Mapping) and "bytes" not in entry
 
 
-def _regions_column(folder: Any, file_name: str) -> str:
+def regions_column(folder: Any, file_name: str) -> str:
     """Returns the name of the column with the regions, for the dataset with this file."""
     config = read_registry(Path(folder, DATA_CONFIG)) if isinstance(folder, str) else folder
     for entry in config.values():

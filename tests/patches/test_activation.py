@@ -325,6 +325,7 @@ def _first_required(name):
     return {
         "llamafactory.chat.hf_engine": ("HuggingfaceEngine", "get_template_and_fix_tokenizer"),
         "llamafactory.data.converter": ("register_dataset_converter", "DATASET_CONVERTERS"),
+        "llamafactory.data.loader": ("_load_single_dataset", "load_dataset"),
         "llamafactory.data.template": ("TEMPLATES", "register_template", "get_mm_plugin", "StringFormatter"),
         "llamafactory.extras.constants": (
             "register_model_group",

@@ -317,3 +317,55 @@ def test_regions_that_nobody_names_are_said_once_with_their_count(dataset, recip
 def test_names_that_the_entry_does_not_give(dataset, recipe, record, columns, missing):
     with pytest.raises(RegionError, match=rf"dataset 'd.json': no {missing}, the record has .* in dataset_info.json"):
         converter(recipe(dataset([record], **columns)))(record)
+
+
+# Columns of several types
+
+
+def test_forms_of_masks_and_videos_may_be_mixed(dataset, recipe, tmp_path):
+    """Also columns that nobody reads; what each record shows is what it shows alone."""
+    mask = np.zeros((224, 224), dtype=bool)
+    mask[30:120, 20:90] = True
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    region = {"id": "obj_1", "video": 0, "frame": 15}
+    part = [{"path": VIDEO, "start": 0.4, "end": 2.0}]
+    records = [
+        question(regions=[{**region, "mask": encode_rle(mask)}], id=1),
+        question(regions=[{**region, "mask": str(tmp_path / "mask.png")}], id="one"),
+        question("<video>What?", videos=part, regions=[], id=None),
+        question(videos=part, regions=[{**region, "mask": json.dumps(encode_rle(mask))}]),
+    ]
+    together = load(recipe(dataset(records)))
+    for record, sample in zip(records, together, strict=True):
+        (alone,) = load(recipe(dataset([record])))
+        assert alone == sample
+
+
+MIXED = {
+    "messages": ({"messages": "Hi"}, {}, "field messages: text, but in record 0 it is a list"),
+    "content": (
+        {"messages": [{"role": "user", "content": ["Hi"]}]},
+        {},
+        r"field messages\[\].content: a list, but in record 0 it is text",
+    ),
+    "frames": ({"videos": [["0.png", "1.png"]]}, {}, r"field videos\[\]: a list, but in record 0 it is text"),
+    "parts for the host": (
+        {"videos": [{"path": VIDEO, "start": 1.0}]},
+        {"formatting": "sharegpt"},
+        r"field videos\[\]: an object, but in record 0 it is text",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", MIXED)
+def test_a_column_that_must_be_of_one_type_is_named_with_its_record(dataset, recipe, kind):
+    changes, entry, message = MIXED[kind]
+    keys = dataset([question("<video>?"), {**question("<video>?"), **changes}], **entry)
+    with pytest.raises(RegionError, match=f"dataset 'd.json', file .*d.json, record 1, {message}; write it in one way"):
+        load(recipe(keys, p4d={"preset": "none"}))
+
+
+def test_without_the_block_and_our_formats_the_hosts_error_stands(dataset, recipe):
+    keys = dataset([question("<video>?"), {**question("<video>?"), "messages": "Hi"}], formatting="sharegpt")
+    with pytest.raises(datasets.exceptions.DatasetGenerationError):
+        load(recipe(keys, template="qwen2_vl"))

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Seam: a local dataset whose columns are mixed loads, or is an error that names record and field.
+
+Host names: `_load_single_dataset` and `load_dataset` of `llamafactory.data.loader` (0.9.3 to main of August 2026). Only
+a load that has failed is looked at again, for the plugin's own formats and for runs with a `p4d:` block. To be removed
+when the datasets library reads such columns.
+"""
+
+import functools
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from rgpt4d_plugin.seams import replace, require
+
+
+def patch(module: ModuleType) -> Callable[[], None]:
+    """Wraps the loading of one dataset; returns the undo function."""
+    require(module, "_load_single_dataset", "load_dataset")
+    load_single_dataset = module._load_single_dataset
+
+    @functools.wraps(load_single_dataset)
+    def load_mixed(attributes: Any, model_args: Any, data_args: Any, *args: Any) -> Any:
+        from datasets.exceptions import DatasetGenerationError
+
+        try:
+            return load_single_dataset(attributes, model_args, data_args, *args)
+        except DatasetGenerationError:
+            if not (attributes.formatting.startswith("rgpt4d") or getattr(data_args, "p4d", None)):
+                raise
+            from rgpt4d_plugin.template.mixed_columns import loader_of_text
+
+            load = loader_of_text(attributes, data_args)
+            if load is None:
+                raise
+        restore = replace(module, load_dataset=load)
+        try:
+            return load_single_dataset(attributes, model_args, data_args, *args)
+        finally:
+            restore()
+
+    return replace(module, _load_single_dataset=load_mixed)
