@@ -26,6 +26,7 @@ TARGETS = frozenset(
         "peft.tuners.tuners_utils",
         "transformers.models.auto.configuration_auto",
         "transformers.models.auto.processing_auto",
+        "transformers.models.llava_onevision.modeling_llava_onevision",
     }
 )
 

@@ -15,6 +15,8 @@
 | `adapters`                      | PEFT's `BaseTuner.inject_adapter`           | at its import         |
 | `model_groups`                  | `extras.constants`: models for the web UI   | at the host's import  |
 | `composite`                     | `model.model_utils.visual`: LLaVA-OneVision | at the host's import  |
+| `onevision`                     | transformers' LLaVA-OneVision: clips of     | at its import         |
+|                                 | several lengths                             |                       |
 | `v1`                            | `v1.config.arg_parser.get_args`             | at the host's import  |
 | `log_callback`                  | one `LogCallback` object                    | in a run with a block |
 
@@ -54,6 +56,7 @@ _SEAMS = {
     "peft.tuners.tuners_utils": "adapters",
     "transformers.models.auto.configuration_auto": "auto_classes",
     "transformers.models.auto.processing_auto": "auto_classes",
+    "transformers.models.llava_onevision.modeling_llava_onevision": "onevision",
 }
 _undo: dict[str, Callable[[], None]] = {}
 _failures: list[HostSeamError] = []

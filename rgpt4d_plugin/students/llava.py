@@ -9,9 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from rgpt4d_plugin.students.base import RowMedia
 from rgpt4d_plugin.students.square import SquareFamily, pictures, split_clips
+
+
+def frames_of_each(pixels: torch.Tensor) -> list[int]:
+    """Frames of each clip of (clips, frames, 3, H, W), in which shorter ones are filled up with what is no number."""
+    return (~pixels[:, :, 0, 0, 0].isnan()).sum(1).tolist()
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,8 @@ class LlavaVideoFamily(SquareFamily):
         pixels = inputs.get("pixel_values_videos")  # (clips, frames, 3, H, W)
         if pixels is None:
             return []
-        return split_clips(pictures(pixels.flatten(0, 1), processor.video_processor), rows)
+        is_frame = ~pixels[:, :, 0, 0, 0].isnan()  # of LLaVA-OneVision's clips, shorter ones are filled up
+        return split_clips(pictures(pixels[is_frame], processor.video_processor), rows)
 
     def images(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> list[np.ndarray]:
         pixels = inputs.get("pixel_values")  # (images, tiles, 3, H, W): the whole image, then its tiles

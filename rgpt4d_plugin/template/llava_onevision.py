@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from llamafactory.data.mm_plugin import BasePlugin
 from llamafactory.extras.constants import IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER
+from torch.nn.functional import pad
 
 from rgpt4d_plugin.students import RowMedia, get_family
+from rgpt4d_plugin.students.llava import frames_of_each
 from rgpt4d_plugin.students.shared_token import token_runs
 from rgpt4d_plugin.template.llava import clip_tensors
 from rgpt4d_plugin.template.plugin_classes import with_reader
 from rgpt4d_plugin.template.square import video_options
-from rgpt4d_plugin.video import VideoError
 
 
 NAME = "rgpt4d_llava_onevision"
@@ -42,8 +43,8 @@ class LlavaOnevisionPlugin(BasePlugin):
         counts = {IMAGE_PLACEHOLDER: [1] * len(images), VIDEO_PLACEHOLDER: [1] * len(videos)}
         if self.expand_mm_tokens:
             inputs = self._get_mm_inputs(images, videos, audios, processor, [len(images)])
-            frames = inputs["pixel_values_videos"].shape[1] if videos else 0
-            rows, family = [RowMedia(len(images), (frames,) * len(videos))], get_family("llava_onevision")
+            frames = frames_of_each(inputs["pixel_values_videos"]) if videos else []
+            rows, family = [RowMedia(len(images), tuple(frames))], get_family("llava_onevision")
             counts = {
                 IMAGE_PLACEHOLDER: [n for _, _, n in family.image_grids(inputs, processor, rows)],
                 VIDEO_PLACEHOLDER: [
@@ -66,14 +67,10 @@ class LlavaOnevisionPlugin(BasePlugin):
         if not videos:
             return inputs
         clips = clip_tensors(self._regularize_videos(videos, **video_options(processor))["videos"], processor)
-        lengths = [clip.shape[1] for clip in clips]
-        if len(set(lengths)) > 1:
-            raise VideoError(
-                f"the clips of a batch have {', '.join(map(str, lengths))} frames, but LLaVA-OneVision takes clips of "
-                "one length: use p4d.frames, or one clip a record and per_device_train_batch_size: 1",
-                videos[lengths.index(min(lengths))],
-            )
-        inputs["pixel_values_videos"] = torch.cat(clips)
+        longest = max(clip.shape[1] for clip in clips)
+        # (clips, frames, 3, H, W); frames that a clip does not have are no number, see `patches.onevision`
+        filled = [pad(clip, (0, 0) * 3 + (0, longest - clip.shape[1]), value=torch.nan) for clip in clips]
+        inputs["pixel_values_videos"] = torch.cat(filled)
         return inputs
 
     def get_mm_inputs(

@@ -341,6 +341,7 @@ def _first_required(name):
         "peft.tuners.tuners_utils": ("BaseTuner",),
         "transformers.models.auto.configuration_auto": ("CONFIG_MAPPING",),
         "transformers.models.auto.processing_auto": ("processor_class_from_name",),
+        "transformers.models.llava_onevision.modeling_llava_onevision": ("LlavaOnevisionModel",),
     }[name]
 
 

@@ -26,11 +26,6 @@ def is_qwen(family):
     return family.startswith("qwen")
 
 
-def one_length(family):
-    """Whether the family takes clips of one length only."""
-    return family == "llava_onevision"
-
-
 def grid_of(family, frames, height, width):
     """(t, h, w) of the tiny students: Qwen's tokens are 16 x 16 pixels of two frames, the others' 4 x 4 a frame."""
     return ((frames + 1) // 2, height // 16, width // 16) if is_qwen(family) else (frames, 4, 4)
@@ -173,8 +168,6 @@ def test_a_batch_of_everything(parts, family, template, tmp_path):
     """Text alone, images around a video, two videos of other shapes in one sample, and padding."""
     # The host's Qwen3-VL plugin miscounts samples whose clips differ in length.
     shapes = [(5, 48, 80), (7, 48, 80), (7 if family == "qwen3_vl" else 4, 80, 48)]
-    if one_length(family):
-        shapes = [(5, *shape) for _, *shape in shapes]
     paths = [tmp_path / f"{index}.mp4" for index in range(3)]
     clips = [(path, noise(index, *shape)) for index, (path, shape) in enumerate(zip(paths, shapes))]
     for path, pixels in clips:
@@ -199,10 +192,6 @@ def test_a_batch_of_everything(parts, family, template, tmp_path):
 def test_two_clips_of_different_length_in_one_sample(parts, family, template, tmp_path, lengths):
     """Right where they are counted right; never a wrong grid, and never a StopIteration, which ends an epoch."""
     paths = [save(tmp_path / f"{index}.mp4", noise(index, frames, 48, 80)) for index, frames in enumerate(lengths)]
-    if one_length(family):
-        with pytest.raises(VideoError, match=r"have \d, \d frames, but LLaVA-OneVision takes clips of one length"):
-            parts.encode(template, "<video><video>Which?", videos=paths)
-        return
     features = [parts.encode(template, "<video><video>Which?", videos=paths)]
     collator = parts.collator(template)
     if family != "qwen3_vl":
@@ -216,8 +205,6 @@ def test_two_clips_of_different_length_in_one_sample(parts, family, template, tm
 @pytest.mark.parametrize("lengths", [(4, 7), (7, 4)])
 def test_a_twin_counts_clips_of_different_length_in_any_turn(parts, family, tmp_path, lengths):
     """As the family's own processor in transformers does, which knows each clip's own times."""
-    if one_length(family):
-        pytest.skip("takes clips of one length only")
     twin = TEMPLATES["rgpt4d_" + TEMPLATE_OF[family].removeprefix("rgpt4d_")]
     paths = [save(tmp_path / f"{index}.mp4", noise(index, frames, 48, 80)) for index, frames in enumerate(lengths)]
     template = with_recorder(twin, None)
@@ -239,7 +226,24 @@ def test_a_twin_counts_clips_of_different_length_in_any_turn(parts, family, tmp_
     for path, (t, h, w) in zip(paths, grids):
         alone = parts.tokenizer.decode(parts.encode(template, "A|<video>|", videos=[path])["input_ids"])
         expansion = alone.split("|")[1] if "<|" not in alone else alone.split("A|", 1)[1].rsplit("|<|im_end|>", 2)[0]
-        assert expansion in text and expansion.count(get_family(family).clip_token) == t * h * w
+        assert expansion in text and expansion.count(get_family(family).clip_token) == t * h * w + get_family(family).tokens_after_clip
+
+
+@pytest.mark.parametrize("lengths", [(4, 7, 2), (7, 4, 4)])
+def test_a_clip_is_answered_as_alone_beside_clips_of_other_length(parts, family, template, tmp_path, lengths):
+    paths = [save(tmp_path / f"{index}.mp4", noise(index, frames, 48, 80)) for index, frames in enumerate(lengths)]
+    texts = ["<video>What?", "<video>And this one?", "<video>Hm?"]
+    features = [parts.encode(template, text, videos=[path]) for text, path in zip(texts, paths)]
+    collator = parts.collator(template)
+    together, *alone = (
+        {key: value for key, value in collator(list(map(dict, each))).items() if torch.is_tensor(value)}
+        for each in (features, *zip(features))
+    )
+    with torch.no_grad():
+        rows = parts.model(**together).logits
+        for row, mask, batch in zip(rows, together["attention_mask"], alone):
+            own = batch["attention_mask"][0].bool()
+            torch.testing.assert_close(row[mask.bool()], parts.model(**batch).logits[0][own], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("with_image", [False, True])
