@@ -9,13 +9,16 @@ import threading
 import av
 import numpy as np
 import pytest
+import yaml
 from llamafactory.data.template import TEMPLATES
 from PIL import Image
 
 from rgpt4d_plugin import RegionPrompt
 from rgpt4d_plugin.arguments import RegionArguments
+from rgpt4d_plugin.cli import main
 from rgpt4d_plugin.eval_hooks.benchmarks.records import Medium
 from rgpt4d_plugin.eval_hooks.engines.chat_message import frames_of
+from rgpt4d_plugin.preview import command
 from rgpt4d_plugin.trainers import mixin
 from rgpt4d_plugin.trainers.setup import P4DSetup
 from rgpt4d_plugin.trainers.trl_records import show_record
@@ -147,9 +150,9 @@ def test_a_part_of_a_file(parts, files, kind):
     assert clip.timestamps == pytest.approx(times)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("frames", [None, 6])
-def test_a_training_run_takes_them_all(assets, files, tmp_path, monkeypatch, frames):
+@pytest.fixture
+def dataset_of_all(assets, files, tmp_path):
+    """Every kind of file, and the keys of a recipe whose dataset has a record for each."""
     made = [files(kind) for kind in KINDS]
     records = [
         {
@@ -161,6 +164,13 @@ def test_a_training_run_takes_them_all(assets, files, tmp_path, monkeypatch, fra
     (tmp_path / "mine.json").write_text(json.dumps(records))
     info = json.loads((assets.clips / "dataset_info.json").read_text())["synth4d"]
     (tmp_path / "dataset_info.json").write_text(json.dumps({"mine": {**info, "file_name": "mine.json"}}))
+    return made, {"dataset": "mine", "dataset_dir": str(tmp_path)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("frames", [None, 6])
+def test_a_training_run_takes_them_all(assets, dataset_of_all, tmp_path, monkeypatch, frames):
+    made, keys = dataset_of_all
     seen, times = {}, []
     teacher_frames, compute_loss = P4DSetup.teacher_frames, mixin.P4DTrainerMixin.compute_loss
 
@@ -174,9 +184,7 @@ def test_a_training_run_takes_them_all(assets, files, tmp_path, monkeypatch, fra
 
     monkeypatch.setattr(P4DSetup, "teacher_frames", look)
     monkeypatch.setattr(mixin.P4DTrainerMixin, "compute_loss", listen)
-    recipe = assets.recipe(
-        tmp_path / "out", dataset="mine", dataset_dir=str(tmp_path), max_steps=len(made), p4d=assets.p4d(frames=frames)
-    )
+    recipe = assets.recipe(tmp_path / "out", **keys, max_steps=len(made), p4d=assets.p4d(frames=frames))
     if frames:
         recipe.pop("video_maxlen")
     train_here(recipe)
@@ -184,6 +192,21 @@ def test_a_training_run_takes_them_all(assets, files, tmp_path, monkeypatch, fra
         shown = seen[str(file.path)]
         assert len(shown) == frames or frames is None
         assert found == pytest.approx([file.times[file.numbers.index(number)] for number in shown])
+
+
+def test_the_preview_shows_the_same_frames(assets, dataset_of_all, tmp_path, monkeypatch):
+    made, keys = dataset_of_all
+    sheets = []
+    monkeypatch.setattr(command, "save_sheet", lambda sheet, path: sheets.append(sheet))
+    recipe = assets.recipe(tmp_path / "out", **keys, p4d=assets.p4d(frames=6), video_max_pixels=192 * 128)
+    del recipe["video_maxlen"]
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    assert main(["preview", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "sheets"), "--n", "99"]) == 0
+    for file, sheet in zip(made, sheets, strict=True):
+        (clip,) = sheet.clips
+        prompt = RegionPrompt(str(file.path), "What?", frames=6, max_pixels=192 * 128).clip
+        assert numbers(map(Image.fromarray, clip.frames)) == numbers(prompt.frames)
+        assert clip.timestamps == pytest.approx(prompt.seconds)
 
 
 def test_a_file_whose_sound_goes_on_is_whole(files):
