@@ -34,13 +34,13 @@ def patch(module: ModuleType) -> Callable[[], None]:
 
 
 def _mark(config: Any, model_type: str) -> None:
-    """Marks the configuration of an adapter of a timed model; raises ValueError if a marked one meets another model."""
+    """Marks the configuration of a timed model's adapter; raises ValueError if a marked one meets another model."""
     excluded = config.exclude_modules or []
     if not is_timestamped(model_type):
         if MARKER_MODULE in excluded:
             raise ValueError(
-                f"the adapter was trained with timestamp encoding (p4d.tpe: add) and fits rgpt4d_{model_type} only: on "
-                f"{model_type or 'this model'} it would answer as another model. Load it with LLaMA-Factory, or "
+                f"the adapter was trained with timestamp encoding (p4d.tpe: add) and fits rgpt4d_{model_type} only: "
+                f"on {model_type or 'this model'} it would answer as another model. Load it with LLaMA-Factory, or "
                 "export it merged (docs/timestamps.md)."
             )
     elif isinstance(excluded, str):  # a regular expression

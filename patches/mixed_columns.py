@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Seam: a local dataset whose columns are mixed loads, or is an error that names record and field.
 
-Host names: `_load_single_dataset` and `load_dataset` of `llamafactory.data.loader` (0.9.3 to main of August 2026). Only
-a load that has failed is looked at again, for the plugin's own formats and for runs with a `p4d:` block. To be removed
-when the datasets library reads such columns.
+Host names: `_load_single_dataset` and `load_dataset` of `llamafactory.data.loader` (0.9.3 to main of August 2026).
+Only a load that has failed is looked at again, for the plugin's own formats and for runs with a `p4d:` block. To be
+removed when the datasets library reads such columns.
 """
 
 import functools

@@ -3,8 +3,8 @@
 
 transformers (5.5) makes one tensor of a batch's clips and ends each with a newline token, so that a shorter clip would
 need frames that it does not have. Here the filled frames are left out, and each clip still ends with its newline; all
-frames go through the vision tower in one call, as always. Name of transformers: `LlavaOnevisionModel.get_video_features`.
-To be removed when transformers takes such batches.
+frames go through the vision tower in one call, as always. Name of transformers:
+`LlavaOnevisionModel.get_video_features`. To be removed when transformers takes such batches.
 """
 
 import functools

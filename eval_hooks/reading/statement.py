@@ -254,9 +254,9 @@ def _denies_another(mention: Mention, every: list[Mention], words: Sequence[Word
 
 def _last(words: Sequence[Word], found: list[Mention], options: Options) -> Reading:
     """The option named last, where options are directions: the subject of an English sentence comes first ("the left
-    car moves right"), and what it does last, before what it does it beside ("to the right of the left car"). Of several
-    things, or several that are joined ("left or right", "left, then right"), none is chosen, but of "from left to
-    right" one is."""
+    car moves right"), and what it does last, but for what it does it beside ("to the right of the left car"). Of
+    several things, or several that are joined ("left or right", "left, then right"), none is chosen, but of "from left
+    to right" one is."""
     are_ways = all(_WAYS.intersection(options.distinct[mention.option].merged_keys) for mention in found)
     while are_ways and len(found) > 1 and words[min(found[-1].words) - 1].text in _BESIDE:
         found = found[:-1]

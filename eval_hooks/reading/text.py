@@ -138,7 +138,7 @@ def _bounded(text: str) -> str:
 
 
 def last_boxes(reply: str) -> list[str]:
-    """What stands in the last box of a reply and in those that are joined to it: both of "\\boxed{A} or \\boxed{B}"."""
+    """What stands in the last box of a reply and in those joined to it: both of "\\boxed{A} or \\boxed{B}"."""
     answer = _bounded(_without_thought(reply))
     boxes = list(_BOX.finditer(answer))
     first = len(boxes) - 1

@@ -79,8 +79,8 @@ def naming_the_record(get_dataset: Callable[..., Any], data_args: Any) -> Callab
 
 
 def saying_cut_prompts(infer_seqlen: Callable[..., tuple[int, int]], data_args: Any) -> Callable[..., tuple[int, int]]:
-    """Wraps the host's `infer_seqlen`, which divides `cutoff_len` between prompt and answer, to warn of the first prompt
-    that loses its end: the question stands there, behind the clip, and the answer is trained without it."""
+    """Wraps the host's `infer_seqlen`, which divides `cutoff_len` between prompt and answer, to warn of the first
+    prompt that loses its end: the question stands there, behind the clip, and the answer is trained without it."""
     said = multiprocess.Value("b", 0)  # shared with the preprocessing workers, which are forked
 
     @functools.wraps(infer_seqlen)
@@ -93,8 +93,8 @@ def saying_cut_prompts(infer_seqlen: Callable[..., tuple[int, int]], data_args: 
                 media = list(_asked_media)
                 where = where_used(media[0], data_args) or where_used(media[0]) if media else ""
                 logger.warning(
-                    f"cutoff_len: {data_args.cutoff_len} cuts the last {source_len - kept} of {source_len} tokens off a "
-                    f"prompt, and with them its question{f' ({where})' if where else ''}; more prompts may be cut. "
+                    f"cutoff_len: {data_args.cutoff_len} cuts the last {source_len - kept} of {source_len} tokens off "
+                    f"a prompt, and with them its question{f' ({where})' if where else ''}; more prompts may be cut. "
                     "Raise cutoff_len, or lower video_max_pixels or p4d.frames."
                 )
         return kept, answer

@@ -361,7 +361,7 @@ MIXED = {
 def test_a_column_that_must_be_of_one_type_is_named_with_its_record(dataset, recipe, kind):
     changes, entry, message = MIXED[kind]
     keys = dataset([question("<video>?"), {**question("<video>?"), **changes}], **entry)
-    with pytest.raises(RegionError, match=f"dataset 'd.json', file .*d.json, record 1, {message}; write it in one way"):
+    with pytest.raises(RegionError, match=f"dataset 'd.json', file .*d.json, record 1, {message}; write it in one"):
         load(recipe(keys, p4d={"preset": "none"}))
 
 
