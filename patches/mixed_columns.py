@@ -31,8 +31,6 @@ def patch(module: ModuleType) -> Callable[[], None]:
             from rgpt4d_plugin.template.mixed_columns import loader_of_text
 
             load = loader_of_text(attributes, data_args)
-            if load is None:
-                raise
         restore = replace(module, load_dataset=load)
         try:
             return load_single_dataset(attributes, model_args, data_args, *args)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -64,13 +65,19 @@ def _number(value: Any) -> Any:
     raise PydanticCustomError("number", "Input should be a number")
 
 
+def _encodable(value: str) -> str:
+    if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
+        raise PydanticCustomError("characters", "Input should be text without NUL and lone surrogates")
+    return value
+
+
 def _switch(value: Any) -> Any:
     return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
 
 
 Integer = Annotated[int, BeforeValidator(_number)]
 Number = Annotated[float, BeforeValidator(_number)]
-Text = Annotated[str, Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1), AfterValidator(_encodable)]
 Switch = Annotated[StrictBool, BeforeValidator(_switch)]
 
 

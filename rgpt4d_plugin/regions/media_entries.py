@@ -54,7 +54,13 @@ def parse_clip(entry: Any, field: str) -> Clip:
 
 
 def _load(entry: str, kind: str) -> tuple[str, tuple[Region, ...], dict[str, Any]]:
-    data = json.loads(entry.removeprefix(PREFIX))
+    try:
+        data = json.loads(entry.removeprefix(PREFIX))
+        data["kind"], data["path"]
+    except (KeyError, RecursionError, TypeError, ValueError) as err:
+        raise RegionError(
+            f"{entry:.80}: expected a path; what begins with {PREFIX} is made by the plugin alone"
+        ) from err
     if data["kind"] != kind:
         raise RegionError(f"{data['path']} is a {data['kind']} among the {'videos' if kind == 'clip' else 'images'}")
     pairs = zip(data.get("regions", ()), data.get("fields", ()), strict=True)

@@ -179,6 +179,9 @@ def parse_region(raw: Any, field: str, videos: int, images: int) -> Region:
         for number, item in enumerate(track):
             here = f"{field}.track[{number}]"
             annotations.append(_annotation(defaults | _known(item, here, _ANNOTATION_KEYS), here, medium))
+            moment = (annotations[-1].frame, annotations[-1].time)
+            if moment in [(seen.frame, seen.time) for seen in annotations[:-1]]:
+                raise RegionError(f"{here}: the region is in the track at this time already; give one place a time")
         items = [_known(item, field, _ANNOTATION_KEYS) for item in track]
         given["track"] = [item | {seen.kind: seen.value} for item, seen in zip(items, annotations)]
     else:

@@ -20,7 +20,7 @@ from llamafactory.extras.constants import DATA_CONFIG, IMAGE_PLACEHOLDER, VIDEO_
 from rgpt4d_plugin.files import parse_json, read_registry
 from rgpt4d_plugin.regions.media_entries import Clip, parse_clip
 from rgpt4d_plugin.regions.prompt_styles import apply_style
-from rgpt4d_plugin.regions.region import Region, RegionError, check_mentions, parse_regions
+from rgpt4d_plugin.regions.region import Region, RegionError, check_mentions, parse_regions, shown
 from rgpt4d_plugin.template import record_lookup
 from rgpt4d_plugin.template.clip_reader import P4DSettings
 from rgpt4d_plugin.template.derived_templates import PREFIX, derived_template_of
@@ -72,6 +72,12 @@ class RegionRecords:
                 '("columns") and the keys of a message ("tags") are called'
             ) from err
         messages = [*output["_prompt"], *output["_response"]]
+        for number, message in enumerate(messages):
+            if not isinstance(message["content"], str):
+                raise RegionError(
+                    f"messages[{number}]: expected text, got {shown(message['content'])}; are the keys of a message those "
+                    'that dataset_info.json says ("tags")?'
+                )
         videos = [Clip(video) if isinstance(video, str) else video for video in output["_videos"] or []]
         images = output["_images"] or []
         regions = parse_regions(self._with_mask_paths(example.get(self.regions_column)), len(videos), len(images))

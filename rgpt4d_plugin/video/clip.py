@@ -54,6 +54,9 @@ def open_video(path: str) -> av.container.InputContainer:
     if not container.streams.video:
         container.close()
         raise VideoError(f"{path} has no video stream", path)
+    if container.streams.video[0].codec_context is None:  # decoding such a stream would end the process
+        container.close()
+        raise VideoError(f"{path} is not a readable video: FFmpeg has no decoder for it", path)
     return container
 
 

@@ -99,7 +99,7 @@ def read_info(path: str) -> VideoInfo:
     """Returns the frames of a file; raises VideoError if it cannot be read to its end."""
     try:
         state = os.stat(path)
-    except OSError:  # an address, or a file that is missing
+    except (OSError, ValueError):  # an address, or a file that is missing or whose name no file can have
         return _read_info(path, None)
     return _read_info(path, (state.st_mtime_ns, state.st_size))
 

@@ -369,3 +369,50 @@ def test_without_the_block_and_our_formats_the_hosts_error_stands(dataset, recip
     keys = dataset([question("<video>?"), {**question("<video>?"), "messages": "Hi"}], formatting="sharegpt")
     with pytest.raises(datasets.exceptions.DatasetGenerationError):
         load(recipe(keys, template="qwen2_vl"))
+
+
+@pytest.mark.parametrize(
+    ("regions", "message"),
+    [
+        ([{**BOX, "time": 10**400}], r"record 1: regions\[0\].time: "),
+        ([{**BOX, "box": [0, 0, 10**400, 3]}], r"record 1: regions\[0\].box: "),
+        ([{**BOX, "box": json.loads("[" * 200 + "]" * 200)}], r"record 1: regions\[0\].box: "),
+        ([{**BOX, "time": 0.5}] * 2, r"record 1: regions\[1\].id: 'obj_1' is there already"),
+        (
+            [{"id": "obj_1", "track": [{"time": 0.5, "box": [1, 1, 5, 5]}, {"time": 0.5, "box": [1, 1, 9, 9]}]}],
+            r"record 1: regions\[0\].track\[1\]: the region is in the track at this time already",
+        ),
+    ],
+)
+def test_what_no_table_can_hold_and_what_contradicts_itself_is_named(dataset, recipe, regions, message):
+    with pytest.raises(RegionError, match=message):
+        load(recipe(dataset([question(regions=[BOX]), question(regions=regions)])))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "there are no records"),
+        (b'[{"messages"', "not readable JSON"),
+        (b"\x89PNG", "not readable JSON"),
+        (b"[1, 2]", "record 0: expected an object"),
+    ],
+)
+def test_a_file_that_holds_no_records_is_named(dataset, recipe, tmp_path, content, message):
+    keys = dataset([question(regions=[BOX])])
+    (tmp_path / "d.json").write_bytes(content)
+    with pytest.raises(RegionError, match=f"dataset 'd.json', file .*d.json.*{message}"):
+        load(recipe(keys))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"messages": [{"role": "user", "content": None}, {"role": "assistant", "content": "y"}]}, "expected text"),
+        ({"videos": ["rgpt4d:x"]}, "expected a path; what begins with rgpt4d: is made by the plugin alone"),
+        ({"videos": ['rgpt4d:{"kind":"clip"}']}, "expected a path"),
+    ],
+)
+def test_a_message_or_a_video_that_is_none(dataset, recipe, changes, message):
+    with pytest.raises(RegionError, match=message):
+        load(recipe(dataset([{**question("<video>?"), **changes}])))

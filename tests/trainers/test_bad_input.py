@@ -172,6 +172,18 @@ def test_a_stream_without_frames(dataset):
 
 
 @pytest.mark.usefixtures("nothing_loaded")
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [("drawing.mp4", "drawing.mp4 is not a readable video: FFmpeg has no decoder"), ("a\0b.mp4", "no such video: a")],
+)
+def test_a_video_that_nothing_decodes_and_a_name_that_no_file_has(dataset, name, complaint):
+    """FFmpeg finds a stream in an SVG; decoding it ended the process."""
+    (dataset.folder / "drawing.mp4").write_text("<svg/>")
+    with pytest.raises(VideoError, match=complaint):
+        train_here(dataset([name]))
+
+
+@pytest.mark.usefixtures("nothing_loaded")
 def test_the_record_is_not_one_whose_video_has_a_similar_name(assets, dataset):
     # "1.mp4" is the end of "11.mp4", and the error about the latter must not name the record of the former.
     shutil.copy(next((assets.clips / "videos").glob("*.mp4")), dataset.folder / "1.mp4")
