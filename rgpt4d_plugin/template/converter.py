@@ -75,8 +75,8 @@ class RegionRecords:
         for number, message in enumerate(messages):
             if not isinstance(message["content"], str):
                 raise RegionError(
-                    f"messages[{number}]: expected text, got {shown(message['content'])}; are the keys of a message those "
-                    'that dataset_info.json says ("tags")?'
+                    f"messages[{number}]: expected text, got {shown(message['content'])}; are the keys of a message "
+                    'those that dataset_info.json says ("tags")?'
                 )
         videos = [Clip(video) if isinstance(video, str) else video for video in output["_videos"] or []]
         images = output["_images"] or []
