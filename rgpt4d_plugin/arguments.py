@@ -70,6 +70,8 @@ class LossArguments(Checked):
     flow: Weight = Field(0.0, description="Backward 2D flow map, pixels of the teacher's input.")
     motion: Weight = Field(0.0, description="Logit of the motion (dynamic object) mask.")
     camray: Weight = Field(0.0, description="Raw camera-ray map (direction and moment).")
+    pose: Weight = Field(0.0, description="Camera of each frame relative to its window's first: quaternion, position.")
+    scale: Weight = Field(0.0, description="Logarithm of a window's mean depth in metres.")
 
     @property
     def weights(self) -> dict[str, float]:

@@ -39,6 +39,9 @@ TERMS = {
         LossTerm("flow", "backward flow", "map", "flow_frames", "flow", "hue is the direction, saturation the length"),
         LossTerm("motion", "motion", "map", "frames", "motion", "bright moves"),
         LossTerm("camray", "camera rays", "map", "frames"),
+        # A window's first frame is where its cameras are measured from: it has neither a flow nor a pose to compare.
+        LossTerm("pose", "camera pose", "map", "flow_frames"),
+        LossTerm("scale", "metric scale", "map", "frames"),
     )
 }
 """Every loss term by name, in the order in which they are logged."""

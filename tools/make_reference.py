@@ -83,7 +83,7 @@ def page() -> str:
     presets = ["| key | " + " | ".join(PRESETS) + " |", "|---|" + "---|" * len(PRESETS)]
     keys = [("loss", "type"), *(("loss", term) for term in TERMS), ("decoder", "layers")]
     presets += [
-        f"| `p4d.{part}.{key}` | " + " | ".join(f"`{_yaml(values[part][key])}`" for values in PRESETS.values()) + " |"
+        f"| `p4d.{part}.{key}` | " + " | ".join(f"`{_yaml(values[part].get(key, 0.0))}`" for values in PRESETS.values()) + " |"
         for part, key in keys
     ]
     parts = [

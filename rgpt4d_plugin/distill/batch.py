@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from rgpt4d_plugin.students.tokens import ClipTokens
-from rgpt4d_plugin.teachers.base import ClipKey
+from rgpt4d_plugin.teachers.base import ClipKey, StoredMap
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,8 @@ class DistillBatch:
     frames: list[torch.Tensor] | None = field(default_factory=list)
     """Per clip (T, 3, H, W) uint8 RGB, the frames that the student saw, at the teacher's input size; None for a
     teacher that needs none."""
+    stored: list[dict[str, StoredMap]] = field(default_factory=list)
+    """Per clip the maps of its windows that were read from files, by term; empty for a teacher that computes all."""
     left_out: int = 0
     """Clips of the batch that are not distilled, since not all of their tokens are in it."""
 
@@ -35,7 +37,9 @@ class DistillBatch:
         """The clips whose tokens stand before a place of the batch, row * length + column."""
         kept = sum(bool(tokens.index[0] < end) for tokens in self.tokens)
         frames = None if self.frames is None else self.frames[:kept]
-        return replace(self, tokens=self.tokens[:kept], keys=self.keys[:kept], frames=frames)
+        return replace(
+            self, tokens=self.tokens[:kept], keys=self.keys[:kept], frames=frames, stored=self.stored[:kept]
+        )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "DistillBatch":
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
@@ -48,4 +52,5 @@ class DistillBatch:
             self,
             tokens=[replace(tokens, index=function(tokens.index)) for tokens in self.tokens],
             frames=None if self.frames is None else [function(frames) for frames in self.frames],
+            stored=[{term: found.map(function) for term, found in maps.items()} for maps in self.stored],
         )

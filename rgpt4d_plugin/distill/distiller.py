@@ -3,11 +3,13 @@
 
 L_LD compares the student's decoded latents with the teacher's features at the hooks; L_ED sends those latents through
 the teacher's own frozen heads and compares the maps with the teacher's (paper, section "Perceptual 4D Distillation").
+Where a teacher has no heads of its own, such as one that reads ground truth, the student's maps come from heads that
+train with the decoder (`heads`).
 Knows torch and the teacher interface, and no trainer or host.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +17,7 @@ import torch
 from rgpt4d_plugin.distill.batch import DistillBatch
 from rgpt4d_plugin.distill.grid import Window, plan_windows
 from rgpt4d_plugin.distill.losses import masked_sum
-from rgpt4d_plugin.teachers.base import Teacher, TeacherWindows, cut_windows
+from rgpt4d_plugin.teachers.base import StoredMap, Teacher, TeacherWindows, cut_windows
 from rgpt4d_plugin.terms import TERMS
 
 
@@ -35,8 +37,8 @@ class PlannedWindow:
     """One window of one clip, with what it takes to make a clip's sums a mean."""
 
     window: Window
-    counts: dict[str, int]
-    """Per term, valid elements of the whole clip, at least 1."""
+    counts: dict[str, int | torch.Tensor]
+    """Per term, valid elements of the whole clip, at least 1; on the device where only that knows them."""
 
 
 @dataclass(frozen=True)
@@ -68,29 +70,37 @@ class Distiller:
         # only: two windows at once take less time than one.
         self.windows_at_once = 8 if teacher.device.type == "cpu" else 1
 
-    def __call__(self, latents: torch.Tensor, batch: DistillBatch) -> TermSums:
+    def __call__(
+        self, latents: torch.Tensor, batch: DistillBatch, maps: Mapping[str, torch.Tensor] | None = None
+    ) -> TermSums:
         """The terms of a batch.
 
         Args:
             latents: (windows * N of all clips, K, C) decoded latents, clips and windows in order.
             batch: The clips, on the device of the latents.
+            maps: What trainable heads made of the latents, term -> (windows of all clips, C, T, H', W').
         """
-        total = latents[:0].sum(dtype=torch.float32)  # zero, yet connected: a batch without clips needs a gradient
+        maps = maps or {}
+        # Zero, yet connected: a batch without clips needs a gradient.
+        total = sum(source[:0].sum(dtype=torch.float32) for source in (latents, *maps.values()))
         terms = torch.zeros(len(self.weights), device=latents.device)
         if not len(batch):
             return TermSums(total, terms, 0)
 
-        plan = [planned for key in batch.keys for planned in self._plan(len(key))]
+        stored = batch.stored or [{}] * len(batch)
+        plan = [planned for key, found in zip(batch.keys, stored) for planned in self._plan(len(key), found)]
         windows = self._windows(batch)
         # The teacher may live on a device of its own (p4d.teacher.device).
         latents = latents.to(self.teacher.device).unflatten(0, (len(plan), -1))
+        own = {term: source.to(self.teacher.device) for term, source in maps.items()}
         with torch.autocast(latents.device.type, enabled=False):
             for first in range(0, len(plan), self.windows_at_once):
                 part = slice(first, first + self.windows_at_once)
                 with torch.no_grad():
                     features = self.teacher.features(windows[part], self.hooks)
                 side = TeacherSide(windows[part], features, plan[part])
-                part_total, part_terms = _TermsWithGradient.apply(latents[part].float(), self, side)
+                sources = [latents[part].float(), *(source[part].float() for source in own.values())]
+                part_total, part_terms = _TermsWithGradient.apply(self, side, tuple(own), *sources)
                 total = total + part_total.to(total.device)
                 terms = terms + part_terms.to(terms.device)
         return TermSums(total, terms, len(batch))
@@ -100,17 +110,27 @@ class Distiller:
         spec = self.teacher.spec
         starts = [spec.window_starts(len(key))[1] for key in batch.keys]
         keys = tuple((key, start) for key, firsts in zip(batch.keys, starts) for start in firsts)
-        if batch.frames is None:
-            return TeacherWindows(keys)
-        frames = [cut_windows(clip, spec, firsts) for clip, firsts in zip(batch.frames, starts, strict=True)]
-        return TeacherWindows(keys, torch.cat(frames))
+        frames, stored = None, {}
+        if batch.frames is not None:
+            clips = [cut_windows(clip, spec, firsts) for clip, firsts in zip(batch.frames, starts, strict=True)]
+            frames = torch.cat(clips)
+        for term in batch.stored[0] if batch.stored else ():
+            found = [maps[term] for maps in batch.stored]
+            stored[term] = StoredMap(*(torch.cat(parts) for parts in zip(*((m.values, m.valid) for m in found)))).map(
+                lambda tensor: tensor.to(self.teacher.device)
+            )
+        return TeacherWindows(keys, frames, stored)
 
-    def _plan(self, frames: int) -> list[PlannedWindow]:
-        """The windows of a clip of that many frames."""
+    def _plan(self, frames: int, stored: Mapping[str, StoredMap]) -> list[PlannedWindow]:
+        """The windows of a clip of that many frames, with what is stored of them."""
         spec = self.teacher.spec
         windows = plan_windows(frames, spec)
-        counts = {}
+        counts: dict[str, int | torch.Tensor] = {}
         for term in self.weights:
+            if term in stored:
+                valid = [known[:, _owned(window, term)].sum() for window, known in zip(windows, stored[term].valid)]
+                counts[term] = spec.maps[term].shape[0] * torch.stack(valid).sum().clamp(min=1).to(self.teacher.device)
+                continue
             if TERMS[term].compares == "features":
                 shape: tuple[int, ...] = (len(self.hooks), *spec.grid[1:], spec.width)
             else:
@@ -120,34 +140,40 @@ class Distiller:
             counts[term] = max(1, math.prod(shape) * sum(part.stop - part.start for part in owned))
         return [PlannedWindow(window, counts) for window in windows]
 
-    def term(self, term: str, latents: torch.Tensor, side: TeacherSide) -> torch.Tensor:
+    def term(self, term: str, source: torch.Tensor, side: TeacherSide) -> torch.Tensor:
         """One unweighted term over some windows: the sum of their shares in their clips' means.
 
         Args:
             term: Name of an active term.
-            latents: (W, N, K, C) float32.
+            source: (W, N, K, C) float32 latents; where trainable heads made the term's map, that map.
             side: The teacher's part of the W windows.
         """
+        known: torch.Tensor | None = None
         if TERMS[term].compares == "features":
             grid = self.teacher.spec.grid
-            prediction = latents.unflatten(1, grid)  # (W, t, h, w, K, C)
+            prediction = source.unflatten(1, grid)  # (W, t, h, w, K, C)
             target = torch.stack([side.features[hook] for hook in self.hooks], dim=2).unflatten(1, grid)
             dim = 0
         else:
             with torch.no_grad():
                 target = self.teacher.targets(side.windows, side.features, term)
-            student = dict(zip(self.hooks, latents.to(self.teacher.dtype).unbind(2)))
-            prediction = self.teacher.predict(student, term)
+            prediction = source
+            if not self.teacher.spec.trainable_heads:
+                student = dict(zip(self.hooks, source.to(self.teacher.dtype).unbind(2)))
+                prediction = self.teacher.predict(student, term)
+            if term in side.windows.stored:
+                known = side.windows.stored[term].valid
             dim = 1  # (channels, T, H', W') of each window
         shares = []
         for index, planned in enumerate(side.plan):
-            value, _ = masked_sum(prediction[index], target[index], _owned(planned.window, term), dim, self.kind)
+            owned, mask = _owned(planned.window, term), None if known is None else known[index]
+            value, _ = masked_sum(prediction[index], target[index], owned, dim, self.kind, mask)
             shares.append(value / planned.counts[term])
         return torch.stack(shares).sum()
 
 
 class _TermsWithGradient(torch.autograd.Function):
-    """The terms of some windows, with their gradient for the latents taken at once, term by term.
+    """The terms of some windows, with their gradient for what they read taken at once, term by term.
 
     What a term needs for its gradient (a head's activations are gigabytes per window at the released size) is freed
     after that term, instead of being kept for the backward pass of the whole step: peak memory is one head on one
@@ -155,21 +181,27 @@ class _TermsWithGradient(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, latents, distiller, side):
-        """latents (W, N, K, C) float32 -> weighted total (), and unweighted terms, which carry no gradient."""
-        gradient = torch.zeros_like(latents) if ctx.needs_input_grad[0] else None
+    def forward(ctx, distiller, side, names, *sources):
+        """Weighted total (), and unweighted terms, which carry no gradient.
+
+        `sources`: latents (W, N, K, C), and for each term of `names` the map that it reads instead; all float32.
+        """
+        needed = any(ctx.needs_input_grad)
+        gradients = [torch.zeros_like(source) for source in sources] if needed else []
         values = []
         for term, weight in distiller.weights.items():
-            with torch.set_grad_enabled(gradient is not None):
-                leaf = latents.detach().requires_grad_(gradient is not None)
+            place = names.index(term) + 1 if term in names else 0
+            with torch.set_grad_enabled(needed):
+                leaf = sources[place].detach().requires_grad_(needed)
                 value = distiller.term(term, leaf, side)
-            if gradient is not None:
-                gradient.add_(torch.autograd.grad(value, leaf)[0], alpha=weight)
+            if needed:
+                gradients[place].add_(torch.autograd.grad(value, leaf)[0], alpha=weight)
             values.append(value.detach())
-        if gradient is not None:
+        if needed:
             # A NaN would destroy the student within one update, and to look for it on the host would wait for the
             # device: windows whose gradient is not finite get none, and the trainer stops as soon as it sees the loss.
-            ctx.save_for_backward(torch.where(gradient.isfinite().all(), gradient, 0.0))
+            finite = torch.stack([gradient.isfinite().all() for gradient in gradients]).all()
+            ctx.save_for_backward(*(torch.where(finite, gradient, 0.0) for gradient in gradients))
         terms = torch.stack(values)
         ctx.mark_non_differentiable(terms)
         total = sum(weight * value for weight, value in zip(distiller.weights.values(), values))
@@ -177,8 +209,7 @@ class _TermsWithGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad_total, grad_terms):
-        (gradient,) = ctx.saved_tensors
-        return grad_total * gradient, None, None
+        return None, None, None, *(grad_total * gradient for gradient in ctx.saved_tensors)
 
 
 def _owned(window: Window, term: str) -> slice:

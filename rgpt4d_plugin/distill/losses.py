@@ -18,7 +18,12 @@ ELEMENT_LOSSES = {
 
 
 def masked_sum(
-    prediction: torch.Tensor, target: torch.Tensor, valid: slice, dim: int, kind: str
+    prediction: torch.Tensor,
+    target: torch.Tensor,
+    valid: slice,
+    dim: int,
+    kind: str,
+    known: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, int]:
     """Sum of the element loss over the valid part of one axis.
 
@@ -27,9 +32,11 @@ def masked_sum(
         target: the same shape.
         valid: which entries of axis `dim` (frames or steps) count.
         kind: a key of `ELEMENT_LOSSES`.
+        known: bool, of a shape that broadcasts to theirs; elements that are False are left out of the sum.
 
     Returns:
-        The sum, float32, connected to `prediction` even when nothing is valid (then 0), and the number of elements.
+        The sum, float32, connected to `prediction` even when nothing is valid (then 0), and the number of elements,
+        those that are not `known` included.
     """
     if prediction.shape != target.shape:
         raise ValueError(f"prediction has shape {tuple(prediction.shape)}, target {tuple(target.shape)}")
@@ -38,4 +45,7 @@ def masked_sum(
     target = target.narrow(dim, valid.start, length).float()
     if length == 0:
         return prediction.sum(), 0
-    return ELEMENT_LOSSES[kind](prediction, target, reduction="sum"), prediction.numel()
+    if known is None:
+        return ELEMENT_LOSSES[kind](prediction, target, reduction="sum"), prediction.numel()
+    losses = ELEMENT_LOSSES[kind](prediction, target, reduction="none")
+    return torch.where(known.narrow(dim, valid.start, length), losses, 0.0).sum(), prediction.numel()

@@ -173,6 +173,8 @@ def _with_any_checkpoint(recipe: dict[str, Any]) -> dict[str, Any]:
     teacher = block.get("teacher") or {} if isinstance(block, Mapping) else None
     if not isinstance(teacher, Mapping):  # no block, or the parser says what is wrong
         return recipe
+    if teacher.get("type", "l4p") not in _WITH_CHECKPOINT:
+        return recipe
     return {**recipe, "p4d": {**block, "teacher": {**teacher, "checkpoint": __file__}}}
 
 

@@ -4,6 +4,7 @@
 from rgpt4d_plugin.teachers.base import (
     ClipKey,
     MapSpec,
+    StoredMap,
     Teacher,
     TeacherArguments,
     TeacherSpec,
@@ -17,6 +18,7 @@ from rgpt4d_plugin.teachers.base import (
 __all__ = [
     "ClipKey",
     "MapSpec",
+    "StoredMap",
     "Teacher",
     "TeacherArguments",
     "TeacherSpec",

@@ -9,7 +9,7 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -47,7 +47,11 @@ class TeacherSpec:
         features: Indices that `p4d.hooks` may name.
         maps: Maps by the name of the loss term that compares them (see `terms.TERMS`). Units: `depth` is the natural
             logarithm of the depth, `flow` is in pixels of the teacher's input (u right, v down, from a frame to the
-            one before), `motion` is the logit of "moves in the world", `camray` is in the teacher's own convention.
+            one before), `motion` is the logit of "moves in the world", `camray` is in the teacher's own convention;
+            `pose`, seven numbers a frame, and `scale`, one number a frame, are maps of one pixel (`geometry`).
+        has_features: Whether it has features to be compared; False: latents only feed the trainable heads.
+        trainable_heads: Whether the student's maps come from heads that train with the decoder (`distill.heads`), as
+            for targets that no network's head gave; False: from `Teacher.predict`.
     """
 
     name: str
@@ -59,6 +63,13 @@ class TeacherSpec:
     width: int
     features: tuple[int, ...]
     maps: Mapping[str, MapSpec]
+    has_features: bool = True
+    trainable_heads: bool = False
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Loss terms that it has something for."""
+        return ("latent", *self.maps) if self.has_features and self.features else tuple(self.maps)
 
     @property
     def tokens(self) -> int:
@@ -95,15 +106,34 @@ class ClipKey:
         source: The video, as the dataset names it.
         timestamps: Seconds from the start of the file, one per frame that the student sees.
         box: (left, top, right, bottom) of the frame in pixels that the student sees; None for all of it.
+        size: (width, height) of the frame in pixels, where there is a box.
     """
 
     source: str
     timestamps: tuple[float, ...]
     box: tuple[int, int, int, int] | None = None
+    size: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         """Number of frames."""
         return len(self.timestamps)
+
+
+@dataclass(frozen=True)
+class StoredMap:
+    """A map of some windows that was read from files rather than computed.
+
+    Attributes:
+        values: (W, C, T, H', W') float32, finite everywhere.
+        valid: (W, 1, T, H', W') bool, where it is known; the rest is not compared.
+    """
+
+    values: Tensor
+    valid: Tensor
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "StoredMap":
+        """The function's results for both."""
+        return StoredMap(function(self.values), function(self.valid))
 
 
 @dataclass(frozen=True)
@@ -114,16 +144,20 @@ class TeacherWindows:
         keys: Per window its clip, and its first frame in that clip.
         frames: (W, T, 3, H, W) uint8 RGB at the teacher's input size, the last frame repeated beyond the clip's end;
             None where the batch came without frames.
+        stored: Maps that `Teacher.read_maps` gave, by term.
     """
 
     keys: tuple[tuple[ClipKey, int], ...]
     frames: Tensor | None = None
+    stored: Mapping[str, StoredMap] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def __getitem__(self, part: slice) -> Self:
-        return type(self)(self.keys[part], None if self.frames is None else self.frames[part])
+        frames = None if self.frames is None else self.frames[part]
+        stored = {term: found.map(lambda tensor: tensor[part]) for term, found in self.stored.items()}
+        return type(self)(self.keys[part], frames, stored)
 
 
 class TeacherArguments(Checked):
@@ -173,6 +207,8 @@ class Teacher(ABC):
     """Options under `p4d.teacher`."""
     needs_frames: ClassVar[bool] = True
     """Whether windows must come with their frames."""
+    terms: ClassVar[tuple[str, ...]] = ()
+    """Loss terms that one of this kind can give, for messages; `TeacherSpec.terms` are those of one in particular."""
 
     spec: TeacherSpec
     device: torch.device
@@ -198,6 +234,21 @@ class Teacher(ABC):
     def load(cls, options: Any, device: torch.device, terms: tuple[str, ...]) -> Self:
         """Loads the weights for the maps of `terms`; parts that serve only other maps may be left out."""
 
+    @classmethod
+    def read_maps(cls, options: Any, spec: TeacherSpec, key: ClipKey, terms: tuple[str, ...]) -> dict[str, StoredMap]:
+        """Maps of a clip's windows that stand in files; none for most. Called by the data loader's workers.
+
+        Args:
+            options: What stands under `p4d.teacher`.
+            spec: What `read_spec` gave.
+            key: The clip.
+            terms: The maps that are compared.
+
+        Raises:
+            VideoError: The clip's file is missing, or does not have what the terms need.
+        """
+        return {}
+
     @abstractmethod
     def features(self, windows: TeacherWindows, hooks: tuple[int, ...]) -> dict[int, Tensor]:
         """Features at the hooks: hook -> (W, N, C). Called without gradients."""
@@ -209,9 +260,12 @@ class Teacher(ABC):
         `features` are those of the windows.
         """
 
-    @abstractmethod
     def predict(self, latents: Mapping[int, Tensor], term: str) -> Tensor:
-        """The same map of a student's latents, hook -> (W, N, C) in `dtype`; gradients reach the latents."""
+        """The same map of a student's latents, hook -> (W, N, C) in `dtype`; gradients reach the latents.
+
+        Not called where `TeacherSpec.trainable_heads`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no heads for the student's latents")
 
     @torch.no_grad()
     def maps(self, clip: Tensor, key: ClipKey, term: str, hooks: tuple[int, ...]) -> Tensor:
@@ -275,6 +329,7 @@ def listed(problems: Mapping[str, Sequence[str]], limit: int = 20) -> str:
 _TEACHERS: dict[str, str | type[Teacher]] = {
     "l4p": "rgpt4d_plugin.teachers.l4p.teacher:L4PTeacher",
     "depth_anything_3": "rgpt4d_plugin.teachers.depth_anything_3.teacher:DepthAnything3Teacher",
+    "ground_truth": "rgpt4d_plugin.teachers.ground_truth.teacher:GroundTruthTeacher",
 }
 
 
@@ -286,6 +341,11 @@ def register_teacher(name: str, teacher: str | type[Teacher]) -> None:
 def teacher_names() -> tuple[str, ...]:
     """The registered names."""
     return tuple(_TEACHERS)
+
+
+def teachers_of(term: str) -> list[str]:
+    """Registered names of the teachers that can give a term."""
+    return [name for name in _TEACHERS if term in teacher_class(name).terms]
 
 
 def teacher_class(name: str) -> type[Teacher]:

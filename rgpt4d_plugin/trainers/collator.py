@@ -97,7 +97,8 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
         if self.p4d.distils:
             keys = [self.p4d.clip_key(clip, self.processor) for clip, _ in seen]
             frames = [frames for _, frames in seen] if for_teacher else None
-            batch[BATCH_KEY] = DistillBatch(tokens, keys, frames, left_out)
+            stored = [self.p4d.stored_maps(key) for key in keys]
+            batch[BATCH_KEY] = DistillBatch(tokens, keys, frames, stored, left_out)
         return batch
 
     @staticmethod

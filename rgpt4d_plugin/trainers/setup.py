@@ -12,7 +12,8 @@ from rgpt4d_plugin.arguments import P4DArguments, P4DConfigError, TimestampEncod
 from rgpt4d_plugin.distill import Distiller, LatentDecoder
 from rgpt4d_plugin.modeling import encoding_of
 from rgpt4d_plugin.students import StudentFamily, get_family
-from rgpt4d_plugin.teachers import ClipKey, TeacherSpec, teacher_class
+from rgpt4d_plugin.teachers import ClipKey, StoredMap, TeacherSpec, teacher_class
+from rgpt4d_plugin.teachers.base import teachers_of
 from rgpt4d_plugin.terms import MAP_TERMS, TERMS
 from rgpt4d_plugin.video import SeenClip
 
@@ -53,13 +54,7 @@ class P4DSetup:
             return cls(arguments, family, None, (), encoding)
         spec = teacher_class(arguments.teacher.type).read_spec(arguments.teacher)
         maps = tuple(term for term in MAP_TERMS if term in arguments.loss.active)
-        problems = [
-            f"p4d.loss.{term}: the teacher {spec.name} gives no {term}; it gives {', '.join(spec.maps) or 'no maps'}"
-            for term in maps
-            if term not in spec.maps
-        ]
-        if "latent" in arguments.loss.active and not spec.features:
-            problems.append(f"p4d.loss.latent: the teacher {spec.name} has no features")
+        problems = [_not_given(term, spec) for term in arguments.loss.active if term not in spec.terms]
         if problems:
             raise P4DConfigError.from_problems(problems)
 
@@ -100,16 +95,26 @@ class P4DSetup:
         )
 
     def build_decoder(self, student_config: Any, seed: int) -> LatentDecoder:
-        """The decoder as it is when training starts."""
+        """The decoder as it is when training starts, with the heads that train with it if the teacher has none."""
         decoder = self.arguments.decoder
-        return LatentDecoder(
-            student_width=self.family.hidden_size(student_config),
-            teacher_width=self.teacher.width,
-            hooks=len(self.hooks),
-            layers=decoder.layers,
-            hidden_size=decoder.hidden_size,
-            seed=seed,
-        )
+        sizes = {
+            "student_width": self.family.hidden_size(student_config),
+            "teacher_width": self.teacher.width,
+            "hooks": len(self.hooks),
+            "layers": decoder.layers,
+            "hidden_size": decoder.hidden_size,
+            "seed": seed,
+        }
+        if not self.teacher.trainable_heads:
+            return LatentDecoder(**sizes)
+        from rgpt4d_plugin.distill.heads import DecoderWithHeads
+
+        return DecoderWithHeads(**sizes, heads=self.teacher, at=self.hooks, terms=self._maps)
+
+    @property
+    def _maps(self) -> tuple[str, ...]:
+        """The active terms that compare maps."""
+        return tuple(term for term in MAP_TERMS if term in self.arguments.loss.active)
 
     def load_distiller(self, device: torch.device) -> Distiller:
         """The teacher, for the maps that the terms need, and the distiller on it.
@@ -119,15 +124,21 @@ class P4DSetup:
         options, loss = self.arguments.teacher, self.arguments.loss
         if options.device != "auto":
             device = torch.device(options.device)
-        maps = tuple(term for term in MAP_TERMS if term in loss.active)
-        teacher = teacher_class(options.type).load(options, device, maps)
+        teacher = teacher_class(options.type).load(options, device, self._maps)
         return Distiller(teacher, loss.active, loss.type, self.hooks)
 
     def clip_key(self, clip: SeenClip, processor: Any) -> ClipKey:
         """The key by which the teacher's windows over a clip can be looked up."""
         width, height = clip.frames[0].size
         box = tuple(self.family.visible_box(width, height, processor))
-        return ClipKey(clip.source, tuple(clip.timestamps), None if box == (0, 0, width, height) else box)
+        if box == (0, 0, width, height):
+            return ClipKey(clip.source, tuple(clip.timestamps))
+        return ClipKey(clip.source, tuple(clip.timestamps), box, (width, height))
+
+    def stored_maps(self, key: ClipKey) -> dict[str, StoredMap]:
+        """What the teacher has in files for a clip; see `Teacher.read_maps`."""
+        options = self.arguments.teacher
+        return teacher_class(options.type).read_maps(options, self.teacher, key, self._maps)
 
     @property
     def needs_frames(self) -> bool:
@@ -164,6 +175,15 @@ class P4DSetup:
                     f"use {' or '.join(family.templates)}"
                 ]
             )
+
+
+def _not_given(term: str, spec: TeacherSpec) -> str:
+    """What to say of a term that a teacher has nothing for."""
+    others = teachers_of(term)
+    return (
+        f"p4d.loss.{term}: the teacher {spec.name} gives no {term}; it gives {', '.join(spec.terms) or 'nothing'}. "
+        + (f"{term} is given by p4d.teacher.type: {', '.join(others)}" if others else "No registered teacher gives it")
+    )
 
 
 def _ranges(indices: tuple[int, ...]) -> str:

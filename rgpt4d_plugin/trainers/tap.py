@@ -39,6 +39,7 @@ class StudentTap:
         self.model = model
         self._batch: DistillBatch | None = None
         self._latents: torch.Tensor | None = None
+        self._maps: dict[str, torch.Tensor] = {}
         self._spec = spec
         self._frames_per_step = frames_per_step
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -50,11 +51,16 @@ class StudentTap:
     @contextmanager
     def listen(self, batch: DistillBatch) -> Iterator["StudentTap"]:
         """Decodes the next forward of the model, for the clips of `batch`."""
-        self._batch, self._latents = batch, None
+        self._batch, self._latents, self._maps = batch, None, {}
         try:
             yield self
         finally:
-            self._batch = self._latents = None
+            self._batch, self._latents, self._maps = None, None, {}
+
+    @property
+    def maps(self) -> dict[str, torch.Tensor]:
+        """What trainable heads made of those latents, term -> (windows of all clips, C, T, H', W'); {} without."""
+        return self._maps
 
     def latents(self) -> torch.Tensor:
         """(windows * N of all clips, K, teacher width) of the forward inside `listen`.
@@ -109,11 +115,12 @@ class StudentTap:
                 resample(hidden, clip, len(key), self._frames_per_step, self._spec)
                 for clip, key in zip(batch.tokens, batch.keys, strict=True)
             ]
-            self._latents = attached(tokens[0] if len(tokens) == 1 else torch.cat(tokens))
+            decoded = attached(tokens[0] if len(tokens) == 1 else torch.cat(tokens))
         else:
             # A rank without a video must still use the decoder: gathers (ZeRO-3) and gradient buckets (DDP) wait for
             # every rank. The distiller makes nothing of it.
-            self._latents = attached(hidden[:1, 0])
+            decoded = attached(hidden[:1, 0].expand(self._spec.tokens if self._spec.trainable_heads else 1, -1))
+        self._latents, self._maps = decoded if isinstance(decoded, tuple) else (decoded, {})
 
     def _expose(self, module: nn.Module, args: Any, output: Any) -> None:
         # DDP's search for unused parameters starts from the tensors that forward returns, and takes the output apart
@@ -121,4 +128,5 @@ class StudentTap:
         # Evaluation has no such search.
         if self._latents is not None and module.training and isinstance(output, dict):
             key = "loss" if output.get("loss") is not None else "logits"
-            output[key] = output[key] + self._latents[:0].sum(dtype=output[key].dtype)
+            for tensor in (self._latents, *self._maps.values()):
+                output[key] = output[key] + tensor[:0].sum(dtype=output[key].dtype)

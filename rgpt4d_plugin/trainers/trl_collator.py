@@ -107,9 +107,11 @@ class P4DVisionCollator(DataCollatorForVisionLanguageModeling):
     ) -> DistillBatch:
         family, processor = self.p4d.family, self.processor
         rows = [RowMedia(len(record.images), tuple(len(clip.frames) for clip in record.clips)) for record in records]
+        keys = [self.p4d.clip_key(clip.seen, processor) for clip in clips]
         return DistillBatch(
             tokens=family.clip_tokens(batch["input_ids"], batch, rows, processor, processor.tokenizer),
-            keys=[self.p4d.clip_key(clip.seen, processor) for clip in clips],
+            keys=keys,
+            stored=[self.p4d.stored_maps(key) for key in keys],
             frames=(
                 [self.p4d.teacher_frames(clip.seen, processor) for clip in clips] if self.p4d.needs_frames else None
             ),

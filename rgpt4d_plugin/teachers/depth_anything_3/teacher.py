@@ -54,6 +54,7 @@ class DepthAnything3Teacher(Teacher):
     """
 
     Arguments = DepthAnything3Arguments
+    terms = ("latent", "depth", "camray")
 
     def __init__(self, model: DepthAnything3, name: str = "Depth Anything 3") -> None:
         self.model = model

@@ -42,6 +42,7 @@ class L4PTeacher(Teacher):
     """
 
     Arguments = L4PArguments
+    terms = ("latent", *TASK_OF_TERM)
 
     def __init__(self, model: L4P, name: str = "L4P") -> None:
         self.model = model
