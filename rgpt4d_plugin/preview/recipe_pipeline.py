@@ -24,6 +24,7 @@ from llamafactory.model import load_config, load_model, load_tokenizer
 from rgpt4d_plugin.arguments import P4DArguments
 from rgpt4d_plugin.regions.region import RegionError
 from rgpt4d_plugin.seams import require
+from rgpt4d_plugin.teachers import teacher_class
 from rgpt4d_plugin.template.plugin_classes import with_recorder
 from rgpt4d_plugin.template.region_formats import check_region_formats
 from rgpt4d_plugin.trainers.collator import P4DDataCollator
@@ -171,9 +172,14 @@ def _with_any_checkpoint(recipe: dict[str, Any]) -> dict[str, Any]:
     """Returns the recipe with a file in the teacher's place that is sure to exist; nothing reads it."""
     block = {} if recipe.get("p4d", "off") is None else recipe.get("p4d")
     teacher = block.get("teacher") or {} if isinstance(block, Mapping) else None
-    if not isinstance(teacher, Mapping):  # no block, or the parser says what is wrong
+    # Where there is no block, or something is wrong with it, the parser says so.
+    if not isinstance(teacher, Mapping):
         return recipe
-    if teacher.get("type", "l4p") not in _WITH_CHECKPOINT:
+    try:
+        options = teacher_class(str(teacher.get("type", "l4p"))).Arguments
+    except ValueError:
+        return recipe
+    if "checkpoint" not in options.model_fields:
         return recipe
     return {**recipe, "p4d": {**block, "teacher": {**teacher, "checkpoint": __file__}}}
 

@@ -10,10 +10,12 @@ import torch
 from safetensors.torch import load_file
 
 from rgpt4d_plugin.preview.recipe_pipeline import RecipePipeline
-from rgpt4d_plugin.teachers import TeacherWindows, cut_windows
+from rgpt4d_plugin.teachers import ClipKey, TeacherWindows, cut_windows
 from rgpt4d_plugin.terms import MAP_TERMS
 from rgpt4d_plugin.trainers.mixin import BATCH_KEY, DECODER_FILE
 from rgpt4d_plugin.trainers.tap import StudentTap
+from rgpt4d_plugin.video import SeenClip
+from rgpt4d_plugin.video.frames import read_frames, read_info
 
 
 @dataclass(frozen=True)
@@ -54,17 +56,26 @@ def clip_maps(recipe: dict[str, Any], dataset: str, record: int, checkpoint: str
     batch = inputs.pop(BATCH_KEY).to(model.device)
     with tap.listen(batch):
         model(**{name: value.to(model.device) for name, value in inputs.items() if torch.is_tensor(value)})
-        latents = tap.latents()[: run.teacher.tokens]
+        latents, own = tap.latents()[: run.teacher.tokens], tap.maps
 
-    frames, key = batch.frames[0], batch.keys[0]
-    window = TeacherWindows(((key, 0),), cut_windows(frames, run.teacher, (0,)))
+    key = batch.keys[0]
+    frames = batch.frames[0] if batch.frames is not None else _frames_of(key, pipeline)
+    stored = {term: found.map(lambda tensor: tensor[:1]) for term, found in batch.stored[0].items()}
+    window = TeacherWindows(((key, 0),), cut_windows(frames, run.teacher, (0,)), stored)
     features = teacher.features(window, run.hooks)
     terms = [term for term in MAP_TERMS if term in run.arguments.loss.active]
     targets = {term: teacher.targets(window, features, term)[0] for term in terms}
     decoded = {hook: latents[None, :, k] for k, hook in enumerate(run.hooks)}
-    predictions = {term: teacher.predict(decoded, term)[0] for term in terms}
+    predictions = {term: own[term][0] if term in own else teacher.predict(decoded, term)[0] for term in terms}
     return ClipMaps(
         frames=frames.permute(0, 2, 3, 1).cpu().numpy(),
         teacher={term: value.float().cpu().numpy() for term, value in targets.items()},
         student={term: value.float().cpu().numpy() for term, value in predictions.items()},
     )
+
+
+def _frames_of(key: ClipKey, pipeline: RecipePipeline) -> torch.Tensor:
+    """A clip's frames as a teacher would get them, where this one needs none."""
+    info = read_info(key.source)
+    frames = read_frames(key.source, [info.frame_at(time) for time in key.timestamps])
+    return pipeline.run.teacher_frames(SeenClip(key.source, frames, list(key.timestamps)), pipeline.processor)
