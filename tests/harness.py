@@ -17,10 +17,15 @@ import yaml
 from safetensors.torch import load_file
 
 from rgpt4d_plugin.synth4d.clips import write_clips
+from rgpt4d_plugin.terms import TERMS
 from tests.tiny_models import build_tiny_student, write_random_teacher
 
 
 DATA = Path(__file__).parent / "data"
+
+LOG_KEYS = {term: TERMS[term].log_key for term in ("latent", "depth", "flow", "motion", "camray")}
+"""Logged name of each term of L4P, all of which `Assets.p4d` turns on."""
+ALL_LOG_KEYS = ("loss_sft", *LOG_KEYS.values(), "p4d_videos")
 
 
 @dataclass(frozen=True)

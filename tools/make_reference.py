@@ -12,6 +12,8 @@ from pydantic import BaseModel
 
 from rgpt4d_plugin.arguments import PRESETS, TERMS, parse_p4d
 from rgpt4d_plugin.eval_hooks.arguments import BenchmarkArguments, EvalOptions
+from rgpt4d_plugin.teachers import TeacherArguments, teacher_class
+from rgpt4d_plugin.teachers.base import teacher_names
 
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference.md"
@@ -43,6 +45,13 @@ def rows(model: type[BaseModel], prefix: str, defaults: BaseModel | None = None)
         said = (field.description or "").replace("<", "&lt;")
         found.append(f"| `{path}` | {default} | {values_of(kind, field.metadata)} | {said} |")
     return found
+
+
+def own_rows(teacher: str) -> list[str]:
+    """Returns the rows of the options that a teacher has beyond those of every one."""
+    shared = TeacherArguments.model_fields
+    own = rows(teacher_class(teacher).Arguments, "p4d.teacher")
+    return [row for row in own if row.split("`")[1].removeprefix("p4d.teacher.") not in shared]
 
 
 def values_of(kind: Any, metadata: Any = ()) -> str:
@@ -82,9 +91,14 @@ def page() -> str:
     table = ["| key | default | values | what it says |", "|---|---|---|---|"]
     presets = ["| key | " + " | ".join(PRESETS) + " |", "|---|" + "---|" * len(PRESETS)]
     keys = [("loss", "type"), *(("loss", term) for term in TERMS), ("decoder", "layers")]
-    presets += [
-        f"| `p4d.{part}.{key}` | " + " | ".join(f"`{_yaml(values[part].get(key, 0.0))}`" for values in PRESETS.values()) + " |"
-        for part, key in keys
+    for part, key in keys:
+        values = (_yaml(preset[part].get(key, 0.0)) for preset in PRESETS.values())
+        presets.append(f"| `p4d.{part}.{key}` | " + " | ".join(f"`{value}`" for value in values) + " |")
+    teachers = [
+        part
+        for name in teacher_names()
+        if name != "l4p"
+        for part in (f"### `p4d.teacher` of `type: {name}`", "\n".join([*table, *own_rows(name)]))
     ]
     parts = [
         "## `p4d:`",
@@ -93,6 +107,7 @@ def page() -> str:
         "### Presets",
         "A preset only supplies defaults: a key in the recipe wins. With `none` every weight is 0 unless given.",
         "\n".join(presets),
+        *teachers,
         "## `p4d_eval:`",
         "Benchmarks while training, or of a finished model.",
         "\n".join([*table, *rows(EvalOptions, "p4d_eval")]),

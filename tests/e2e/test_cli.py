@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rgpt4d_plugin.trainers.setup import ALL_LOG_KEYS, LOG_KEYS
-from tests.harness import DATA, logs, succeeded, train_cli
+from tests.harness import ALL_LOG_KEYS, DATA, LOG_KEYS, logs, succeeded, train_cli
 
 
 pytestmark = pytest.mark.slow

@@ -10,8 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from rgpt4d_plugin.trainers.setup import LOG_KEYS
-from tests.harness import succeeded
+from tests.harness import LOG_KEYS, succeeded
 
 
 pytestmark = pytest.mark.slow

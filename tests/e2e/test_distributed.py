@@ -6,9 +6,8 @@ import json
 import pytest
 
 from rgpt4d_plugin.trainers.mixin import DECODER_FILE
-from rgpt4d_plugin.trainers.setup import LOG_KEYS
 from tests.e2e.launch import deepspeed_config, run_together, ways
-from tests.harness import largest_relative_difference, logs, succeeded, train_cli, train_here, weights
+from tests.harness import LOG_KEYS, largest_relative_difference, logs, succeeded, train_cli, train_here, weights
 from tests.training import PLAIN_SGD, gradients
 
 

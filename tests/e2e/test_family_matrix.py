@@ -7,9 +7,8 @@ import pytest
 
 from rgpt4d_plugin.distill import DistillBatch
 from rgpt4d_plugin.trainers.mixin import BATCH_KEY
-from rgpt4d_plugin.trainers.setup import LOG_KEYS
 from tests.e2e.launch import deepspeed_config, run_together
-from tests.harness import logs, train_here
+from tests.harness import LOG_KEYS, logs, train_here
 from tests.tiny_models import FAMILIES, TEMPLATES, build_tiny_student
 from tests.training import built_trainers
 

@@ -11,9 +11,8 @@ from accelerate.utils.fsdp_utils import merge_fsdp_weights
 from transformers import AutoModelForImageTextToText
 
 from rgpt4d_plugin.trainers.mixin import DECODER_FILE
-from rgpt4d_plugin.trainers.setup import LOG_KEYS
 from tests.e2e.launch import FSDP, FSDP1, FSDP2, FULL, SHARDED, run_together
-from tests.harness import largest_relative_difference, logs, train_here, weights
+from tests.harness import LOG_KEYS, largest_relative_difference, logs, train_here, weights
 from tests.training import PLAIN_SGD
 
 

@@ -20,8 +20,7 @@ from rgpt4d_plugin import patches
 from rgpt4d_plugin.patches.model_groups import NAME_PREFIX
 from rgpt4d_plugin.recipe import read_recipe
 from rgpt4d_plugin.students import FAMILIES
-from rgpt4d_plugin.trainers.setup import ALL_LOG_KEYS
-from tests.harness import logs, train_here, weights
+from tests.harness import ALL_LOG_KEYS, logs, train_here, weights
 
 
 MODELS = [model for family in FAMILIES.values() for model in family.public_models]

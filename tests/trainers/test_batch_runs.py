@@ -8,8 +8,7 @@ import torch
 from PIL import Image
 
 from rgpt4d_plugin.trainers.mixin import DECODER_FILE
-from rgpt4d_plugin.trainers.setup import LOG_KEYS
-from tests.harness import largest_relative_difference, logs, train_here, weights
+from tests.harness import LOG_KEYS, largest_relative_difference, logs, train_here, weights
 from tests.training import PLAIN_SGD, gradients
 
 

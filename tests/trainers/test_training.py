@@ -13,8 +13,7 @@ from rgpt4d_plugin.teachers.depth_anything_3 import save_depth_anything_3
 from rgpt4d_plugin.trainers import mixin
 from rgpt4d_plugin.trainers.llamafactory import P4DSeq2SeqTrainer
 from rgpt4d_plugin.trainers.mixin import DECODER_FILE
-from rgpt4d_plugin.trainers.setup import LOG_KEYS
-from tests.harness import largest_relative_difference, logs, train_here, weights
+from tests.harness import LOG_KEYS, largest_relative_difference, logs, train_here, weights
 from tests.teachers.depth_anything_3 import seeded
 from tests.training import PLAIN_SGD, gradients
 
@@ -234,7 +233,7 @@ def test_terms_that_a_teacher_does_not_give_are_refused(assets, tmp_path):
         train_here(assets.recipe(tmp_path / "out", p4d=p4d))
     for term in ("flow", "motion"):
         assert (
-            f"p4d.loss.{term}: the teacher {tmp_path}/da3.safetensors gives no {term}; it gives depth, camray"
+            f"p4d.loss.{term}: the teacher {tmp_path}/da3.safetensors gives no {term}; it gives latent, depth, camray"
             in str(error.value)
         )
 

@@ -24,11 +24,10 @@ from rgpt4d_plugin.modeling.marker import read_marker
 from rgpt4d_plugin.regions.region import RegionError
 from rgpt4d_plugin.students import FAMILIES, UnsupportedFamilyError
 from rgpt4d_plugin.trainers.mixin import DECODER_FILE
-from rgpt4d_plugin.trainers.setup import ALL_LOG_KEYS, LOG_KEYS
 from rgpt4d_plugin.trainers.trl import P4DSFTTrainer, P4DVisionCollator, Sampling, VideoSFTTrainer
 from rgpt4d_plugin.trainers.trl_records import RecordError
 from rgpt4d_plugin.video import VideoError
-from tests.harness import DATA, largest_relative_difference, logs, train_here, weights
+from tests.harness import ALL_LOG_KEYS, DATA, LOG_KEYS, largest_relative_difference, logs, train_here, weights
 from tests.host_parts import host_parts
 from tests.tiny_models import build_tiny_student
 
