@@ -77,5 +77,5 @@ def clip_maps(recipe: dict[str, Any], dataset: str, record: int, checkpoint: str
 def _frames_of(key: ClipKey, pipeline: RecipePipeline) -> torch.Tensor:
     """A clip's frames as a teacher would get them, where this one needs none."""
     info = read_info(key.source)
-    frames = read_frames(key.source, [info.frame_at(time) for time in key.timestamps])
+    frames = read_frames(key.source, [info.frame_at(key.start + time) for time in key.timestamps])
     return pipeline.run.teacher_frames(SeenClip(key.source, frames, list(key.timestamps)), pipeline.processor)

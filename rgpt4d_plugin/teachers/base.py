@@ -104,14 +104,18 @@ class ClipKey:
 
     Attributes:
         source: The video, as the dataset names it.
-        timestamps: Seconds from the start of the file, one per frame that the student sees.
+        timestamps: Seconds from the start of the clip, one per frame that the student sees.
         box: (left, top, right, bottom) of the frame in pixels that the student sees; None for all of it.
+        start: Seconds of the file at which the clip starts.
+        files: The video, or every frame of a clip that is given as frames; empty for frames that are no files.
         size: (width, height) of the frame in pixels, where there is a box.
     """
 
     source: str
     timestamps: tuple[float, ...]
     box: tuple[int, int, int, int] | None = None
+    start: float = 0.0
+    files: tuple[str, ...] = ()
     size: tuple[int, int] | None = None
 
     def __len__(self) -> int:

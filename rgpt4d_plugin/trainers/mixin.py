@@ -103,7 +103,7 @@ class P4DTrainerMixin:
         with self._p4d_tap.listen(batch) as tap:
             result = super().compute_loss(model, inputs, *args, **kwargs)
             latents, maps = tap.latents(), tap.maps
-        sums = self._p4d_distiller(latents, batch, maps)
+        sums = self._p4d_distiller(latents, batch, maps=maps)
         self._p4d_left_out += batch.left_out
         if not model.training:  # `eval_loss` stays the host's; the terms are logged beside it
             loss = result[0] if isinstance(result, tuple) else result

@@ -131,9 +131,10 @@ class P4DSetup:
         """The key by which the teacher's windows over a clip can be looked up."""
         width, height = clip.frames[0].size
         box = tuple(self.family.visible_box(width, height, processor))
+        times = tuple(clip.timestamps)
         if box == (0, 0, width, height):
-            return ClipKey(clip.source, tuple(clip.timestamps))
-        return ClipKey(clip.source, tuple(clip.timestamps), box, (width, height))
+            return ClipKey(clip.source, times, None, clip.start, clip.files)
+        return ClipKey(clip.source, times, box, clip.start, clip.files, (width, height))
 
     def stored_maps(self, key: ClipKey) -> dict[str, StoredMap]:
         """What the teacher has in files for a clip; see `Teacher.read_maps`."""

@@ -33,6 +33,7 @@ class ClipMaps:
 
     def __init__(self, file: ClipFile, frames: list[int], spec: TeacherSpec, key: ClipKey, in_metres: bool) -> None:
         self._file, self._frames, self._spec, self._key, self._in_metres = file, frames, spec, key, in_metres
+        self._times = [key.start + time for time in key.timestamps]
         _, starts = spec.window_starts(len(frames))
         places = torch.tensor(starts)[:, None] + torch.arange(spec.window)
         self._real = places < len(frames)  # (W, F): the rest repeats the last frame
@@ -117,7 +118,7 @@ class ClipMaps:
         return tuple(found.view(-1, 1, 1, 1, 1).expand(frames) for found in (values, known))
 
     def _flow(self) -> tuple[Tensor, Tensor]:
-        for before, after, time in zip(self._frames, self._frames[1:], self._key.timestamps[1:]):
+        for before, after, time in zip(self._frames, self._frames[1:], self._times[1:]):
             if after != before + 1:
                 raise ClipFileError(
                     f"{self._file.path}: its flow goes from an entry to the one before, but the clip's frame at "
@@ -151,7 +152,7 @@ class ClipMaps:
         error = error.maximum((poses[:, 3] - torch.tensor([0.0, 0.0, 0.0, 1.0])).abs().amax(dim=1))
         if (error > 1e-3).any():
             raise ClipFileError(
-                f"{self._file.path}: the pose at {self._key.timestamps[int(error.argmax())]:.3f} s is no rotation and "
+                f"{self._file.path}: the pose at {self._times[int(error.argmax())]:.3f} s is no rotation and "
                 "translation: expected a camera-to-world matrix with the last row 0 0 0 1"
             )
         relative = relative_to_first(poses[self._places])

@@ -148,7 +148,7 @@ class GroundTruthTeacher(Teacher):
     ) -> dict[str, StoredMap]:
         try:
             file = open_clip_file(clip_path(options, key.source))
-            frames = file.nearest(key.timestamps, options.tolerance)
+            frames = file.nearest([key.start + time for time in key.timestamps], options.tolerance)
             maps = ClipMaps(file, frames, spec, key, in_metres=options.units == "metric")
             return {term: maps.of(term) for term in terms}
         except ClipFileError as err:

@@ -36,10 +36,10 @@ def options(**given):
     return GroundTruthTeacher.Arguments(type="ground_truth", **{"window": 4, "grid": 4, "map_size": 16, **given})
 
 
-def maps(video, *terms, times=TIMES, box=None, size=None, **given):
+def maps(video, *terms, times=TIMES, box=None, start=0.0, size=None, **given):
     chosen = options(**given)
     spec = GroundTruthTeacher.read_spec(chosen)
-    return GroundTruthTeacher.read_maps(chosen, spec, ClipKey(video, times, box, size), terms or TERMS)
+    return GroundTruthTeacher.read_maps(chosen, spec, ClipKey(video, times, box, start, (), size), terms or TERMS)
 
 
 def at_pixels(array):
@@ -153,6 +153,9 @@ def test_times_are_matched_to_the_nearest_entry(clip, video, tmp_path):
     write_npz(tmp_path / "clip.npz", clip)
     found = maps(video, "depth", times=(0.51, 1.99), window=2)["depth"].values[0, 0]
     torch.testing.assert_close(found, at_pixels(clip.depth[[1, 4]]).log())
+    # A part of the video, whose frames are timed from where it starts.
+    part = maps(video, "depth", times=(0.01, 1.49), start=0.5, window=2)["depth"].values[0, 0]
+    torch.testing.assert_close(part, found)
     with pytest.raises(
         VideoError, match=r"frame of the video at 0\.700 s .* nearest is at 0\.500 s, its 6 frames are"
     ) as error:
