@@ -96,9 +96,10 @@ class Distiller:
         with torch.autocast(latents.device.type, enabled=False):
             for first in range(0, len(plan), self.windows_at_once):
                 part = slice(first, first + self.windows_at_once)
+                given = windows[part]
                 with torch.no_grad():
-                    features = self.teacher.features(windows[part], self.hooks)
-                side = TeacherSide(windows[part], features, plan[part])
+                    features = self.teacher.features(given, self.hooks)
+                side = TeacherSide(given, features, plan[part])
                 sources = [latents[part].float(), *(source[part].float() for source in own.values())]
                 part_total, part_terms = _TermsWithGradient.apply(self, side, tuple(own), *sources)
                 total = total + part_total.to(total.device)

@@ -213,6 +213,8 @@ class Teacher(ABC):
     """Whether windows must come with their frames."""
     terms: ClassVar[tuple[str, ...]] = ()
     """Loss terms that one of this kind can give, for messages; `TeacherSpec.terms` are those of one in particular."""
+    options_of: ClassVar[Mapping[str, str]] = {}
+    """Where the terms depend on options: which give a term."""
 
     spec: TeacherSpec
     device: torch.device
@@ -334,6 +336,7 @@ _TEACHERS: dict[str, str | type[Teacher]] = {
     "l4p": "rgpt4d_plugin.teachers.l4p.teacher:L4PTeacher",
     "depth_anything_3": "rgpt4d_plugin.teachers.depth_anything_3.teacher:DepthAnything3Teacher",
     "ground_truth": "rgpt4d_plugin.teachers.ground_truth.teacher:GroundTruthTeacher",
+    "composite": "rgpt4d_plugin.teachers.composite.teacher:CompositeTeacher",
 }
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One run with distillation: the arguments, the student's family and the teacher's description, checked together."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +55,8 @@ class P4DSetup:
             return cls(arguments, family, None, (), encoding)
         spec = teacher_class(arguments.teacher.type).read_spec(arguments.teacher)
         maps = tuple(term for term in MAP_TERMS if term in arguments.loss.active)
-        problems = [_not_given(term, spec) for term in arguments.loss.active if term not in spec.terms]
+        own = teacher_class(arguments.teacher.type).options_of
+        problems = [_not_given(term, spec, own) for term in arguments.loss.active if term not in spec.terms]
         if problems:
             raise P4DConfigError.from_problems(problems)
 
@@ -178,13 +180,15 @@ class P4DSetup:
             )
 
 
-def _not_given(term: str, spec: TeacherSpec) -> str:
+def _not_given(term: str, spec: TeacherSpec, options: Mapping[str, str]) -> str:
     """What to say of a term that a teacher has nothing for."""
-    others = teachers_of(term)
-    return (
+    found = (
         f"p4d.loss.{term}: the teacher {spec.name} gives no {term}; it gives {', '.join(spec.terms) or 'nothing'}. "
-        + (f"{term} is given by p4d.teacher.type: {', '.join(others)}" if others else "No registered teacher gives it")
     )
+    if term in options:
+        return f"{found}Under p4d.teacher, {options[term]} would give it"
+    others = teachers_of(term)
+    return found + (f"It is given by p4d.teacher.type: {', '.join(others)}" if others else "No known teacher gives it")
 
 
 def _ranges(indices: tuple[int, ...]) -> str:

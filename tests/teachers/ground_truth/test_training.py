@@ -109,7 +109,7 @@ def test_a_missing_file_names_video_file_and_record(assets, tmp_path):
 def test_a_term_that_it_does_not_give_is_refused_with_those_that_do(assets, tmp_path):
     with pytest.raises(
         P4DConfigError,
-        match="p4d.loss.latent: the teacher ground_truth gives no latent; it gives depth, .*scale. latent is given by "
+        match="p4d.loss.latent: the teacher ground_truth gives no latent; it gives depth, .*scale. It is given by "
         "p4d.teacher.type: l4p, depth_anything_3",
     ):
         train_here(assets.recipe(tmp_path / "out", p4d=block(assets, latent=0.1)))
