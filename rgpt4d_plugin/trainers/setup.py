@@ -182,9 +182,8 @@ class P4DSetup:
 
 def _not_given(term: str, spec: TeacherSpec, options: Mapping[str, str]) -> str:
     """What to say of a term that a teacher has nothing for."""
-    found = (
-        f"p4d.loss.{term}: the teacher {spec.name} gives no {term}; it gives {', '.join(spec.terms) or 'nothing'}. "
-    )
+    given = ", ".join(spec.terms) or "nothing"
+    found = f"p4d.loss.{term}: the teacher {spec.name} gives no {term}; it gives {given}. "
     if term in options:
         return f"{found}Under p4d.teacher, {options[term]} would give it"
     others = teachers_of(term)

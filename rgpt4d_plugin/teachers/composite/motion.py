@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cameras out of rays, and what moves by itself: where the flow is not the one that depth and cameras explain.
 
-Legend: W windows, T frames, h w cells of the rays. Cells have coordinates 0..w-1 and 0..h-1, integers at their centers.
+Legend: W windows, T frames, h w cells of the rays. Coordinates of cells are integers at their centers.
 """
 
 import torch

@@ -46,11 +46,12 @@ def read_config(option: str, name: str) -> Any:
     Raises:
         NetworkError: There is none.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     try:
         return AutoConfig.from_pretrained(name)
-    except (OSError, ValueError) as err:
+    except (OSError, ValueError, StrictDataclassError) as err:
         reason = str(err).partition("\n")[0]
         raise NetworkError(f"p4d.teacher.{option}: {name} has no configuration that can be read: {reason}") from err
 
