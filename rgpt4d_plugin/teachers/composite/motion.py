@@ -60,7 +60,8 @@ def rigid_backward_flow(rays: Tensor, depth: Tensor, matrices: Tensor, poses: Te
     points = (origin + direction * depth[:, None])[:, :, 1:]  # (W, 3, T - 1, h, w)
     local = points - poses[:, :-1, :3, 3].transpose(1, 2)[..., None, None]
     seen = torch.einsum("wtij,wjthv->withv", torch.linalg.inv(matrices[:, :-1]), local)
-    cells = cell_grid(*rays.shape[-2:], rays.device)[:2, None]
+    height, width = rays.shape[-2:]
+    cells = cell_grid(height, width, rays.device)[:2, None]
     flow = seen[:, :2] / seen[:, 2:].clamp(min=1e-3) - cells
     return torch.cat([torch.zeros_like(flow[:, :, :1]), flow], dim=2)
 

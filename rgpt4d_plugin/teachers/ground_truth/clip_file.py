@@ -209,8 +209,9 @@ class ClipFolder(ClipFile):
             said = ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
             raise ClipFileError(f"{path}: one entry per frame is needed, and as many for each; found {said}")
         (total,) = set(counts.values())
-        times = record.timestamps if record.timestamps is not None else [index / record.fps for index in range(total)]
-        self.timestamps = self._check_times(times)
+        self.timestamps = self._check_times(
+            np.arange(total) / record.fps if record.fps is not None else record.timestamps
+        )
 
     def _stack(self, name: str, values: Any) -> np.ndarray:
         try:

@@ -114,8 +114,8 @@ class ClipMaps:
 
     def _scale(self) -> tuple[Tensor, Tensor]:
         frames = (len(self._places), 1, self._spec.window, 1, 1)
-        values, known = self._log_unit
-        return tuple(found.view(-1, 1, 1, 1, 1).expand(frames) for found in (values, known))
+        values, known = (found.view(-1, 1, 1, 1, 1).expand(frames) for found in self._log_unit)
+        return values, known
 
     def _flow(self) -> tuple[Tensor, Tensor]:
         for before, after, time in zip(self._frames, self._frames[1:], self._times[1:]):
