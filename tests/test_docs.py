@@ -18,7 +18,7 @@ from tests.host_parts import HOST_KEYS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/README.md"), *ROOT.glob("recipes/*.yaml")]
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/README.md"), *ROOT.glob("recipes/*.yaml")]
 )
 FOLDERS = "rgpt4d_plugin|patches|eval_hooks|recipes|examples|docs|benchmarks|tests|tools"
 
@@ -128,6 +128,6 @@ def test_python(page):
 
 
 def test_every_page_is_in_the_site(page):
-    if page.parent == ROOT / "docs":
+    if page.is_relative_to(ROOT / "docs"):
         nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
-        assert page.name in itertools.chain.from_iterable(entry.values() for entry in nav)
+        assert str(page.relative_to(ROOT / "docs")) in itertools.chain.from_iterable(entry.values() for entry in nav)

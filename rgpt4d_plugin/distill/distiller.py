@@ -82,7 +82,7 @@ class Distiller:
         """
         maps = maps or {}
         # Zero, yet connected: a batch without clips needs a gradient.
-        total = sum(source[:0].sum(dtype=torch.float32) for source in (latents, *maps.values()))
+        total = torch.stack([source[:0].sum(dtype=torch.float32) for source in (latents, *maps.values())]).sum()
         terms = torch.zeros(len(self.weights), device=latents.device)
         if not len(batch):
             return TermSums(total, terms, 0)

@@ -228,7 +228,7 @@ class Raft:
         The first frame has none before it: it gets zeros.
         """
         height, width = windows.shape[-2:]
-        size = tuple(max(_RAFT_SIDE, 8 * round(side / 8)) for side in (height, width))
+        size = (max(_RAFT_SIDE, 8 * round(height / 8)), max(_RAFT_SIDE, 8 * round(width / 8)))
         images = _resized(windows.flatten(0, 1), size, (0.5,) * 3, (0.5,) * 3, torch.float32)
         images = images.unflatten(0, windows.shape[:2])
         flow = self.model(images[:, 1:].flatten(0, 1), images[:, :-1].flatten(0, 1))[-1]
