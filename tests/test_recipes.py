@@ -26,7 +26,9 @@ def checkpoint(tmp_path):
 
 def with_checkpoint(block, path):
     """Returns the block with a teacher that exists: recipes name a path that the user fills."""
-    return {**block, "teacher": {**block.get("teacher", {}), "checkpoint": path}}
+    teacher = block.get("teacher", {})
+    key = "depth_anything_3" if teacher.get("type") == "composite" else "checkpoint"
+    return {**block, "teacher": {**teacher, key: path}}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
