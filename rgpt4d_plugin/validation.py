@@ -4,6 +4,7 @@
 import difflib
 import functools
 from collections.abc import Iterable, Mapping
+from types import UnionType
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
@@ -123,6 +124,8 @@ def _without_or(value: Any) -> Any:
 def _keys(kind: Any, parents: list[Any]) -> list[str]:
     for name in parents:
         kind = kind.model_fields[name].annotation
+        if isinstance(kind, UnionType):  # a record, or null
+            kind = kind.__args__[0]
     return list(getattr(kind, "model_fields", None) or kind.__dataclass_fields__)
 
 

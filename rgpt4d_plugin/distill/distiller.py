@@ -66,6 +66,9 @@ class Distiller:
         self.weights = weights
         self.kind = kind
         self.hooks = hooks
+        # Trainable heads read the student's latents alone, and their targets need no features.
+        compared = any(TERMS[term].compares == "features" for term in weights)
+        self.reads_features = compared or not teacher.spec.trainable_heads
         # One window fills a GPU, and memory counts there. On a CPU, torch takes its fast 3D convolution for batches
         # only: two windows at once take less time than one.
         self.windows_at_once = 8 if teacher.device.type == "cpu" else 1
@@ -98,7 +101,7 @@ class Distiller:
                 part = slice(first, first + self.windows_at_once)
                 given = windows[part]
                 with torch.no_grad():
-                    features = self.teacher.features(given, self.hooks)
+                    features = self.teacher.features(given, self.hooks) if self.reads_features else {}
                 side = TeacherSide(given, features, plan[part])
                 sources = [latents[part].float(), *(source[part].float() for source in own.values())]
                 part_total, part_terms = _TermsWithGradient.apply(self, side, tuple(own), *sources)

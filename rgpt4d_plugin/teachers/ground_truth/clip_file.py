@@ -13,7 +13,7 @@ from zipfile import BadZipFile
 import numpy as np
 from pydantic import Field
 
-from rgpt4d_plugin.files import ImageError, open_image, parse_json
+from rgpt4d_plugin.files import ImageError, open_image, read_json
 from rgpt4d_plugin.validation import Checked, Number, Text, check
 
 
@@ -182,9 +182,11 @@ class ClipFolder(ClipFile):
         self.path = path
         head = path / "clip.json"
         try:
-            values = parse_json(head.read_bytes())
-        except (OSError, ValueError) as err:
-            raise ClipFileError(f"{head} is not readable JSON: {err}") from err
+            values = read_json(head, "mend it")
+        except OSError as err:
+            raise ClipFileError(f"{path} has no {head.name} that can be read: {err.strerror}") from err
+        except ValueError as err:
+            raise ClipFileError(str(err)) from err
         problems: list[str] = []
         record = check(ClipRecord, values, "", problems)
         if record is None:

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
-from rgpt4d_plugin.files import parse_json
+from rgpt4d_plugin.files import read_json
 from rgpt4d_plugin.teachers.base import (
     ClipKey,
     MapSpec,
@@ -199,9 +199,9 @@ def _read_index(path: str) -> dict[str, str]:
 @lru_cache(maxsize=4)
 def _read_index_as_it_is(path: str, changed: int) -> dict[str, str]:
     try:
-        files = parse_json(Path(path).read_bytes())
+        files = read_json(Path(path), "mend it")
     except ValueError as err:
-        raise ClipFileError(f"{path} is not readable JSON: {err}") from err
+        raise ClipFileError(str(err)) from err
     if not isinstance(files, dict) or not all(isinstance(file, str) for file in files.values()):
         raise ClipFileError(f"{path} should be one JSON object of videos and their files, both text")
     return files

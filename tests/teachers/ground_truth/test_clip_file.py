@@ -70,6 +70,7 @@ def test_exr_without_its_library(clip, tmp_path, monkeypatch):
         ({"fps": None}, "give either timestamps, one per frame, or fps"),
         ({"timestamps": [0, 1, 2]}, "give either timestamps, one per frame, or fps"),
         ({"fps": None, "timestamps": [0, 1]}, "depth 3, .*timestamps 2"),
+        ({"depth": {"files": "depth/*.png", "scal": 1}}, "depth.scal: unknown key; did you mean 'scale'?"),
         ({"dept": 1}, "dept: unknown key; did you mean 'depth'?"),
         ({"depth": {"files": "dept/*.png"}}, "found depth 0, "),
         ({"poses": [[[1, 0], [0]]] * 3}, "poses are not matrices of one size"),
@@ -100,7 +101,7 @@ def test_no_such_file_and_no_npz(tmp_path):
     with pytest.raises(ClipFileError, match="is one array"):
         open_clip_file(tmp_path / "one.npy")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ClipFileError, match=r"clip\.json is not readable JSON"):
+    with pytest.raises(ClipFileError, match=r"has no clip\.json that can be read: No such file"):
         open_clip_file(tmp_path / "folder")
     (tmp_path / "folder/clip.json").write_text(json.dumps([]))
     with pytest.raises(ClipFileError, match="expected a mapping"):
