@@ -56,7 +56,7 @@ class ClipFile(ABC):
         """The entries of an array for these frames."""
 
     def read(self, name: str, indices: Sequence[int], why: str) -> np.ndarray:
-        """The entries of an array for some frames, booleans or float64.
+        """The entries of an array for some frames: booleans, or floating point of at least 32 bits.
 
         Args:
             name: One of `DIMENSIONS`.
@@ -79,7 +79,11 @@ class ClipFile(ABC):
         wanted = {"flow_2d_backward": (2,), "rays": (3,), "intrinsics": (3, 3), "poses": (4, 4)}.get(name, ())
         if found.shape[1 : 1 + len(wanted)] != wanted:
             raise ClipFileError(f"{self.path}: {name} is {found.shape[1:]} for a frame, expected {wanted}")
-        return found if found.dtype.kind == "b" else found.astype(np.float64)
+        if found.dtype.kind in "iu":
+            return found.astype(np.float64)
+        return (
+            found if found.dtype.kind == "b" else found.astype(np.promote_types(found.dtype, np.float32), copy=False)
+        )
 
     def nearest(self, wanted: Sequence[float], tolerance: float) -> list[int]:
         """The frame nearest to each time.
@@ -117,6 +121,7 @@ class NpzFile(ClipFile):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._read: dict[str, np.ndarray] = {}
         try:
             self._arrays = np.load(path, allow_pickle=False)
         except (OSError, ValueError, BadZipFile) as err:
@@ -135,10 +140,12 @@ class NpzFile(ClipFile):
             self.image_size = (int(size[0]), int(size[1]))
 
     def _array(self, name: str) -> np.ndarray:
-        try:
-            return self._arrays[name]
-        except (OSError, ValueError, BadZipFile) as err:  # cut off, or an array of Python objects
-            raise ClipFileError(f"{self.path}: {name} cannot be read: {err}") from err
+        if name not in self._read:  # the whole array is decompressed every time
+            try:
+                self._read[name] = self._arrays[name]
+            except (OSError, ValueError, BadZipFile) as err:  # cut off, or an array of Python objects
+                raise ClipFileError(f"{self.path}: {name} cannot be read: {err}") from err
+        return self._read[name]
 
     def _frames(self, name: str, indices: Sequence[int]) -> np.ndarray:
         array = self._array(name)

@@ -144,7 +144,9 @@ class ClipMaps:
     @cached_property
     def _cameras(self) -> tuple[Tensor, Tensor]:
         """(W, F, 4, 4) poses relative to their window's first camera, in its units, and (W, F) whether known."""
-        poses = torch.from_numpy(self._file.read("poses", self._frames, "p4d.loss.pose or p4d.loss.camray").copy())
+        poses = torch.from_numpy(
+            self._file.read("poses", self._frames, "p4d.loss.pose or p4d.loss.camray").copy()
+        ).double()
         known = poses.isfinite().all(dim=(1, 2))
         poses = torch.where(known[:, None, None], poses, torch.eye(4, dtype=poses.dtype))
         turns = poses[:, :3, :3]
@@ -177,13 +179,13 @@ class ClipMaps:
         grid = self._spec.maps["camray"].shape[2:]
         why = "p4d.loss.camray"
         if "intrinsics" not in self._file.names and "rays" in self._file.names:
-            rays = torch.from_numpy(self._file.read("rays", self._frames, why).copy())
+            rays = torch.from_numpy(self._file.read("rays", self._frames, why).copy()).double()
             left, top, right, bottom = self._box(rays.shape[-2:])
             rows = (top + (torch.arange(grid[0]) + 0.5) * (bottom - top) / grid[0]).long()
             columns = (left + (torch.arange(grid[1]) + 0.5) * (right - left) / grid[1]).long()
             found = rays[..., rows[:, None], columns]
         else:
-            intrinsics = torch.from_numpy(self._file.read("intrinsics", self._frames, why).copy())
+            intrinsics = torch.from_numpy(self._file.read("intrinsics", self._frames, why).copy()).double()
             found = pinhole_directions(intrinsics, self._box(self._image_size()), (grid[0], grid[1]))
         if not (found.isfinite().all() and (found.norm(dim=1) > 0).all()):
             raise ClipFileError(f"{self._file.path}: intrinsics or rays give directions that are not finite")
