@@ -147,6 +147,8 @@ class GroundTruthTeacher(Teacher):
         cls, options: GroundTruthArguments, spec: TeacherSpec, key: ClipKey, terms: tuple[str, ...]
     ) -> dict[str, StoredMap]:
         try:
+            if key.files != (key.source,):
+                raise ClipFileError("ground truth is found by the name of a video, and this clip is given as frames")
             file = open_clip_file(clip_path(options, key.source))
             frames = file.nearest([key.start + time for time in key.timestamps], options.tolerance)
             maps = ClipMaps(file, frames, spec, key, in_metres=options.units == "metric")

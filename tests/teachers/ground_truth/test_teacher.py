@@ -39,7 +39,7 @@ def options(**given):
 def maps(video, *terms, times=TIMES, box=None, start=0.0, size=None, **given):
     chosen = options(**given)
     spec = GroundTruthTeacher.read_spec(chosen)
-    return GroundTruthTeacher.read_maps(chosen, spec, ClipKey(video, times, box, start, (), size), terms or TERMS)
+    return GroundTruthTeacher.read_maps(chosen, spec, ClipKey(video, times, box, start, (video,), size), terms or TERMS)
 
 
 def at_pixels(array):
@@ -212,6 +212,12 @@ def test_where_a_clips_file_is(tmp_path):
         maps(video, "depth")
 
 
+def test_a_clip_of_single_frames_has_no_file():
+    key = ClipKey("list of 2 frames", (0.0, 0.5), files=("0.png", "1.png"))
+    with pytest.raises(VideoError, match="list of 2 frames: .* this clip is given as frames"):
+        GroundTruthTeacher.read_maps(options(), GroundTruthTeacher.read_spec(options()), key, ("depth",))
+
+
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
@@ -234,7 +240,7 @@ def test_maps_to_look_at_are_the_windows_one_behind_the_other(clip, video, tmp_p
     depth[0, 1, 1] = 0
     write_npz(tmp_path / "clip.npz", clip, depth=depth)
     teacher = teacher_class("ground_truth").load(options(), torch.device("cpu"), ("depth",))
-    found = teacher.maps(torch.zeros(6, 3, 224, 224), ClipKey(video, TIMES), "depth", (0,))
+    found = teacher.maps(torch.zeros(6, 3, 224, 224), ClipKey(video, TIMES, files=(video,)), "depth", (0,))
     expected = at_pixels(clip.depth).log()
     assert found[0, 0, 0, 0] == expected.max()  # not known: as far as anything
     torch.testing.assert_close(found[0, 1:], expected[1:])
