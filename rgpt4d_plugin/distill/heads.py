@@ -21,24 +21,26 @@ class DecoderWithHeads(LatentDecoder):
     """The decoder, and one head per term that compares maps.
 
     Args:
-        heads: The teacher, whose maps say what the heads give.
+        teacher: Its maps are what the heads give.
         at: The hooks that the latents stand for.
         terms: Terms that compare maps.
         seed: Of the initial weights, the decoder's and the heads'.
         **sizes: As for `LatentDecoder`.
     """
 
-    def __init__(self, *, heads: TeacherSpec, at: tuple[int, ...], terms: tuple[str, ...], seed: int, **sizes: int):
+    def __init__(self, *, teacher: TeacherSpec, at: tuple[int, ...], terms: tuple[str, ...], seed: int, **sizes: int):
         super().__init__(seed=seed, **sizes)
-        self.tokens = heads.tokens
+        self.tokens = teacher.tokens
         generator = torch.Generator().manual_seed(seed)
         self.heads = nn.ModuleDict(
             {
-                term: MapHead(heads.maps[term].shape, heads.grid, len(heads.maps[term].hooks) * heads.width, generator)
+                term: MapHead(
+                    teacher.maps[term].shape, teacher.grid, len(teacher.maps[term].hooks) * teacher.width, generator
+                )
                 for term in terms
             }
         )
-        self.reads = {term: [at.index(hook) for hook in heads.maps[term].hooks] for term in terms}
+        self.reads = {term: [at.index(hook) for hook in teacher.maps[term].hooks] for term in terms}
 
     def forward(self, hidden: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:  # type: ignore[override]
         """Hidden states (W * N, student_width) to latents (W * N, K, C) and maps, term -> (W, C, T, H', W')."""

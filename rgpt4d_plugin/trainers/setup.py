@@ -111,7 +111,7 @@ class P4DSetup:
             return LatentDecoder(**sizes)
         from rgpt4d_plugin.distill.heads import DecoderWithHeads
 
-        return DecoderWithHeads(**sizes, heads=self.teacher, at=self.hooks, terms=self._maps)
+        return DecoderWithHeads(**sizes, teacher=self.teacher, at=self.hooks, terms=self._maps)
 
     @property
     def _maps(self) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ class StoredTeacher(Teacher):
 
 def decoder(terms=("depth", "pose")):
     sizes = {"student_width": 6, "teacher_width": 5, "hooks": 2, "layers": 2, "hidden_size": 8}
-    return DecoderWithHeads(heads=SPEC, at=(0, 1), terms=terms, seed=0, **sizes)
+    return DecoderWithHeads(teacher=SPEC, at=(0, 1), terms=terms, seed=0, **sizes)
 
 
 def stored(windows, seed):

@@ -39,7 +39,8 @@ def options(**given):
 def maps(video, *terms, times=TIMES, box=None, start=0.0, size=None, **given):
     chosen = options(**given)
     spec = GroundTruthTeacher.read_spec(chosen)
-    return GroundTruthTeacher.read_maps(chosen, spec, ClipKey(video, times, box, start, (video,), size), terms or TERMS)
+    key = ClipKey(video, times, box, start, (video,), size)
+    return GroundTruthTeacher.read_maps(chosen, spec, key, terms or TERMS)
 
 
 def at_pixels(array):

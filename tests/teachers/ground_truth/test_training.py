@@ -47,7 +47,7 @@ def initial(assets):
     options = GroundTruthTeacher.Arguments(**block(assets)["teacher"])
     sizes = {"student_width": 32, "teacher_width": 8, "hooks": 1, "layers": 2, "hidden_size": 32}
     spec = GroundTruthTeacher.read_spec(options)
-    return DecoderWithHeads(heads=spec, at=(0,), terms=GroundTruthTeacher.terms, seed=3, **sizes)
+    return DecoderWithHeads(teacher=spec, at=(0,), terms=GroundTruthTeacher.terms, seed=3, **sizes)
 
 
 def test_every_term_and_the_total(assets, tmp_path, trainers):
