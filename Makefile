@@ -19,7 +19,7 @@ $(VENV)/.installed: setup.cfg setup.py pyproject.toml constraints.txt rgpt4d_plu
 demo: install
 	$(BIN)/rgpt4d demo recipes/demo_cpu.yaml
 
-# For a machine without a network, in dist/bundle/; docs/clusters.md. PY=3.12: its Python; WITHOUT="pandas pyarrow": what
+# For a machine without a network, in dist/bundle/; see docs/speed.md. PY=3.12: its Python; WITHOUT="pandas pyarrow": what
 # it has besides torch.
 bundle: install
 	$(BIN)/python tools/make_bundle.py $(if $(PY),--python $(PY)) $(if $(WITHOUT),--without $(WITHOUT))
