@@ -65,7 +65,7 @@ def recipe(out: Path, size: str, device: str, steps: int) -> dict[str, Any]:
         "dataloader_num_workers": 4 if size == "7b" else 0,
         "output_dir": str(out / "trained"),
         "overwrite_output_dir": True,
-        "logging_steps": 5,
+        "logging_steps": 1,
         "save_strategy": "no",
         "report_to": "none",
         "per_device_train_batch_size": 1,

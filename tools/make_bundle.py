@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Packs this plugin and the pinned libraries for a machine without a network: `make bundle`.
 
-Writes dist/bundle/: site.tar.xz, what `pip install .` would bring for the Python of that machine, but for torch and
+Writes dist/bundle/: site.tar.gz, what `pip install .` would bring for the Python of that machine, but for torch and
 CUDA, which its image has; versions.txt; and enter.sh, which runs a command with it. Versions are those installed here,
 so the environment that passed the tests is the one that travels.
 """
@@ -72,7 +72,7 @@ def pack(versions: dict[str, str], python: str) -> None:
         pip("wheel", "--no-deps", "--wheel-dir", str(wheels), str(ROOT))
         found = sorted(map(str, wheels.glob("*.whl")))
         pip("install", "--no-index", "--no-compile", *target, "--target", str(site), *found)
-        with tarfile.open(OUT / "site.tar.xz", "w:xz", preset=1) as archive:
+        with tarfile.open(OUT / "site.tar.gz", "w:gz", compresslevel=5) as archive:
             archive.add(site, ".")
 
 
@@ -88,7 +88,7 @@ def main() -> None:
     pack(versions, args.python)
     (OUT / "versions.txt").write_text("".join(f"{name}=={version}\n" for name, version in versions.items()))
     shutil.copy(ROOT / "tools" / "enter.sh", OUT / "enter.sh")
-    size = (OUT / "site.tar.xz").stat().st_size / 1e6
+    size = (OUT / "site.tar.gz").stat().st_size / 1e6
     print(f"{OUT}: {len(versions)} packages for Python {args.python}, {size:.0f} MB; there: bash enter.sh COMMAND")
 
 
