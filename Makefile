@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Threads of the tiny networks on a CPU would only wait for each other.
 TEST_ENV := OMP_NUM_THREADS=1
 
-.PHONY: install demo docs test test-fast test-lmms lint clean
+.PHONY: install bundle demo docs test test-fast test-lmms lint clean
 
 install: $(VENV)/.installed
 
@@ -18,6 +18,11 @@ $(VENV)/.installed: setup.cfg setup.py pyproject.toml constraints.txt rgpt4d_plu
 
 demo: install
 	$(BIN)/rgpt4d demo recipes/demo_cpu.yaml
+
+# For a machine without a network, in dist/bundle/; see docs/speed.md. PY=3.12: its Python; WITHOUT="pandas pyarrow": what
+# it has besides torch.
+bundle: install
+	$(BIN)/python tools/make_bundle.py $(if $(PY),--python $(PY)) $(if $(WITHOUT),--without $(WITHOUT))
 
 # Everything, in two processes: about ten minutes on two cores. A file stays in one process, for the sake of its
 # fixtures; tests/conftest.py puts the files that take longest first.

@@ -12,6 +12,10 @@ Arms, all on one copy of the student and on the same inputs:
 - `p4d`: the plugin's path, `StudentTap` and `Distiller`, with the weights of the `release` preset.
 - `p4d, latents only`: without the teacher's heads.
 - `p4d, heads kept`: the heads' activations stay for the backward pass of the step, as plain autograd has it.
+- `p4d, sampled`: one of the maps a step and a quarter of it (`p4d.loss.per_step: {maps: 1, crop: 0.25}`); its steps
+  differ, so its time is their mean.
+- `p4d, cached` and `p4d, cached, sampled`: the teacher's features and maps are on the device already; reading them
+  from a disk is not in it.
 - `p4d, all hidden`: `output_hidden_states=True` and its last entry, as the 4D-RGPT release does, instead of the tap.
   The hidden states stay until the loss is complete; the logits do not, so that nothing else differs.
 
@@ -32,6 +36,7 @@ too many where a tensor would have been on the host anyway, too few where someth
 
 import argparse
 import gc
+import itertools
 import statistics
 import sys
 import time
@@ -57,9 +62,11 @@ from transformers import AutoModelForImageTextToText, Qwen2_5_VLConfig  # noqa: 
 
 from rgpt4d_plugin.arguments import PRESETS  # noqa: E402
 from rgpt4d_plugin.distill import DistillBatch, Distiller, LatentDecoder, distiller, resample  # noqa: E402
+from rgpt4d_plugin.distill.draw import Draw, draw  # noqa: E402
 from rgpt4d_plugin.students import get_family, locate_clips  # noqa: E402
 from rgpt4d_plugin.teachers import ClipKey  # noqa: E402
 from rgpt4d_plugin.teachers.l4p import L4P, RELEASED, L4PConfig, L4PTeacher  # noqa: E402
+from rgpt4d_plugin.terms import MAP_TERMS  # noqa: E402
 from rgpt4d_plugin.trainers.tap import StudentTap  # noqa: E402
 
 
@@ -193,11 +200,14 @@ class Bench:
     tap: StudentTap
     distiller: Distiller
     latent_distiller: Distiller
+    cached_distiller: Distiller
     frames_per_step: int
     inputs: dict[str, Tensor]
     batch: DistillBatch
     optimizer: torch.optim.Optimizer
     autocast: bool
+    draws: Iterator[Draw]
+    """What the sampled arms compare, step by step."""
 
     @property
     def device(self) -> torch.device:
@@ -234,6 +244,8 @@ def build(args: argparse.Namespace) -> Bench:
         # Fused, the Trainer's default. Parameters without a gradient, such as the decoder's in `sft`, are skipped.
         optimizer=torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5, fused=True),
         autocast=args.dtype == "bfloat16",
+        cached_distiller=Distiller(CachedTeacher(teacher), loss, kind, config.hooks),
+        draws=(draw(MAP_TERMS, 1, 0.25, 0, step) for step in itertools.count()),
     )
 
 
@@ -252,12 +264,49 @@ def latent_loss(bench: Bench) -> Tensor:
     return _tapped_loss(bench, bench.latent_distiller)
 
 
-def _tapped_loss(bench: Bench, distiller: Distiller) -> Tensor:
+def _tapped_loss(bench: Bench, distiller: Distiller, drawn: Draw | None = None) -> Tensor:
     """As in the plugin's trainer; the model's output is dropped before the distiller runs."""
+    ahead = distiller.start(bench.batch)
     with bench.tap.listen(bench.batch) as tap:
         loss = sft_loss(bench)
         latents = tap.latents()
-    return loss + distiller(latents, bench.batch).total
+    return loss + distiller(latents, bench.batch, drawn, ahead).total
+
+
+def sampled_loss(bench: Bench) -> Tensor:
+    return _tapped_loss(bench, bench.distiller, next(bench.draws))
+
+
+def cached_loss(bench: Bench) -> Tensor:
+    return _tapped_loss(bench, bench.cached_distiller)
+
+
+def cached_sampled_loss(bench: Bench) -> Tensor:
+    return _tapped_loss(bench, bench.cached_distiller, next(bench.draws))
+
+
+class CachedTeacher(L4PTeacher):
+    """Computes features and whole maps once, and gives them out from then on."""
+
+    def __init__(self, teacher: L4PTeacher) -> None:
+        super().__init__(teacher.model)
+        self.kept: dict[tuple, Tensor | dict[int, Tensor]] = {}
+
+    def features(self, windows, hooks):
+        key = tuple(start for _, start in windows.keys)
+        if key not in self.kept:
+            self.kept[key] = super().features(windows, hooks)
+            for term in self.spec.maps:
+                self.kept[(*key, term)] = super().targets(windows, self.kept[key], term)
+        return self.kept[key]
+
+    def targets(self, windows, features, term):
+        return self.kept[(*(start for _, start in windows.keys), term)]
+
+    def target_part(self, windows, features, term, view):
+        whole = self.targets(windows, features, term)
+        rows, columns = view.tile.slices(*whole.shape[3:])
+        return whole[..., rows, columns]
 
 
 def all_hidden_loss(bench: Bench) -> Tensor:
@@ -281,10 +330,11 @@ class _HeadsKept:
     """Stands in for the distiller's autograd function: the same terms, left to plain autograd."""
 
     @staticmethod
-    def apply(latents, distiller, side):
+    def apply(distiller, side, names, latents):
+        assert not names, "the benchmark's teacher has heads of its own"
         terms = torch.stack([distiller.term(term, latents, side) for term in distiller.weights])
         weights = torch.tensor(list(distiller.weights.values()), device=terms.device)
-        return (weights * terms).sum(), terms.detach()
+        return (weights * terms).sum(), terms.detach(), None
 
 
 @dataclass
@@ -295,11 +345,18 @@ class Arm:
     loss: Callable[[Bench], Tensor]
     decoder: bool = True
     heads: bool = True
+    encoder: bool = True
+    sampled: bool = False
     seconds: list[float] = field(default_factory=list)
     peak: int = 0
     """Bytes."""
     syncs: Counter = field(default_factory=Counter)
     """How often the host waits, by place in the code."""
+
+    @property
+    def typical(self) -> float:
+        """Seconds of a step."""
+        return (statistics.mean if self.sampled else statistics.median)(self.seconds)
 
     def parked(self, bench: Bench) -> int:
         """Bytes of the parts that are there but that this arm does not use."""
@@ -308,9 +365,10 @@ class Arm:
         if not self.decoder:
             tensors += bench.batch.frames
             tensors += [clip.index for clip in bench.batch.tokens]
-            tensors += teacher.video_encoder.parameters()
             for parameter in bench.tap.decoder.parameters():
                 tensors += [parameter, *bench.optimizer.state[parameter].values()]
+        if not self.encoder:
+            tensors += teacher.video_encoder.parameters()
         if not self.heads:
             tensors += teacher.task_heads.parameters()
         return tensor_bytes(tensors)
@@ -318,9 +376,12 @@ class Arm:
 
 def make_arms() -> list[Arm]:
     return [
-        Arm("sft", sft_loss, decoder=False, heads=False),
+        Arm("sft", sft_loss, decoder=False, heads=False, encoder=False),
         Arm("p4d", p4d_loss),
         Arm("p4d, latents only", latent_loss, heads=False),
+        Arm("p4d, sampled", sampled_loss, sampled=True),
+        Arm("p4d, cached", cached_loss, encoder=False),
+        Arm("p4d, cached, sampled", cached_sampled_loss, encoder=False, sampled=True),
         Arm("p4d, heads kept", heads_kept_loss),
         Arm("p4d, all hidden", all_hidden_loss),
     ]
@@ -474,15 +535,15 @@ def report(args: argparse.Namespace, bench: Bench, arms: list[Arm]) -> str:
         f"- per step: {batch} x {length} tokens, {args.frames} frames per clip, tokens {bench.batch.tokens[0].grid}",
         f"- {args.steps} steps per arm in turns after {args.warmup} of warm-up",
         "",
-        "| arm | step ms, median | min..max | x sft | peak MiB | x sft | syncs |",
+        "| arm | step ms, typical | min..max | x sft | peak MiB | x sft | syncs |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     base = arms[0]
     for arm in arms:
-        median = statistics.median(arm.seconds)
+        median = arm.typical
         lines.append(
             f"| {arm.name} | {1e3 * median:.1f} | {1e3 * min(arm.seconds):.1f}..{1e3 * max(arm.seconds):.1f} "
-            f"| {median / statistics.median(base.seconds):.2f} | {arm.peak / MIB:,.2f} | {arm.peak / base.peak:.2f} "
+            f"| {median / base.typical:.2f} | {arm.peak / MIB:,.2f} | {arm.peak / base.peak:.2f} "
             f"| {arm.syncs.total()} |"
         )
     lines.append("")
@@ -508,6 +569,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--decoder-layers", type=int, default=1, help="1: the release's linear map; 3: the paper's")
     parser.add_argument("--frames", type=int, default=16, help="per clip, even")
     parser.add_argument("--batch", type=int, default=1, help="rows, one clip each")
+    parser.add_argument(
+        "--arms", type=lambda text: text.split("+"), help="names of arms, with + between; default: all"
+    )
     parser.add_argument("--steps", type=int, default=10, help="timed steps per arm")
     parser.add_argument("--warmup", type=int, default=3, help="steps per arm before timing, at least 1")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="append the table to this file")
@@ -520,6 +584,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         parser.error("--device cuda (the default for --size 7b): torch finds no GPU here")
     if args.frames < 2 or args.frames % 2:
         parser.error(f"--frames must be even and at least 2, found {args.frames}")
+    unknown = set(args.arms or ()) - {arm.name for arm in make_arms()}
+    if unknown:
+        parser.error(f"--arms: {sorted(unknown)} are none; known: {[arm.name for arm in make_arms()]}")
     if min(args.batch, args.steps, args.warmup, args.decoder_layers) < 1:
         parser.error("--batch, --steps, --warmup and --decoder-layers must be at least 1")
     return args
@@ -529,7 +596,8 @@ def main(argv: list[str] | None = None) -> str:
     args = parse_args(argv)
     if args.device == "cpu":
         torch.set_num_threads(1)  # the tiny networks are slower with more, and noisier
-    bench, arms = build(args), make_arms()
+    bench = build(args)
+    arms = [arm for arm in make_arms() if args.arms is None or arm.name in args.arms]
     measure(bench, arms, args.warmup, args.steps)
     table = report(args, bench, arms)
     print(table)

@@ -116,12 +116,12 @@ def enter(
 
     from rgpt4d_plugin.modeling.marker import MarkerCallback
     from rgpt4d_plugin.patches import log_callback
-    from rgpt4d_plugin.template.plugin_classes import with_recorder
-    from rgpt4d_plugin.template.record_lookup import naming_the_record, saying_cut_prompts, where_used
+    from rgpt4d_plugin.template.plugin_classes import saying_cut_prompts, with_recorder
+    from rgpt4d_plugin.template.record_lookup import naming_the_record, where_used
     from rgpt4d_plugin.template.tokenized_data import keeping_settings
     from rgpt4d_plugin.trainers.collator import P4DDataCollator
     from rgpt4d_plugin.trainers.llamafactory import P4DSeq2SeqTrainer
-    from rgpt4d_plugin.trainers.setup import ALL_LOG_KEYS, LOG_KEYS, P4DSetup
+    from rgpt4d_plugin.trainers.setup import ALL_LOG_KEYS, GRADIENT_KEYS, LOG_KEYS, P4DSetup
 
     if not p4d.loss.active:
         what = {"off": "plain SFT", "add": "SFT with timestamp encoding", "text": "SFT with time sentences"}
@@ -150,7 +150,8 @@ def enter(
     }
     if run.distils:
         get_logger(__name__).info_rank0(run.summary)
-        stack.callback(log_callback.extend(callbacks, [*ALL_LOG_KEYS, *(f"eval_{key}" for key in ALL_LOG_KEYS)]))
+        keys = [*ALL_LOG_KEYS, *(f"eval_{key}" for key in ALL_LOG_KEYS), *GRADIENT_KEYS.values()]
+        stack.callback(log_callback.extend(callbacks, keys))
         terms = ["loss_sft", *(LOG_KEYS[term] for term in p4d.loss.active)]
         parts |= {
             "CustomSeq2SeqTrainer": functools.partial(P4DSeq2SeqTrainer, p4d=run),

@@ -61,6 +61,26 @@ class DecoderArguments(Checked):
     )
 
 
+class PerStepArguments(Checked):
+    """What of the maps one optimizer step compares; drawn anew for each, with weights that keep the expected loss."""
+
+    maps: Integer | None = Field(
+        None, ge=1, le=100, description="How many of the map terms that have weights; null: all."
+    )
+    crop: Number = Field(
+        1.0,
+        description="Share of a map that is compared: 1, 0.5 (one half) or 0.25 (one quarter), for a teacher that can "
+        "compute parts of its maps.",
+    )
+
+    @field_validator("crop")
+    @classmethod
+    def _is_a_tiling(cls, crop: float) -> float:
+        if crop not in (1, 0.5, 0.25):
+            raise ValueError(f"expected 1, 0.5 or 0.25, got {crop:g}")
+        return crop
+
+
 class LossArguments(Checked):
     """Element loss and one weight per term. A term with weight 0 is not computed."""
 
@@ -72,6 +92,12 @@ class LossArguments(Checked):
     camray: Weight = Field(0.0, description="Raw camera-ray map (direction and moment).")
     pose: Weight = Field(0.0, description="Camera of each frame relative to its window's first: quaternion, position.")
     scale: Weight = Field(0.0, description="Logarithm of a window's mean depth in metres.")
+    per_step: PerStepArguments = PerStepArguments()
+    map_size: Literal["native", "half", "quarter"] = Field(
+        "native",
+        description="Size that maps are compared at, for a teacher whose heads can stop early; a map without smaller "
+        "sizes keeps its own.",
+    )
 
     @property
     def weights(self) -> dict[str, float]:
@@ -88,6 +114,11 @@ class LoggingArguments(Checked):
     """Settings of what the trainer logs beside the host's own keys."""
 
     weighted: Switch = Field(False, description="Log each term times its weight instead of the term itself.")
+    gradients: Switch = Field(
+        False,
+        description="Also log p4d_grad_<term>: the length of the weighted term's gradient for a clip's latents, or "
+        "for its map where heads that train made it.",
+    )
 
 
 class RegionArguments(Checked):

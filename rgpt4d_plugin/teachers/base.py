@@ -16,7 +16,49 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from rgpt4d_plugin.validation import Checked, Text, hint
+from rgpt4d_plugin.validation import Checked, Switch, Text, hint
+
+
+MapSize = Literal["native", "half", "quarter"]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One of the rows x columns tiles that a map is cut into; row and column count from 0."""
+
+    row: int
+    rows: int
+    column: int
+    columns: int
+
+    @property
+    def count(self) -> int:
+        """Tiles that make up the map."""
+        return self.rows * self.columns
+
+    def slices(self, height: int, width: int) -> tuple[slice, slice]:
+        """Its rows and columns of a map of that size; tiles of one map meet without gap or overlap."""
+        row, column = self.row, self.column
+        return (
+            slice(row * height // self.rows, (row + 1) * height // self.rows),
+            slice(column * width // self.columns, (column + 1) * width // self.columns),
+        )
+
+
+@dataclass(frozen=True)
+class MapView:
+    """What of a map is computed.
+
+    Attributes:
+        size: The map's own size, or one of `MapSpec.sizes`.
+        tile: A part of it; None for all.
+    """
+
+    size: MapSize = "native"
+    tile: Tile | None = None
+
+
+WHOLE_MAP = MapView()
 
 
 @dataclass(frozen=True)
@@ -26,10 +68,22 @@ class MapSpec:
     Attributes:
         shape: (C, T, H', W') of the map of one window.
         hooks: Features that `Teacher.predict` reads for it, as indices into the teacher's feature list.
+        sizes: Smaller sizes (H', W') that it can be computed at, by name.
+        tiles: Whether a tile of it can be computed alone, equal to that tile of the whole.
     """
 
     shape: tuple[int, int, int, int]
     hooks: tuple[int, ...]
+    sizes: Mapping[MapSize, tuple[int, int]] = field(default_factory=dict)
+    tiles: bool = False
+
+    def view(self, size: MapSize, tile: Tile | None) -> MapView:
+        """What is computed of this map where a run asks for that: it may have neither sizes nor tiles."""
+        return MapView(size if size in self.sizes else "native", tile if self.tiles else None)
+
+    def plane(self, size: MapSize) -> tuple[int, int]:
+        """(H', W') at a size."""
+        return self.sizes.get(size, self.shape[2:])
 
 
 @dataclass(frozen=True)
@@ -201,6 +255,14 @@ class CheckpointArguments(TeacherArguments):
         return []
 
 
+class NetworkArguments(CheckpointArguments):
+    """What a teacher that is a network of ours reads besides."""
+
+    compile: Switch = Field(
+        False, description="torch.compile the blocks of the encoder: slow first steps, faster ones after."
+    )
+
+
 class Teacher(ABC):
     """A frozen teacher. Its weights get no gradient; what it computes from a student's latents does.
 
@@ -257,7 +319,7 @@ class Teacher(ABC):
 
     @abstractmethod
     def features(self, windows: TeacherWindows, hooks: tuple[int, ...]) -> dict[int, Tensor]:
-        """Features at the hooks: hook -> (W, N, C). Called without gradients."""
+        """Features at the hooks: hook -> (W, N, C). Called in inference mode, on a GPU in a stream of its own."""
 
     @abstractmethod
     def targets(self, windows: TeacherWindows, features: Mapping[int, Tensor], term: str) -> Tensor:
@@ -272,6 +334,14 @@ class Teacher(ABC):
         Not called where `TeacherSpec.trainable_heads`.
         """
         raise NotImplementedError(f"{type(self).__name__} has no heads for the student's latents")
+
+    def target_part(self, windows: TeacherWindows, features: Mapping[int, Tensor], term: str, view: MapView) -> Tensor:
+        """As `targets`, but a smaller map or a tile; called only for maps whose `MapSpec` has them."""
+        raise NotImplementedError(f"{type(self).__name__} computes whole maps only.")
+
+    def predict_part(self, latents: Mapping[int, Tensor], term: str, view: MapView) -> Tensor:
+        """As `predict`, but a smaller map or a tile; called only for maps whose `MapSpec` has them."""
+        raise NotImplementedError(f"{type(self).__name__} computes whole maps only.")
 
     @torch.no_grad()
     def maps(self, clip: Tensor, key: ClipKey, term: str, hooks: tuple[int, ...]) -> Tensor:

@@ -23,7 +23,7 @@ from llamafactory.extras.constants import IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER
 from PIL import Image
 
 from rgpt4d_plugin.arguments import P4DArguments, RegionArguments, TimestampEncoding
-from rgpt4d_plugin.template.record_lookup import note_asked, where_used
+from rgpt4d_plugin.template.record_lookup import where_used
 from rgpt4d_plugin.video import MediaError, SeenClip, VideoError
 from rgpt4d_plugin.video.clip import open_video
 from rgpt4d_plugin.video.entries import Clip, has_prefix, plain_clip, span
@@ -108,6 +108,9 @@ class ReadContext:
     on_clip: Callable[[SeenClip], None] | None = None
 
 
+asked_media: list[Any] = []
+"""Videos and images of the record whose tokens are made next."""
+
 _context: ContextVar[ReadContext | None] = ContextVar("rgpt4d_read_context", default=None)
 
 
@@ -140,7 +143,7 @@ class ClipReader:
 
     def process_messages(self, messages: list, images: list, videos: list, audios: list, processor: Any) -> list:
         host = super().process_messages
-        note_asked([*videos, *images])
+        asked_media[:] = [*videos, *images]
         with reading_with(counting=True):
             if not self.counts_each_clip or len(videos) + (VIDEO_PLACEHOLDER not in messages[0]["content"]) < 2:
                 return host(messages, images, videos, audios, processor)

@@ -4,17 +4,22 @@
 import copy
 import functools
 import pkgutil
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import multiprocess
 import torch
+from llamafactory.extras import logging
 from llamafactory.extras.constants import IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER
 
 from rgpt4d_plugin.seams import require
 from rgpt4d_plugin.students import FAMILIES
-from rgpt4d_plugin.template.clip_reader import HOST_NAMES, ClipReader, P4DSettings
+from rgpt4d_plugin.template.clip_reader import HOST_NAMES, ClipReader, P4DSettings, asked_media
 from rgpt4d_plugin.video.entries import with_time_sentences
 
+
+logger = logging.get_logger(__name__)
 
 READERS = {plugin: family.reader for family in FAMILIES.values() if family.reader for plugin in family.plugins}
 """The reader ('module:Class') of a host plugin class that needs more than `ClipReader`, by the name of that class."""
@@ -89,3 +94,29 @@ def token_types(input_ids: torch.Tensor, config: Any) -> torch.Tensor:
         if token is not None:
             types[input_ids == token] = number
     return types
+
+
+def saying_cut_prompts(infer_seqlen: Callable[..., tuple[int, int]], data_args: Any) -> Callable[..., tuple[int, int]]:
+    """Wraps the host's `infer_seqlen`, which divides `cutoff_len` between prompt and answer, to warn of the first
+    prompt that loses its end: the question stands there, behind the clip, and the answer is trained without it."""
+    said = multiprocess.Value("b", 0)  # shared with the preprocessing workers, which are forked
+
+    @functools.wraps(infer_seqlen)
+    def wrapped(source_len: int, target_len: int, cutoff_len: int) -> tuple[int, int]:
+        kept, answer = infer_seqlen(source_len, target_len, cutoff_len)
+        if kept < source_len and answer:
+            with said.get_lock():
+                first, said.value = not said.value, 1
+            if first:
+                from rgpt4d_plugin.template.record_lookup import where_used
+
+                entry = next(iter(asked_media), None)
+                where = where_used(entry, data_args) or where_used(entry) if asked_media else ""
+                logger.warning(
+                    f"cutoff_len: {data_args.cutoff_len} cuts the last {source_len - kept} of {source_len} tokens off "
+                    f"a prompt, and with them its question{f' ({where})' if where else ''}; more prompts may be cut. "
+                    "Raise cutoff_len, or lower video_max_pixels or p4d.frames."
+                )
+        return kept, answer
+
+    return wrapped

@@ -11,16 +11,8 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import multiprocess
-from llamafactory.extras import logging
-
 from rgpt4d_plugin.video import VideoError
 
-
-logger = logging.get_logger(__name__)
-
-_asked_media: list[Any] = []
-"""Videos and images of the record that is being turned into tokens."""
 
 _converters: list[Any] = []
 """Converters of this process's datasets, in the order in which the host made them."""
@@ -30,11 +22,6 @@ def remember(converter: Any) -> None:
     """Makes a dataset's records known to `where_used`."""
     _converters[:] = [other for other in _converters if other.dataset_attr != converter.dataset_attr]
     _converters.append(converter)
-
-
-def note_asked(media: list[Any]) -> None:
-    """Says whose tokens are made next."""
-    _asked_media[:] = media
 
 
 def where_used(entry: Any, data_args: Any = None) -> str:
@@ -74,30 +61,6 @@ def naming_the_record(get_dataset: Callable[..., Any], data_args: Any) -> Callab
         except VideoError as err:
             where = where_used(err.entry, data_args)
             raise VideoError(f"{err} ({where})" if where else str(err), err.entry) from err
-
-    return wrapped
-
-
-def saying_cut_prompts(infer_seqlen: Callable[..., tuple[int, int]], data_args: Any) -> Callable[..., tuple[int, int]]:
-    """Wraps the host's `infer_seqlen`, which divides `cutoff_len` between prompt and answer, to warn of the first
-    prompt that loses its end: the question stands there, behind the clip, and the answer is trained without it."""
-    said = multiprocess.Value("b", 0)  # shared with the preprocessing workers, which are forked
-
-    @functools.wraps(infer_seqlen)
-    def wrapped(source_len: int, target_len: int, cutoff_len: int) -> tuple[int, int]:
-        kept, answer = infer_seqlen(source_len, target_len, cutoff_len)
-        if kept < source_len and answer:
-            with said.get_lock():
-                first, said.value = not said.value, 1
-            if first:
-                media = list(_asked_media)
-                where = where_used(media[0], data_args) or where_used(media[0]) if media else ""
-                logger.warning(
-                    f"cutoff_len: {data_args.cutoff_len} cuts the last {source_len - kept} of {source_len} tokens off "
-                    f"a prompt, and with them its question{f' ({where})' if where else ''}; more prompts may be cut. "
-                    "Raise cutoff_len, or lower video_max_pixels or p4d.frames."
-                )
-        return kept, answer
 
     return wrapped
 

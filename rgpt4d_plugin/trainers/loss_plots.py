@@ -7,7 +7,7 @@ import os
 
 from matplotlib.figure import Figure
 
-from rgpt4d_plugin.trainers.setup import ALL_LOG_KEYS
+from rgpt4d_plugin.trainers.setup import ALL_LOG_KEYS, GRADIENT_KEYS
 
 
 def plot_terms(output_dir: str) -> str | None:
@@ -19,7 +19,7 @@ def plot_terms(output_dir: str) -> str | None:
     with open(os.path.join(output_dir, "trainer_state.json"), encoding="utf-8") as stream:
         history = json.load(stream)["log_history"]
     curves = {}
-    for key in ("loss", *ALL_LOG_KEYS):
+    for key in ("loss", *ALL_LOG_KEYS, *GRADIENT_KEYS.values()):
         points = [(entry["step"], entry[key]) for entry in history if key in entry]
         if points and key != "p4d_videos":
             curves[key] = points

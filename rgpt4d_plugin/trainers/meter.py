@@ -6,47 +6,62 @@ from collections import deque
 import torch
 import torch.distributed as dist
 
+from rgpt4d_plugin.distill import TermSums
+from rgpt4d_plugin.trainers.setup import GRADIENT_KEYS, LOG_KEYS
+
 
 class TermMeter:
     """Running sums of one logging window; each term is logged under its key, times its scale."""
 
-    def __init__(self, keys: list[str], scales: list[float], device: torch.device) -> None:
-        self.keys = keys
+    def __init__(self, terms: list[str], scales: list[float], device: torch.device) -> None:
+        self.terms = terms
         self.scales = scales
         self.device = device
         self._reset()
 
     def _reset(self) -> None:
         self._sft = torch.zeros((), device=self.device)
-        self._terms = torch.zeros(len(self.keys), device=self.device)
+        self._sums = torch.zeros(len(self.terms), device=self.device)
+        self._gradients = torch.zeros(len(self.terms), device=self.device)
         self._batches = 0
         self._clips = 0
+        self._clips_of = dict.fromkeys(self.terms, 0)
 
-    def update(self, sft_loss: torch.Tensor, terms: torch.Tensor, clips: int) -> None:
-        """Adds one micro-batch: its SFT loss (), the sums of its terms over clips (K,), and its number of clips."""
+    def update(self, sft_loss: torch.Tensor, sums: TermSums) -> None:
+        """Adds one micro-batch: its SFT loss () and what the distiller made of it."""
         self._sft += sft_loss.detach()
-        self._terms += terms
+        self._sums += sums.terms
+        if sums.gradients is not None:
+            self._gradients += sums.gradients
         self._batches += 1
-        self._clips += clips
+        self._clips += sums.clips
+        for term in self.terms:
+            self._clips_of[term] += 0 if term in sums.left_out else sums.clips
 
     def drain(self) -> dict[str, float]:
-        """The averages since the last call: over micro-batches for `loss_sft` and `p4d_videos`, over clips for terms.
+        """The averages since the last call: over micro-batches for `loss_sft` and `p4d_videos`, over the clips for
+        which it was computed for a term, the root of the mean square over these for the length of its gradient.
 
-        Collective: every rank must call it. A window without any clip has no terms to report. Waits for the device.
+        Collective: every rank must call it. A term that no clip had is not reported. Waits for the device.
         """
-        counts = torch.tensor([self._batches, self._clips], dtype=torch.float32, device=self.device)
-        sums = torch.cat([self._sft[None], self._terms, counts])
+        counts = [self._batches, self._clips, *self._clips_of.values()]
+        counts = torch.tensor(counts, dtype=torch.float32, device=self.device)
+        sums = torch.cat([counts, self._sft[None], self._sums, self._gradients])
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(sums)
-        sft, *terms, batches, clips = sums.tolist()
+        batches, clips, *rest = sums.tolist()
         self._reset()
         if not batches:
             return {}
+        count = len(self.terms)
+        clips_of, (sft, *rest) = rest[:count], rest[count:]
         logs = {"loss_sft": sft / batches}
-        if clips:
-            logs |= {
-                key: scale * value / clips for key, scale, value in zip(self.keys, self.scales, terms, strict=True)
-            }
+        for term, scale, value, seen in zip(self.terms, self.scales, rest, clips_of):
+            if seen:
+                logs[LOG_KEYS[term]] = scale * value / seen
+        for term, value, seen in zip(self.terms, rest[count:], clips_of):
+            if seen and value:
+                logs[GRADIENT_KEYS[term]] = (value / seen) ** 0.5
         return logs | {"p4d_videos": clips / batches}
 
 

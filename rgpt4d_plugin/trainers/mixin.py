@@ -63,9 +63,8 @@ class P4DTrainerMixin:
         self._p4d_distiller = p4d.load_distiller(self.args.device)
         arguments, weights = p4d.arguments, p4d.arguments.loss.active
         scales = [weight if arguments.logging.weighted else 1.0 for weight in weights.values()]
-        self._p4d_meter, self._p4d_eval_meter = (
-            TermMeter([LOG_KEYS[term] for term in weights], scales, self.args.device) for _ in range(2)
-        )
+        self._p4d_meter, self._p4d_eval_meter = (TermMeter(list(weights), scales, self.args.device) for _ in range(2))
+        self._p4d = p4d
         self._p4d_finite = FiniteCheck(["loss_sft", *(LOG_KEYS[term] for term in weights)])
         self._p4d_learning_rate = arguments.decoder.learning_rate
         self._p4d_global_clips: float | torch.Tensor = 1.0
@@ -100,20 +99,22 @@ class P4DTrainerMixin:
         batch: DistillBatch = inputs.pop(BATCH_KEY).to(self.args.device)  # where the data loader has put it already
         if not model.training:
             batch = self._p4d_without_repeats(batch, inputs)
+        ahead = self._p4d_distiller.start(batch)
         with self._p4d_tap.listen(batch) as tap:
             result = super().compute_loss(model, inputs, *args, **kwargs)
             latents, maps = tap.latents(), tap.maps
-        sums = self._p4d_distiller(latents, batch, maps=maps)
+        draw = self._p4d.draw(self.args.seed, self.state.global_step) if model.training else None
+        sums = self._p4d_distiller(latents, batch, draw, ahead, maps)
         self._p4d_left_out += batch.left_out
         if not model.training:  # `eval_loss` stays the host's; the terms are logged beside it
             loss = result[0] if isinstance(result, tuple) else result
-            self._p4d_eval_meter.update(loss, sums.terms, sums.clips)
+            self._p4d_eval_meter.update(loss, sums)
             return result
         loss = result
         clips = ", ".join(key.source for key in batch.keys) or "none"
         where = f"in step {self.state.global_step + 1} (clips: {clips})"
         self._p4d_finite.submit(torch.cat([loss.detach().float()[None], sums.terms]), where)
-        self._p4d_meter.update(self._p4d_parts() * loss, sums.terms, sums.clips)
+        self._p4d_meter.update(self._p4d_parts() * loss, sums)
         return loss + self._p4d_scale() * sums.total
 
     def _p4d_without_repeats(self, batch: DistillBatch, inputs: dict[str, Any]) -> DistillBatch:

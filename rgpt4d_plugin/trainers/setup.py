@@ -3,13 +3,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from rgpt4d_plugin.arguments import P4DArguments, P4DConfigError, TimestampEncoding
+from rgpt4d_plugin.arguments import (
+    LossArguments,
+    P4DArguments,
+    P4DConfigError,
+    PerStepArguments,
+    TimestampEncoding,
+)
 from rgpt4d_plugin.distill import Distiller, LatentDecoder
 from rgpt4d_plugin.modeling import encoding_of
 from rgpt4d_plugin.students import StudentFamily, get_family
@@ -19,8 +25,15 @@ from rgpt4d_plugin.terms import MAP_TERMS, TERMS
 from rgpt4d_plugin.video import SeenClip
 
 
+if TYPE_CHECKING:
+    from rgpt4d_plugin.distill.draw import Draw
+
+
 LOG_KEYS = {name: term.log_key for name, term in TERMS.items()}
 """Logged name of each term. Besides: `loss_sft`, the host's own loss, and `p4d_videos`, clips per micro-batch."""
+
+GRADIENT_KEYS = {name: f"p4d_grad_{name}" for name in TERMS}
+"""Logged name of the length of each term's gradient, where a run asks for it."""
 
 ALL_LOG_KEYS = ("loss_sft", *LOG_KEYS.values(), "p4d_videos")
 
@@ -57,6 +70,17 @@ class P4DSetup:
         maps = tuple(term for term in MAP_TERMS if term in arguments.loss.active)
         own = teacher_class(arguments.teacher.type).options_of
         problems = [_not_given(term, spec, own) for term in arguments.loss.active if term not in spec.terms]
+        named = [spec.maps[term] for term in maps if term in spec.maps]
+        if named and arguments.loss.per_step.crop != 1 and not any(found.tiles for found in named):
+            problems.append(
+                f"p4d.loss.per_step.crop: {arguments.loss.per_step.crop:g}, but {spec.name} computes the maps of "
+                f"{', '.join(maps)} as a whole; remove it"
+            )
+        if named and arguments.loss.map_size != "native" and not any(found.sizes for found in named):
+            problems.append(
+                f"p4d.loss.map_size: {arguments.loss.map_size!r}, but {spec.name} gives {', '.join(maps)} in one "
+                "size; remove it"
+            )
         if problems:
             raise P4DConfigError.from_problems(problems)
 
@@ -92,7 +116,7 @@ class P4DSetup:
         return (
             f"P4D is on: student family {self.family.name}; teacher {self.teacher.name} "
             f"({', '.join(f'{name} {value}' for name, value in given.teacher if name != 'type')}); "
-            f"{given.loss.type} of {terms}; frames {frames}; "
+            f"{given.loss.type} of {terms}{_sampled(given.loss)}; frames {frames}; "
             f"tpe {given.tpe}; decoder {shape}, at hooks {list(self.hooks)}."
         )
 
@@ -127,7 +151,17 @@ class P4DSetup:
         if options.device != "auto":
             device = torch.device(options.device)
         teacher = teacher_class(options.type).load(options, device, self._maps)
-        return Distiller(teacher, loss.active, loss.type, self.hooks)
+        measure = self.arguments.logging.gradients
+        return Distiller(teacher, loss.active, loss.type, self.hooks, loss.map_size, measure)
+
+    def draw(self, seed: int, step: int) -> "Draw | None":
+        """What the step behind so many others compares of the maps; None for everything."""
+        loss = self.arguments.loss
+        if loss.per_step == PerStepArguments():
+            return None
+        from rgpt4d_plugin.distill.draw import draw  # read only by runs that sample
+
+        return draw(list(self._maps), loss.per_step.maps, loss.per_step.crop, seed, step)
 
     def clip_key(self, clip: SeenClip, processor: Any) -> ClipKey:
         """The key by which the teacher's windows over a clip can be looked up."""
@@ -188,6 +222,18 @@ def _not_given(term: str, spec: TeacherSpec, options: Mapping[str, str]) -> str:
         return f"{found}Under p4d.teacher, {options[term]} would give it"
     others = teachers_of(term)
     return found + (f"It is given by p4d.teacher.type: {', '.join(others)}" if others else "No known teacher gives it")
+
+
+def _sampled(loss: LossArguments) -> str:
+    """What a step compares of the maps, where that is not all."""
+    parts = []
+    if loss.per_step.maps is not None:
+        parts.append(f"{loss.per_step.maps} map(s)")
+    if loss.per_step.crop != 1:
+        parts.append(f"{loss.per_step.crop:g} of each map")
+    if loss.map_size != "native":
+        parts.append(f"{loss.map_size} size")
+    return f" ({', '.join(parts)} a step)" if parts else ""
 
 
 def _ranges(indices: tuple[int, ...]) -> str:

@@ -40,7 +40,7 @@ def test_arms_with_all_terms_give_the_same_gradients(script):
     """Else their times and memory could not be compared."""
     bench = script.build(script.parse_args(["--frames", "4"]))
     results = []
-    for arm in (script.p4d_loss, script.heads_kept_loss, script.all_hidden_loss):
+    for arm in (script.p4d_loss, script.cached_loss, script.heads_kept_loss, script.all_hidden_loss):
         bench.model.zero_grad()
         loss = arm(bench)
         loss.backward()

@@ -98,7 +98,7 @@ def test_terms_are_means_over_what_is_known_and_gradients_are_autograds():
     module, batch = decoder(), batch_of((3, 7))
     hidden = torch.randn(3 * SPEC.tokens, 6)
     latents, maps = module(hidden)
-    sums = Distiller(StoredTeacher(), weights, "mse", (0, 1))(latents, batch, maps)
+    sums = Distiller(StoredTeacher(), weights, "mse", (0, 1))(latents, batch, maps=maps)
     sums.total.backward()
     found = {name: parameter.grad.clone() for name, parameter in module.named_parameters()}
 
@@ -131,7 +131,7 @@ def test_nothing_known_is_zero_and_a_batch_without_clips_still_reaches_every_wei
     for clips in (batch, DistillBatch()):
         module.zero_grad()
         latents, maps = module(torch.randn(SPEC.tokens, 6))
-        sums = Distiller(StoredTeacher(), {"depth": 1.0, "pose": 1.0}, "mse", (0, 1))(latents, clips, maps)
+        sums = Distiller(StoredTeacher(), {"depth": 1.0, "pose": 1.0}, "mse", (0, 1))(latents, clips, maps=maps)
         sums.total.backward()
         assert sums.total == 0
         assert all(parameter.grad is not None and not parameter.grad.any() for parameter in module.parameters())

@@ -175,10 +175,10 @@ def test_a_culprit_is_found(run, monkeypatch):
     call = Distiller.__call__
     kept = []
 
-    def with_culprits(self, latents, batch):
+    def with_culprits(self, latents, batch, *more):
         kept.append(latents.detach()[:1])
         assert latents.sum().item() == latents.sum().item()
-        return call(self, latents, batch)
+        return call(self, latents, batch, *more)
 
     plain = run(p4d=None).reads
     monkeypatch.setattr(Distiller, "__call__", with_culprits)

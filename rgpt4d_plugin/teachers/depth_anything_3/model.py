@@ -49,6 +49,12 @@ class DepthAnything3(nn.Module):
         self.head = DualDPTHead(config)
 
     @property
+    def encoder(self) -> AnyViewEncoder:
+        encoder = self.backbone["pretrained"]
+        assert isinstance(encoder, AnyViewEncoder)
+        return encoder
+
+    @property
     def dtype(self) -> torch.dtype:
         return self.head.norm.weight.dtype
 
@@ -63,7 +69,7 @@ class DepthAnything3(nn.Module):
 
     def encode(self, views: Tensor, hooks: Collection[int], reference: Reference = "first") -> dict[int, Tensor]:
         """Features (B, S*h*w, 2C) of views (B, S, 3, H, W) after the blocks at the hooks; see `AnyViewEncoder`."""
-        return self.backbone["pretrained"](views, hooks, reference)
+        return self.encoder(views, hooks, reference)
 
     def decode(self, features: Mapping[int, Tensor], grid: tuple[int, int], rays: bool = True) -> Geometry:
         """Depth and rays; gradients reach the features, also through frozen weights.

@@ -19,9 +19,9 @@ from pydantic import Field
 from torch import Tensor
 
 from rgpt4d_plugin.teachers.base import (
-    CheckpointArguments,
     ClipKey,
     MapSpec,
+    NetworkArguments,
     Teacher,
     TeacherSpec,
     TeacherWindows,
@@ -37,7 +37,7 @@ from rgpt4d_plugin.teachers.depth_anything_3.model import DepthAnything3
 from rgpt4d_plugin.validation import Text
 
 
-class DepthAnything3Arguments(CheckpointArguments):
+class DepthAnything3Arguments(NetworkArguments):
     """Options of `type: depth_anything_3`."""
 
     checkpoint: Text | None = Field(
@@ -74,7 +74,11 @@ class DepthAnything3Teacher(Teacher):
     @classmethod
     def load(cls, options: DepthAnything3Arguments, device: torch.device, terms: tuple[str, ...]) -> Self:
         path = str(options.checkpoint)
-        return cls(load_depth_anything_3(path, getattr(torch, options.dtype), device), path)
+        model = load_depth_anything_3(path, getattr(torch, options.dtype), device)
+        if options.compile:
+            for block in model.encoder.blocks:
+                block.compile()
+        return cls(model, path)
 
     def features(self, windows: TeacherWindows, hooks: tuple[int, ...]) -> dict[int, Tensor]:
         assert windows.frames is not None, "this teacher needs frames"

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from rgpt4d_plugin.teachers.base import MapSize
+
 
 TASKS = ("depth", "flow_2d_backward", "dyn_mask", "camray")
 """The dense tasks of L4P; its sparse point tracking (track_2d) is not covered."""
@@ -111,6 +113,15 @@ class L4PConfig:
         """(C, T, H', W') of a task's map for one window."""
         head = self.tasks[task]
         return (head.channels, *(head.output_size or (self.frames, self.height, self.width)))
+
+    def map_sizes(self, task: str) -> dict[MapSize, tuple[int, int]]:
+        """Smaller (H', W') that a task's map can be computed at; none if its last layers change the frame count."""
+        head = self.tasks[task]
+        frames, *level = resampled_size(self.grid, head.actpost_scale_factors[0])
+        factor = head.fusion_scale_factors[0]
+        if head.output_size or frames != self.frames or factor[0] != 1:
+            return {}
+        return {"half": (level[0] * factor[1], level[1] * factor[2]), "quarter": (level[0], level[1])}
 
     def check_tasks(self, tasks: Iterable[str]) -> tuple[str, ...]:
         """The tasks as a tuple, in the given order.

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rgpt4d_plugin.teachers.base import WHOLE_MAP, MapView
 from rgpt4d_plugin.teachers.l4p.config import L4PConfig, Size
 
 
@@ -56,11 +57,16 @@ class FusionStage(nn.Module):
         self.resConfUnit2 = ResidualUnit(channels)
         self.out_conv = nn.Conv3d(channels, channels, kernel_size=1)
 
-    def forward(self, level: Tensor, below: Tensor | None) -> Tensor:
+    def forward(self, level: Tensor, below: Tensor | None, upsample: bool = True) -> Tensor:
+        x = self.fuse(level, below)
+        if upsample:
+            t, h, w = (size * by for size, by in zip(x.shape[2:], self.factor))
+            x = _resize(x, (t, h, w))
+        return self.out_conv(x)
+
+    def fuse(self, level: Tensor, below: Tensor | None) -> Tensor:
         # The deepest stage has nothing below it; its resConfUnit1 is in the checkpoint but never runs.
-        x = level if below is None else below + self.resConfUnit1(level)
-        x = self.resConfUnit2(x)
-        return self.out_conv(_resize(x, tuple(size * by for size, by in zip(x.shape[2:], self.factor))))
+        return self.resConfUnit2(level if below is None else below + self.resConfUnit1(level))
 
 
 class DPTHead(nn.Module):
@@ -86,21 +92,31 @@ class DPTHead(nn.Module):
             _conv3(half, config.last_dim), nn.ReLU(), nn.Conv3d(config.last_dim, head.channels, kernel_size=1)
         )
 
-    def forward(self, features: Sequence[Tensor], raw: bool = False) -> Tensor:
+    def forward(self, features: Sequence[Tensor], raw: bool = False, view: MapView = WHOLE_MAP) -> Tensor:
         """Map (B, channels, T, H', W') in float32, after the activation, or before it if `raw`.
 
         Args:
             features: The four hooked features (B, N, C), shallowest first.
+            raw: Whether the activation is left out.
+            view: What of the map is computed. "half" leaves out the last resize, "quarter" also the upsampling of
+                `refinenet1`; the convolutions behind them then see another scale than they were trained for.
         """
         levels = []
         for level, (tokens, reassemble) in enumerate(zip(features, self.act_postprocess), start=1):
-            grid = tokens.transpose(1, 2).unflatten(2, self.grid)  # (B, C, t, h, w)
-            levels.append(self.scratch[f"layer{level}_rn"](reassemble(grid)))
+            x = reassemble(tokens.transpose(1, 2).unflatten(2, self.grid))  # (B, C, t, h, w)
+            levels.append(x if view.tile and level == 1 else self.scratch[f"layer{level}_rn"](x))
         x = self.scratch["refinenet4"](levels[3], None)
         # An odd grid was rounded up by the stride of level 4. Upstream crops T and H here but not W; keep that, so
         # that a grid the original cannot run is refused (by the configuration) rather than given new maths.
         x = x[:, :, : levels[2].shape[2], : levels[2].shape[3]]
-        for level in (3, 2, 1):
+        for level in (3, 2):
             x = self.scratch[f"refinenet{level}"](levels[level - 1], x)
-        x = self.head2(_resize(self.head1(x), self.size)).float()
+        if view.tile is None:
+            x = self.head1(self.scratch["refinenet1"](levels[0], x, upsample=view.size != "quarter"))
+            x = self.head2(_resize(x, self.size) if view.size == "native" else x)
+        else:
+            from rgpt4d_plugin.teachers.l4p.tile import compute_tile  # read only by runs that ask for tiles
+
+            x = compute_tile(self, levels[0], x, view)
+        x = x.float()
         return x.exp() if self.activation == "exp" and not raw else x

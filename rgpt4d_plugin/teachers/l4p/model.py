@@ -11,7 +11,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from rgpt4d_plugin.teachers.base import window_starts
+from rgpt4d_plugin.teachers.base import WHOLE_MAP, MapView, window_starts
 from rgpt4d_plugin.teachers.l4p.config import L4PConfig
 from rgpt4d_plugin.teachers.l4p.dpt import DPTHead
 from rgpt4d_plugin.teachers.l4p.encoder import VideoEncoder
@@ -141,7 +141,11 @@ class L4P(nn.Module):
         return [features[index] for index in everything] if only is None else features
 
     def decode(
-        self, features: Sequence[Tensor] | Mapping[int, Tensor], tasks: Iterable[str], raw: bool = False
+        self,
+        features: Sequence[Tensor] | Mapping[int, Tensor],
+        tasks: Iterable[str],
+        raw: bool = False,
+        view: MapView = WHOLE_MAP,
     ) -> dict[str, Tensor]:
         """Dense maps of one window; gradients reach the features, also through frozen heads.
 
@@ -149,6 +153,7 @@ class L4P(nn.Module):
             features: The whole feature list, or a mapping from hook index to (B, N, C); any float dtype.
             tasks: Tasks to run; no other head is run.
             raw: Return what the last convolution gives, without the activation (depth: its logarithm).
+            view: What of the maps is computed; see `DPTHead.forward`.
 
         Returns:
             Per task a map (B, channels, T, H', W') in float32; see the class for its meaning.
@@ -171,7 +176,8 @@ class L4P(nn.Module):
                 raise ValueError(f"Feature {hook} must be (B, {shape[0]}, {shape[1]}), found {found}.")
             ready[hook] = features[hook].to(self.device, self.dtype)
         return {
-            task: self.task_heads[task]([ready[hook] for hook in self.config.tasks[task].hooks], raw) for task in tasks
+            task: self.task_heads[task]([ready[hook] for hook in self.config.tasks[task].hooks], raw, view)
+            for task in tasks
         }
 
     def forward(self, clip: Tensor, tasks: Iterable[str]) -> dict[str, Tensor]:

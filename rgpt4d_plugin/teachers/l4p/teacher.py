@@ -12,7 +12,16 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from rgpt4d_plugin.teachers.base import CheckpointArguments, ClipKey, MapSpec, Teacher, TeacherSpec, TeacherWindows
+from rgpt4d_plugin.teachers.base import (
+    WHOLE_MAP,
+    ClipKey,
+    MapSpec,
+    MapView,
+    NetworkArguments,
+    Teacher,
+    TeacherSpec,
+    TeacherWindows,
+)
 from rgpt4d_plugin.teachers.l4p.checkpoint import ORIGIN, load_l4p, read_l4p_config
 from rgpt4d_plugin.teachers.l4p.config import L4PConfig
 from rgpt4d_plugin.teachers.l4p.model import L4P
@@ -25,7 +34,7 @@ TASK_OF_TERM = {"depth": "depth", "flow": "flow_2d_backward", "motion": "dyn_mas
 DEPTH_EPSILON = 1e-8
 
 
-class L4PArguments(CheckpointArguments):
+class L4PArguments(NetworkArguments):
     """Options of `type: l4p`."""
 
     checkpoint: Text | None = Field(
@@ -62,7 +71,11 @@ class L4PTeacher(Teacher):
     def load(cls, options: L4PArguments, device: torch.device, terms: tuple[str, ...]) -> Self:
         tasks = [TASK_OF_TERM[term] for term in terms]
         path = str(options.checkpoint)
-        return cls(load_l4p(path, getattr(torch, options.dtype), device, tasks=tasks), path)
+        model = load_l4p(path, getattr(torch, options.dtype), device, tasks=tasks)
+        if options.compile:
+            for block in model.video_encoder.blocks:  # all of them are one compiled function
+                block.compile()
+        return cls(model, path)
 
     def features(self, windows: TeacherWindows, hooks: tuple[int, ...]) -> dict[int, Tensor]:
         assert windows.frames is not None, "this teacher needs frames"
@@ -75,9 +88,15 @@ class L4PTeacher(Teacher):
     def predict(self, latents: Mapping[int, Tensor], term: str) -> Tensor:
         return self._map(latents, term)
 
-    def _map(self, features: Mapping[int, Tensor], term: str) -> Tensor:
+    def target_part(self, windows: TeacherWindows, features: Mapping[int, Tensor], term: str, view: MapView) -> Tensor:
+        return self._map(features, term, view)
+
+    def predict_part(self, latents: Mapping[int, Tensor], term: str, view: MapView) -> Tensor:
+        return self._map(latents, term, view)
+
+    def _map(self, features: Mapping[int, Tensor], term: str, view: MapView = WHOLE_MAP) -> Tensor:
         task = TASK_OF_TERM[term]
-        raw = self.model.decode(features, (task,), raw=True)[task]
+        raw = self.model.decode(features, (task,), raw=True, view=view)[task]
         return log_depth(raw) if term == "depth" else raw
 
     @torch.no_grad()
@@ -103,7 +122,12 @@ def l4p_spec(config: L4PConfig, name: str) -> TeacherSpec:
         width=config.dim,
         features=tuple(range(config.blocks + 1)),
         maps={
-            term: MapSpec(config.map_shape(task), config.tasks[task].hooks)
+            term: MapSpec(
+                config.map_shape(task),
+                config.tasks[task].hooks,
+                sizes=config.map_sizes(task),
+                tiles=bool(config.map_sizes(task)),  # the same layers are cut short
+            )
             for term, task in TASK_OF_TERM.items()
             if task in config.tasks
         },
