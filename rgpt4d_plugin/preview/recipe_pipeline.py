@@ -173,6 +173,7 @@ def _with_any_checkpoint(recipe: dict[str, Any]) -> dict[str, Any]:
     teacher = block.get("teacher") or {} if isinstance(block, Mapping) else None
     if not isinstance(teacher, Mapping):  # no block, or the parser says what is wrong
         return recipe
+    teacher = {key: value for key, value in teacher.items() if key != "cache"}
     return {**recipe, "p4d": {**block, "teacher": {**teacher, "checkpoint": __file__}}}
 
 

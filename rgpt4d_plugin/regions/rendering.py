@@ -29,6 +29,8 @@ class ShownClip:
         rate: frames per second of the source.
         total: number of frames that the sampled ones stand for.
         marked: labels of the regions drawn on a frame, by the frame's position.
+        start: seconds of the file at which the clip starts.
+        files: see `SeenClip`.
     """
 
     source: str
@@ -39,11 +41,13 @@ class ShownClip:
     rate: float
     total: int
     marked: dict[int, list[str]] = field(default_factory=dict)
+    start: float = 0.0
+    files: tuple[str, ...] = ()
 
     @property
     def seen(self) -> SeenClip:
         """The clip for the teacher: decoded frames without marks."""
-        return SeenClip(self.source, self.raw, self.seconds, self.marked)
+        return SeenClip(self.source, self.raw, self.seconds, self.marked, self.start, self.files)
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -74,7 +78,8 @@ def show_clip(clip: Clip, sampling: Sampling) -> ShownClip:
     # Where the rate varies, the frames' numbers are those that a video of constant rate would have at their times.
     even = info.times is None
     indices = [index - origin if even else at * info.rate for index, at in zip(placed.indices, seconds, strict=True)]
-    return ShownClip(clip.path, frames, raw, indices, seconds, info.rate, total, marked)
+    start = info.time_of(origin)
+    return ShownClip(clip.path, frames, raw, indices, seconds, info.rate, total, marked, start, (clip.path,))
 
 
 def check_clip(clip: Clip, sampling: Sampling) -> None:

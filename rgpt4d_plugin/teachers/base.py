@@ -147,13 +147,17 @@ class ClipKey:
 
     Attributes:
         source: The video, as the dataset names it.
-        timestamps: Seconds from the start of the file, one per frame that the student sees.
+        timestamps: Seconds from the start of the clip, one per frame that the student sees.
         box: (left, top, right, bottom) of the frame in pixels that the student sees; None for all of it.
+        start: Seconds of the file at which the clip starts.
+        files: The video, or every frame of a clip that is given as frames; empty for frames that are no files.
     """
 
     source: str
     timestamps: tuple[float, ...]
     box: tuple[int, int, int, int] | None = None
+    start: float = 0.0
+    files: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -186,6 +190,14 @@ class TeacherArguments(Checked):
     type: Text = Field("l4p", description="A registered teacher, or module:Class of your own.")
     dtype: Literal["float32", "bfloat16"] = Field("bfloat16", description="Precision the teacher runs in.")
     device: Text = Field("auto", description="'auto' (the student's device), 'cpu', 'cuda' or 'cuda:N'.")
+    cache: Text | None = Field(
+        None,
+        description="Folder that `rgpt4d cache-teacher` made: the teacher's results are read from it, and only the "
+        "heads that the student's maps go through are loaded.",
+    )
+    cache_missing: Literal["error", "compute"] = Field(
+        "error", description="A clip that the cache does not have: an error, or computed and added."
+    )
 
     @field_validator("device")
     @classmethod
@@ -259,6 +271,14 @@ class Teacher(ABC):
     @abstractmethod
     def load(cls, options: Any, device: torch.device, terms: tuple[str, ...]) -> Self:
         """Loads the weights for the maps of `terms`; parts that serve only other maps may be left out."""
+
+    @classmethod
+    def load_heads(cls, options: Any, device: torch.device, terms: tuple[str, ...]) -> Self:
+        """Loads what `predict` needs, and `targets` of given features: for a run whose features are stored.
+
+        A teacher that can leave its encoder out overrides this.
+        """
+        return cls.load(options, device, terms)
 
     @abstractmethod
     def features(self, windows: TeacherWindows, hooks: tuple[int, ...]) -> dict[int, Tensor]:

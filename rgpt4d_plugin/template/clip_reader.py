@@ -63,7 +63,8 @@ class Reading:
         clip: The clip of a path; None for a list of frames or a file object.
         count: Number of frames of a list; None for a video that the host decodes.
         indices: Numbers of the frames that are shown, in the source video.
-        seconds: Time of every shown frame from the start of the clip.
+        start: Seconds of the file at which the clip starts.
+        seconds: Time of every shown frame from there.
         marks: Position among the shown frames -> marks.
         raw: Frames as decoded, one by one.
     """
@@ -73,6 +74,7 @@ class Reading:
     count: int | None = None
     info: VideoInfo | None = None
     indices: list[int] | None = None
+    start: float = 0.0
     seconds: list[float] | None = None
     marks: dict[int, list[Any]] = field(default_factory=dict)
     raw: list[Image.Image] = field(default_factory=list)
@@ -222,8 +224,8 @@ class ClipReader:
             placed = place(clip, info, reading.indices)
             indices = reading.indices = placed.indices
             reading.marks = placed.marks
-        origin = info.time_of(reading.indices[0]) if clip.is_part else 0.0
-        reading.seconds = [info.time_of(index) - origin for index in reading.indices]
+        reading.start = info.time_of(reading.indices[0]) if clip.is_part else 0.0
+        reading.seconds = [info.time_of(index) - reading.start for index in reading.indices]
         return indices
 
     @staticmethod
@@ -281,7 +283,8 @@ class ClipReader:
         on_clip = read_context().on_clip
         if on_clip is not None:
             marked = {at: [f"<obj_{mark.number}>" for mark in marks] for at, marks in reading.marks.items()}
-            on_clip(SeenClip(name, frames, frame_times(reading, len(frames), kwargs["video_fps"]), marked))
+            times = frame_times(reading, len(frames), kwargs["video_fps"])
+            on_clip(SeenClip(name, frames, times, marked, reading.start, _files(reading)))
         return result
 
     def _p4d_host_result(self, reading: Reading, **kwargs: Any) -> dict[str, list]:
@@ -371,6 +374,15 @@ def _path(reading: Reading) -> str | None:
         return reading.clip.path
     frames = reading.entry if reading.count is not None else []
     return next((frame for frame in frames if isinstance(frame, str)), None)
+
+
+def _files(reading: Reading) -> tuple[str, ...]:
+    """Returns the files that a clip's frames come from; none if any frame is no file."""
+    if reading.clip is not None:
+        return (reading.clip.path,)
+    frames = reading.entry if isinstance(reading.entry, (list, tuple)) else []
+    files = tuple(os.fspath(frame) for frame in frames if isinstance(frame, (str, os.PathLike)))
+    return files if len(files) == len(frames) else ()
 
 
 def _check_frames(video: Any) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One run with distillation: the arguments, the student's family and the teacher's description, checked together."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from rgpt4d_plugin.arguments import (
 from rgpt4d_plugin.distill import Distiller, LatentDecoder
 from rgpt4d_plugin.modeling import encoding_of
 from rgpt4d_plugin.students import StudentFamily, get_family
-from rgpt4d_plugin.teachers import ClipKey, TeacherSpec, teacher_class
+from rgpt4d_plugin.teachers import ClipKey, Teacher, TeacherSpec, teacher_class
 from rgpt4d_plugin.terms import MAP_TERMS, TERMS
 from rgpt4d_plugin.video import SeenClip
 
@@ -100,6 +101,11 @@ class P4DSetup:
                 f"p4d.hooks: {list(hooks)}, but the teacher's maps are made from {list(needed)}; add these, leave "
                 "p4d.hooks out, or set the weights of all maps to 0 to distil latents alone"
             )
+        if not problems and arguments.teacher.cache is not None:
+            from rgpt4d_plugin.teachers.cached.teacher import cache_problems
+
+            compared = hooks if "latent" in arguments.loss.active else ()
+            problems += cache_problems(arguments.teacher, spec, compared, maps)
         if problems:
             raise P4DConfigError.from_problems(problems)
         return cls(arguments, family, spec, hooks, encoding)
@@ -144,7 +150,12 @@ class P4DSetup:
         if options.device != "auto":
             device = torch.device(options.device)
         maps = tuple(term for term in MAP_TERMS if term in loss.active)
-        teacher = teacher_class(options.type).load(options, device, maps)
+        if options.cache is not None:
+            from rgpt4d_plugin.teachers.cached.teacher import CachedTeacher
+
+            teacher: Teacher = CachedTeacher.load(options, device, maps)
+        else:
+            teacher = teacher_class(options.type).load(options, device, maps)
         measure = self.arguments.logging.gradients
         return Distiller(teacher, loss.active, loss.type, self.hooks, loss.map_size, measure)
 
@@ -162,12 +173,29 @@ class P4DSetup:
         """The key by which the teacher's windows over a clip can be looked up."""
         width, height = clip.frames[0].size
         box = tuple(self.family.visible_box(width, height, processor))
-        return ClipKey(clip.source, tuple(clip.timestamps), None if box == (0, 0, width, height) else box)
+        whole = box == (0, 0, width, height)
+        return ClipKey(clip.source, tuple(clip.timestamps), None if whole else box, clip.start, clip.files)
+
+    def keys(self, clips: Sequence[SeenClip], processor: Any) -> list[ClipKey]:
+        """The keys of a batch's clips.
+
+        Raises:
+            TeacherCacheError: `p4d.teacher.cache` lacks one, and the recipe does not say that it be computed.
+        """
+        keys = [self.clip_key(clip, processor) for clip in clips]
+        if self.arguments.teacher.cache is not None:
+            from rgpt4d_plugin.teachers.cached.teacher import check_stored
+
+            for key in keys:
+                check_stored(self.arguments.teacher, key)
+        return keys
 
     @property
     def needs_frames(self) -> bool:
         """Whether the teacher looks at the clip's frames."""
-        return teacher_class(self.arguments.teacher.type).needs_frames
+        options = self.arguments.teacher
+        reads_them = options.cache is None or options.cache_missing == "compute"
+        return reads_them and teacher_class(options.type).needs_frames
 
     def teacher_frames(self, clip: SeenClip, processor: Any) -> torch.Tensor:
         """(T, 3, H, W) uint8 at the teacher's input size; both axes are stretched to it, as both token grids are.

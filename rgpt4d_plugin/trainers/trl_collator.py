@@ -109,7 +109,7 @@ class P4DVisionCollator(DataCollatorForVisionLanguageModeling):
         rows = [RowMedia(len(record.images), tuple(len(clip.frames) for clip in record.clips)) for record in records]
         return DistillBatch(
             tokens=family.clip_tokens(batch["input_ids"], batch, rows, processor, processor.tokenizer),
-            keys=[self.p4d.clip_key(clip.seen, processor) for clip in clips],
+            keys=self.p4d.keys([clip.seen for clip in clips], processor),
             frames=(
                 [self.p4d.teacher_frames(clip.seen, processor) for clip in clips] if self.p4d.needs_frames else None
             ),

@@ -33,9 +33,13 @@ class SeenClip:
     source: str
     frames: list[Image]
     timestamps: list[float]
-    """Seconds from the start of the file, one per frame."""
+    """Seconds from the start of the clip, one per frame."""
     marked: dict[int, list[str]] = field(default_factory=dict)
     """Labels of the regions drawn on a frame for the student, by the frame's position in the clip."""
+    start: float = 0.0
+    """Seconds of the file at which the clip starts."""
+    files: tuple[str, ...] = ()
+    """The video, or every frame of a list of files; empty for what is no file."""
 
 
 def is_address(path: str) -> bool:

@@ -76,6 +76,12 @@ class L4PTeacher(Teacher):
                 block.compile()
         return cls(model, path)
 
+    @classmethod
+    def load_heads(cls, options: L4PArguments, device: torch.device, terms: tuple[str, ...]) -> Self:
+        tasks = [TASK_OF_TERM[term] for term in terms]
+        dtype = getattr(torch, options.dtype)
+        return cls(load_l4p(_checkpoint(options), dtype, device, tasks=tasks, encoder=False), str(options.checkpoint))
+
     def features(self, windows: TeacherWindows, hooks: tuple[int, ...]) -> dict[int, Tensor]:
         assert windows.frames is not None, "this teacher needs frames"
         features = self.model.encode(self.model.normalise(windows.frames), only=hooks)
