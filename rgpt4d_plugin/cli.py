@@ -80,6 +80,13 @@ def _parser() -> argparse.ArgumentParser:
     cache.add_argument(
         "--workers", type=whole(0, 256), default=2, help="processes that decode, per GPU (default %(default)s)"
     )
+    cache.add_argument(
+        "--shard-mb",
+        type=whole(1, 100_000),
+        default=256,
+        metavar="MB",
+        help="size of a file, and what a process computes anew after it was killed (default %(default)s)",
+    )
     cache.add_argument("--strict", action="store_true", help="a clip that cannot be decoded is an error")
     cache.add_argument(
         "--verify", action="store_true", help="compute nothing: read every byte back, and look for every clip"

@@ -27,8 +27,6 @@ from rgpt4d_plugin.terms import MAP_TERMS
 
 
 SUMMARY = "summary.json"
-_SHARD_BYTES = 256 * 2**20
-"""A shard is about this large: what a process computes anew after it was killed."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +39,7 @@ class CacheOptions:
         key: How files are recognized.
         workers: Processes that read clips, per process that computes.
         strict: A clip that cannot be read is an error.
+        shard_mb: Megabytes of a shard, about: what a process computes anew after it was killed.
     """
 
     latents: str | None = None
@@ -48,6 +47,7 @@ class CacheOptions:
     key: str | None = None
     workers: int = 2
     strict: bool = False
+    shard_mb: int = 256
 
 
 def run_cache_teacher(
@@ -183,14 +183,14 @@ def _estimate(folder: Path, form: ResultForm, clips: list[RecipeClip], missing: 
         )
 
 
-def _shards(form: ResultForm, clips: list[RecipeClip]) -> Iterator[list[RecipeClip]]:
-    """Cuts the clips into runs of about one shard each."""
+def _shards(form: ResultForm, clips: list[RecipeClip], limit: float) -> Iterator[list[RecipeClip]]:
+    """Cuts the clips into runs whose results have about `limit` bytes."""
     shard: list[RecipeClip] = []
     size = 0
     for clip in clips:
         shard.append(clip)
         size += _windows(form, clip) * form.window_bytes()
-        if size >= _SHARD_BYTES:
+        if size >= limit:
             yield shard
             shard, size = [], 0
     if shard:
@@ -201,7 +201,7 @@ def _compute(
     pipeline: RecipePipeline, store: CacheStore, form: ResultForm, missing: list[RecipeClip], options: CacheOptions
 ) -> Iterator[Unreadable]:
     """Computes and writes this process's share of the shards; yields the clips that could not be decoded."""
-    shards = list(_shards(form, missing))[_rank() :: _world()]
+    shards = list(_shards(form, missing, options.shard_mb * 1e6))[_rank() :: _world()]
     if not shards:
         return
     teacher = _load(pipeline, form)

@@ -182,12 +182,18 @@ class CacheStore:
         tensors = {f"{c.record.name}.{result}": tensor for c in clips for result, tensor in c.tensors.items()}
         # One key: the order of several is not fixed, and the same clips shall give the same bytes.
         metadata = {_METADATA: json.dumps([clip.record.model_dump() for clip in clips])}
-        with replacing(path, "wb") as file:
-            file.write(save(tensors, metadata))
-            file.flush()
-            written = Shard(Path(file.name))
-            for clip in clips:
-                written.verify(clip.record.name)
+        try:
+            with replacing(path, "wb") as file:
+                file.write(save(tensors, metadata))
+                file.flush()
+                written = Shard(Path(file.name))
+                for clip in clips:
+                    written.verify(clip.record.name)
+        except OSError as err:
+            raise OSError(
+                f"{self.shards}: a shard of {sum(clip.nbytes for clip in clips) / 1e6:.1f} MB cannot be written: "
+                f"{err.strerror or err}. What is there already stays valid"
+            ) from err
         self._enter(Shard(path))
         return path
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A teacher that reads its results from a cache; the heads that a student's maps go through are the real one's."""
 
+import functools
 import logging
 from collections.abc import Mapping
 from typing import Self
@@ -45,6 +46,8 @@ class CachedTeacher(Teacher):
         self.spec = self._class.read_spec(options)
         self._store = _store_of(options)
         self._form = ResultForm(self._store.manifest, self.spec)
+        # A name costs a look at the clip's files, and every term of a step asks for it.
+        self._name_of = functools.lru_cache(maxsize=256)(self._store.names.of)
         self._like = torch.empty(0, dtype=self.dtype, device=device)
         self._computed: dict[str, dict[int, tuple[dict[str, Tensor], dict[str, Error]]]] = {}
         """Windows of clips that are not stored yet, by clip and window."""
@@ -84,7 +87,7 @@ class CachedTeacher(Teacher):
     def _stored(self, windows: TeacherWindows) -> list[tuple[Mapping[str, Tensor], int]]:
         """Per window the stored tensors that hold it, and its place in them."""
         found: list[tuple[Mapping[str, Tensor], int]] = []
-        names = [self._store.names.of(key) for key, _ in windows.keys]
+        names = [self._name_of(key) for key, _ in windows.keys]
         # A clip's windows follow one another: of what is computed nothing else is asked for again.
         self._computed = {name: parts for name, parts in self._computed.items() if name in names}
         for index, (name, (key, start)) in enumerate(zip(names, windows.keys, strict=True)):
