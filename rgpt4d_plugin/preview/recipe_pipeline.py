@@ -102,7 +102,7 @@ class RecipePipeline:
         """The template that samples as a run of the recipe does. It records, also where the run would not."""
         if self.p4d is None or not self.p4d.active:
             return self.recording()
-        return self.recording(self.p4d.frames, self.p4d.tpe == "text")
+        return with_recorder(self.template, self.p4d.frames, self.p4d.tpe == "text", self.p4d.video)
 
     def records(self, dataset: str, count: int) -> list[dict[str, Any]]:
         """Returns the first records of a dataset in the host's standard format, before they are tokenized.

@@ -171,7 +171,7 @@ class P4DSetup:
 
     def clip_key(self, clip: SeenClip, processor: Any) -> ClipKey:
         """The key by which the teacher's windows over a clip can be looked up."""
-        width, height = clip.frames[0].size
+        width, height = clip.size
         box = tuple(self.family.visible_box(width, height, processor))
         whole = box == (0, 0, width, height)
         return ClipKey(clip.source, tuple(clip.timestamps), None if whole else box, clip.start, clip.files)
@@ -203,12 +203,19 @@ class P4DSetup:
         The teacher sees the middle of a frame alone if the student's processor cuts it out.
         """
         height, width = self.teacher.input_size
-        frames = []
-        for frame in clip.frames:
-            view = self.family.visible_box(frame.width, frame.height, processor)
-            resized = frame.convert("RGB").resize((width, height), Image.Resampling.BILINEAR, box=view)
-            frames.append(np.asarray(resized))
-        return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).contiguous()
+
+        def resized() -> np.ndarray:
+            frames = []
+            for frame in clip.frames:
+                view = self.family.visible_box(frame.width, frame.height, processor)
+                small = frame.convert("RGB").resize((width, height), Image.Resampling.BILINEAR, box=view)
+                frames.append(np.asarray(small).transpose(2, 0, 1))
+            return np.stack(frames)
+
+        if clip.stored is None:
+            return torch.from_numpy(resized())
+        view = self.family.visible_box(*clip.size, processor)
+        return torch.from_numpy(clip.stored.view(f"teacher {width}x{height} {view}", resized))
 
     def check_template(self, name: str, plugin: Any, tokenizer: Any) -> None:
         """Raises P4DConfigError if the recipe's template, `name`, is not one for the model's family.

@@ -166,7 +166,9 @@ def test_a_file_of_the_same_content_has_the_same_entry(assets, made, tmp_path):
     records[0]["videos"] = [str(shutil.copy(video, tmp_path / "moved" / "new.mp4"))]
     os.utime(tmp_path / "moved" / "new.mp4", (1, 1))
     (tmp_path / "moved" / "synth4d.json").write_text(json.dumps(records))
-    recipe = assets.recipe(tmp_path / "out", dataset_dir=str(tmp_path / "moved"), p4d=cached(assets, made), max_steps=1)
+    recipe = assets.recipe(
+        tmp_path / "out", dataset_dir=str(tmp_path / "moved"), p4d=cached(assets, made), max_steps=1
+    )
     train_here(recipe)
 
 
