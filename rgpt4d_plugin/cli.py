@@ -82,10 +82,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     cache.add_argument(
         "--shard-mb",
-        type=whole(1, 100_000),
-        default=256,
+        type=positive(100_000),
+        default=256.0,
         metavar="MB",
-        help="size of a file, and what a process computes anew after it was killed (default %(default)s)",
+        help="size of a file, and what a process computes anew after it was killed (default %(default)g)",
     )
     cache.add_argument("--strict", action="store_true", help="a clip that cannot be decoded is an error")
     cache.add_argument(

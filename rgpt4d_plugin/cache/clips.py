@@ -137,8 +137,8 @@ def decode_clips(pipeline: RecipePipeline, clips: Sequence[RecipeClip], workers:
 def _in_order(reader: _Reader, workers: int) -> Iterator[Any]:
     if not len(reader):
         return
-    # The host leaves containers open. A worker that inherits one and frees it waits for ever for the decoder's threads,
-    # which a fork does not copy; so what can be freed is freed here.
+    # The host leaves containers open. A worker that inherits one and frees it waits for ever for the threads of its
+    # decoder, which a fork does not copy; so what can be freed is freed here.
     gc.collect()
     loader = DataLoader(reader, batch_size=None, num_workers=workers, worker_init_fn=_one_thread)
     yield from loader

@@ -47,7 +47,7 @@ class CacheOptions:
     key: str | None = None
     workers: int = 2
     strict: bool = False
-    shard_mb: int = 256
+    shard_mb: float = 256.0
 
 
 def run_cache_teacher(

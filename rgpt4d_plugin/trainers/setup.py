@@ -210,7 +210,7 @@ class P4DSetup:
                 view = self.family.visible_box(frame.width, frame.height, processor)
                 small = frame.convert("RGB").resize((width, height), Image.Resampling.BILINEAR, box=view)
                 frames.append(np.asarray(small).transpose(2, 0, 1))
-            return np.stack(frames)
+            return np.ascontiguousarray(np.stack(frames))
 
         if clip.stored is None:
             return torch.from_numpy(resized())

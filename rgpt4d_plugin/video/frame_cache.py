@@ -57,7 +57,8 @@ class FrameCache:
         self.folder = folder
         self._failures = (OSError, sqlite3.Error, diskcache.Timeout)
         self._complained = False
-        self._cache = diskcache.Cache(folder, disk=BytesAlone, size_limit=round(gigabytes * 1e9))
+        # Two at most make room for a new one: ten, the default, may be all that a small folder has.
+        self._cache = diskcache.Cache(folder, disk=BytesAlone, size_limit=round(gigabytes * 1e9), cull_limit=2)
 
     def get(self, key: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """Arrays and notes that were put under a key; None if there are none, or no longer."""
@@ -75,7 +76,10 @@ class FrameCache:
         """Keeps arrays and notes; where the disk is full nothing is kept, and nothing is lost."""
         text = np.frombuffer(json.dumps(notes).encode(), np.uint8)
         try:
-            self._cache.set(key, save({**arrays, "notes": text}))
+            # safetensors writes the memory of an array as it lies.
+            self._cache.set(
+                key, save({name: np.ascontiguousarray(a) for name, a in (*arrays.items(), ("notes", text))})
+            )
         except self._failures as err:
             self._complain(f"it cannot be written ({err}); clips are decoded as without it")
 

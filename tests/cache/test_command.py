@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from safetensors.torch import load_file
 
 from rgpt4d_plugin.cache import command
 from rgpt4d_plugin.cache.command import CacheOptions, run_cache_teacher
@@ -44,7 +45,8 @@ def written(recipe: dict, path: Path) -> Path:
     return path
 
 
-def make(assets: Assets, folder: Path, options: CacheOptions = CacheOptions(workers=0), **changes) -> Path:
+def make(assets: Assets, folder: Path, options: CacheOptions | None = None, **changes) -> Path:
+    options = options or CacheOptions(workers=0)
     recipe = assets.recipe(folder / "out", **changes)
     run_cache_teacher(written(recipe, folder / "recipe.yaml"), folder / "cache", options)
     return folder / "cache"
@@ -134,7 +136,6 @@ def test_a_damaged_shard_is_named_and_computed_again(assets, made, tmp_path):
     [
         ({"video_maxlen": 6}, "has no entry for this clip with its 6 frames at 0, 1"),
         ({"p4d": {"teacher": {"dtype": "bfloat16"}}}, 'p4d.teacher.dtype: it was made with "float32", the recipe has'),
-        ({"p4d": {"hooks": [0, 1, 2, 3, 4]}}, "it has latents at hooks"),
     ],
 )
 def test_what_does_not_fit_the_run_is_refused(assets, made, tmp_path, changes, complaint):
@@ -144,6 +145,15 @@ def test_what_does_not_fit_the_run_is_refused(assets, made, tmp_path, changes, c
     with pytest.raises(ValueError) as caught:
         train_here(assets.recipe(tmp_path / "out", p4d=block, **changes))
     assert complaint in str(caught.value)
+
+
+def test_terms_that_the_cache_was_not_made_for_are_refused(assets, tmp_path):
+    cache = make(assets, tmp_path, p4d=assets.p4d(preset="none", loss={"depth": 1}))
+    assert all(name.endswith(".maps.depth") for name in load_file(next((cache / "shards").iterdir())))
+    with pytest.raises(ValueError) as caught:
+        train_here(assets.recipe(tmp_path / "out", p4d=cached(assets, cache)))
+    assert "p4d.loss.latent: it has latents at hooks none" in str(caught.value)
+    assert "p4d.loss.flow: it has the maps ['depth'], and no latents to make this one from" in str(caught.value)
 
 
 def test_another_checkpoint_is_refused(assets, made, tmp_path):
@@ -243,8 +253,8 @@ def test_parts_of_a_file_and_lists_of_frames_have_entries_of_their_own(assets, t
     video = json.loads((folder / "synth4d.json").read_text())[0]["videos"][0]
     turns = [{"role": "user", "content": "<video>What?"}, {"role": "assistant", "content": "yes"}]
     records = [
-        {"messages": turns, "videos": [video], "start": 0.0, "end": 2.0},
-        {"messages": turns, "videos": [video], "start": 2.0, "end": 4.0},
+        {"messages": turns, "videos": [{"path": video, "start": 0.0, "end": 2.0}]},
+        {"messages": turns, "videos": [{"path": video, "start": 2.0, "end": 4.0}]},
     ]
     info = json.loads((folder / "dataset_info.json").read_text())
     info["parts"] = {**info["synth4d"], "file_name": "parts.json", "formatting": "rgpt4d"}
@@ -252,7 +262,7 @@ def test_parts_of_a_file_and_lists_of_frames_have_entries_of_their_own(assets, t
     (folder / "parts.json").write_text(json.dumps(records))
     (folder / "lists.json").write_text(json.dumps([{"messages": turns, "videos": [pictures]}]))
     (folder / "dataset_info.json").write_text(json.dumps(info))
-    changes = {"dataset_dir": str(folder), "max_steps": 3}
+    changes = {"dataset_dir": str(folder), "max_steps": 3, "template": "rgpt4d_qwen2_vl"}
     for name, count in (("parts", 2), ("lists", 1)):
         part = tmp_path / name
         part.mkdir()
@@ -267,7 +277,7 @@ def test_several_processes_write_the_shards_of_one(assets, tmp_path):
     run = [str(Path(sys.executable).with_name("rgpt4d")), "cache-teacher", str(recipe), "--workers", "0"]
     torchrun = [str(Path(sys.executable).with_name("torchrun")), "--nproc-per-node", "2", "--no-python"]
     for command_line, out in ((run, "one"), ([*torchrun, *run], "two")):
-        subprocess.run([*command_line, "--out", str(tmp_path / out), "--shard-mb", "1"], check=True)
+        subprocess.run([*command_line, "--out", str(tmp_path / out), "--shard-mb", "0.01"], check=True)
     assert digests(tmp_path / "one") == digests(tmp_path / "two")
     assert len(list((tmp_path / "one" / "shards").iterdir())) > 1
 
@@ -285,7 +295,7 @@ def test_training_in_two_processes_with_loader_workers(assets, made, tmp_path):
 @pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_cache(assets, tmp_path):
     recipe = written(assets.recipe(tmp_path / "out"), tmp_path / "recipe.yaml")
-    run = [str(Path(sys.executable).with_name("rgpt4d")), "cache-teacher", str(recipe), "--shard-mb", "1", "--out"]
+    run = [str(Path(sys.executable).with_name("rgpt4d")), "cache-teacher", str(recipe), "--shard-mb", "0.01", "--out"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     subprocess.run([*run, str(whole)], check=True)
     shards = len(list((whole / "shards").iterdir()))
