@@ -80,7 +80,9 @@ class L4PTeacher(Teacher):
     def load_heads(cls, options: L4PArguments, device: torch.device, terms: tuple[str, ...]) -> Self:
         tasks = [TASK_OF_TERM[term] for term in terms]
         dtype = getattr(torch, options.dtype)
-        return cls(load_l4p(_checkpoint(options), dtype, device, tasks=tasks, encoder=False), str(options.checkpoint))
+        return cls(
+            load_l4p(str(options.checkpoint), dtype, device, tasks=tasks, encoder=False), str(options.checkpoint)
+        )
 
     def features(self, windows: TeacherWindows, hooks: tuple[int, ...]) -> dict[int, Tensor]:
         assert windows.frames is not None, "this teacher needs frames"
