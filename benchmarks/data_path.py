@@ -5,7 +5,7 @@
 
 Clips of two kinds: short ones (the synthetic clips, and the real ones of the tests), and a video of five minutes in
 720p. The arms take turns within a round. Reading is what the collator does for a clip: sampling, decoding, scaling, and
-the model's own processor; for the plugin's arms the teacher's frames too, which the host's arm does not make.
+the model's own processor; for the plugin's arms the teacher's frames too, which the host's does not make.
 """
 
 import argparse

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rgpt4d_plugin.teachers.base import ClipKey, Teacher, TeacherSpec, TeacherWindows
-from rgpt4d_plugin.teachers.cached.identity import CacheManifest, ClipNames
+from rgpt4d_plugin.teachers.cached.identity import CacheManifest, ClipNames, MapResolution
 from rgpt4d_plugin.teachers.cached.precision import Error, decode_latents, decode_map, encode_latents, encode_map
 from rgpt4d_plugin.teachers.cached.store import ClipRecord, ClipResults, checksum
 
@@ -42,7 +42,7 @@ class ResultForm:
             tensors |= {f"latents.{hook}{end}": tensor.cpu() for end, tensor in stored.items()}
         for term in manifest.terms:
             maps = teacher.targets(windows, features, term)
-            stored = encode_map(maps, manifest.maps)
+            stored = encode_map(maps, self._resolution(term))
             errors[f"maps.{term}"] = Error.between(maps, decode_map(stored, self.spec.maps[term].shape[2:]))
             tensors |= {f"maps.{term}{end}": tensor.cpu() for end, tensor in stored.items()}
         for name, tensor in tensors.items():
@@ -59,8 +59,13 @@ class ResultForm:
         latents = torch.empty(1, spec.tokens, spec.width, device="meta")
         size = len(manifest.hooks) * _nbytes(encode_latents(latents, manifest.latents)) if manifest.hooks else 0
         for term in manifest.terms:
-            size += _nbytes(encode_map(torch.empty(1, *spec.maps[term].shape, device="meta"), manifest.maps))
+            size += _nbytes(encode_map(torch.empty(1, *spec.maps[term].shape, device="meta"), self._resolution(term)))
         return size
+
+    def _resolution(self, term: str) -> MapResolution:
+        """A map that is no finer than the tokens, as L4P's camera rays, is small, and stays as it is."""
+        sides = zip(self.spec.maps[term].shape[2:], self.spec.grid[1:])
+        return "native" if all(pixels <= tokens for pixels, tokens in sides) else self.manifest.maps
 
     def latents(self, stored: Mapping[str, Tensor], hook: int, window: int, like: Tensor) -> Tensor:
         """A window's features (N, C) at a hook, in the dtype and on the device of `like`."""

@@ -67,7 +67,7 @@ def checksum(tensors: Mapping[str, Tensor]) -> int:
     """CRC-32 of the bytes of tensors on the CPU, in the order of their names."""
     result = 0
     for _, tensor in sorted(tensors.items()):
-        result = zlib.crc32(memoryview(tensor.contiguous().view(torch.uint8).numpy()), result)
+        result = zlib.crc32(tensor.contiguous().view(torch.uint8).numpy().data, result)
     return result
 
 
