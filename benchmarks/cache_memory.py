@@ -3,8 +3,8 @@
 
     python benchmarks/cache_memory.py --clips 10000 --epochs 2
 
-The cache is made up: three windows a clip (32 frames of 16, stride 8) with little in each, in many shards. Every clip is
-verified and read as training does it.
+The cache is made up: three windows a clip (32 frames of 16, stride 8) with little in each, in many shards. Every clip
+is verified and read as training does it.
 """
 
 import argparse

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Seconds that reading a clip takes in the first and in later epochs, with the host's own reader and with a cache.
 
-    OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/data_path.py
+    OMP_NUM_THREADS=1 python benchmarks/data_path.py
 
 Clips of two kinds: short ones (the synthetic clips, and the real ones of the tests), and a video of five minutes in
-720p. The arms take turns within a round. Reading is what the collator does for a clip: sampling, decoding, scaling, and
-the model's own processor; for the plugin's arms the teacher's frames too, which the host's does not make.
+720p. The arms take turns within a round. Reading is what the collator does for a clip: sampling, decoding, scaling,
+and the model's own processor; for the plugin's arms the teacher's frames too, which the host's does not make.
 """
 
 import argparse
