@@ -180,7 +180,14 @@ def _cache_teacher(arguments: argparse.Namespace) -> None:
     os.environ.setdefault("LLAMAFACTORY_VERBOSITY", "WARN")
     from rgpt4d_plugin.cache.command import CacheOptions, run_cache_teacher
 
-    options = CacheOptions(arguments.latents, arguments.maps, arguments.key, arguments.workers, arguments.strict)
+    options = CacheOptions(
+        arguments.latents,
+        arguments.maps,
+        arguments.key,
+        arguments.workers,
+        arguments.strict,
+        arguments.shard_mb,
+    )
     run_cache_teacher(arguments.recipe, arguments.out, options, arguments.verify, arguments.overrides)
 
 
