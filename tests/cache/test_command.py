@@ -21,8 +21,10 @@ from rgpt4d_plugin.cache.command import CacheOptions, run_cache_teacher
 from rgpt4d_plugin.cli import main
 from rgpt4d_plugin.teachers.cached import store as store_module
 from rgpt4d_plugin.teachers.cached.store import CacheStore, open_cache
+from rgpt4d_plugin.teachers.depth_anything_3 import save_depth_anything_3
 from rgpt4d_plugin.teachers.l4p.teacher import L4PTeacher
 from tests.harness import Assets, logs, train_cli, train_here
+from tests.teachers.depth_anything_3 import seeded
 
 
 TERMS = ("loss_sft", "loss_latent", "loss_depth", "loss_flow", "loss_motion", "loss_camray")
@@ -101,6 +103,19 @@ def test_training_from_a_coarser_cache(assets, tmp_path, options):
     train_here(assets.recipe(tmp_path / "cached", p4d=cached(assets, cache)))
     for online, offline in zip(logs(tmp_path / "online"), logs(tmp_path / "cached"), strict=True):
         assert all(offline[term] == pytest.approx(online[term], rel=0.1) for term in TERMS)
+
+
+@pytest.mark.slow
+def test_depth_anything_3(assets, tmp_path):
+    save_depth_anything_3(seeded.network(), tmp_path / "da3.safetensors")
+    teacher = {"type": "depth_anything_3", "checkpoint": str(tmp_path / "da3.safetensors"), "dtype": "float32"}
+    block = assets.p4d(preset="none", loss={"latent": 0.1, "depth": 0.1, "camray": 0.1}, teacher=teacher)
+    cache = make(assets, tmp_path, p4d=block)
+    train_here(assets.recipe(tmp_path / "online", p4d=block))
+    train_here(assets.recipe(tmp_path / "cached", p4d={**block, "teacher": {**teacher, "cache": str(cache)}}))
+    for online, offline in zip(logs(tmp_path / "online"), logs(tmp_path / "cached"), strict=True):
+        for term in ("loss_sft", "loss_latent", "loss_depth", "loss_camray"):
+            assert offline[term] == pytest.approx(online[term], rel=5e-3), term
 
 
 def test_a_second_run_computes_nothing(assets, made, tmp_path, monkeypatch):
