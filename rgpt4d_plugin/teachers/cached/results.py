@@ -39,12 +39,12 @@ class ResultForm:
         for hook in manifest.hooks:
             stored = encode_latents(features[hook], manifest.latents)
             errors[f"latents.{hook}"] = Error.between(features[hook], decode_latents(stored, torch.float32))
-            tensors |= {f"latents.{hook}{end}": tensor.cpu() for end, tensor in stored.items()}
+            tensors |= {f"latents.{hook}{end}": tensor.cpu().contiguous() for end, tensor in stored.items()}
         for term in manifest.terms:
             maps = teacher.targets(windows, features, term)
             stored = encode_map(maps, self._resolution(term))
             errors[f"maps.{term}"] = Error.between(maps, decode_map(stored, self.spec.maps[term].shape[2:]))
-            tensors |= {f"maps.{term}{end}": tensor.cpu() for end, tensor in stored.items()}
+            tensors |= {f"maps.{term}{end}": tensor.cpu().contiguous() for end, tensor in stored.items()}
         for name, tensor in tensors.items():
             if not tensor.float().isfinite().all():
                 raise ValueError(
