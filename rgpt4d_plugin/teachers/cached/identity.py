@@ -24,7 +24,7 @@ KeyMode = Literal["content", "stat"]
 LatentPrecision = Literal["bf16", "fp8", "int8", "none"]
 MapResolution = Literal["native", "half", "quarter", "none"]
 
-_NOT_COMPUTED_WITH = ("device", "cache", "cache_missing")
+_NOT_COMPUTED_WITH = ("device", "compile", "cache", "cache_missing")
 
 
 class TeacherCacheError(ValueError):

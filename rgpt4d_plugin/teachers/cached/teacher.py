@@ -8,9 +8,11 @@ from typing import Self
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from rgpt4d_plugin.teachers.base import (
     ClipKey,
+    MapView,
     Teacher,
     TeacherArguments,
     TeacherSpec,
@@ -78,6 +80,22 @@ class CachedTeacher(Teacher):
 
     def predict(self, latents: Mapping[int, Tensor], term: str) -> Tensor:
         return self._predictor.predict(latents, term)
+
+    def target_part(self, windows: TeacherWindows, features: Mapping[int, Tensor], term: str, view: MapView) -> Tensor:
+        if term not in self._form.manifest.terms:
+            return self._predictor.target_part(windows, features, term, view)
+        whole = self.targets(windows, features, term)
+        size = self.spec.maps[term].plane(view.size)
+        if size != whole.shape[-2:]:
+            # The average of what is stored: the teacher's own smaller map is near it, and needs its features.
+            whole = interpolate(whole.flatten(0, 2)[:, None], size, mode="area")[:, 0].unflatten(0, whole.shape[:3])
+        if view.tile is None:
+            return whole
+        rows, columns = view.tile.slices(*size)
+        return whole[..., rows, columns]
+
+    def predict_part(self, latents: Mapping[int, Tensor], term: str, view: MapView) -> Tensor:
+        return self._predictor.predict_part(latents, term, view)
 
     @property
     def _predictor(self) -> Teacher:
