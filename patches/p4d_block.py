@@ -135,7 +135,7 @@ def enter(
     def make_recording_template(tokenizer: Any, data_args: Any) -> Any:
         template = make_template(tokenizer, data_args)
         run.check_template(data_args.template, template.mm_plugin, tokenizer)
-        return with_recorder(template, p4d.frames, sentences=p4d.tpe == "text")
+        return with_recorder(template, p4d.frames, p4d.tpe == "text", p4d.video)
 
     parts = {
         "get_template_and_fix_tokenizer": make_recording_template,

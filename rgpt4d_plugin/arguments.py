@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, field_validator
 from rgpt4d_plugin.modeling import TimestampEncoding
 from rgpt4d_plugin.teachers import TeacherArguments, teacher_class
 from rgpt4d_plugin.terms import TERMS
-from rgpt4d_plugin.validation import Checked, Integer, Number, Switch, check, shown
+from rgpt4d_plugin.validation import Checked, Integer, Number, Switch, Text, check, shown
 
 
 # [release]: the weights and the decoder of the code released in June 2026. [reproduction]: a public third-party
@@ -110,6 +110,18 @@ class LossArguments(Checked):
         return {term: weight for term, weight in self.weights.items() if weight > 0}
 
 
+class VideoArguments(Checked):
+    """Settings of how the frames of videos are decoded, and whether they are kept."""
+
+    backend: Literal["pyav", "torchcodec", "decord"] = Field(
+        "pyav", description="Decoder; a file in which another one finds other frames than PyAV is read by PyAV."
+    )
+    cache: Text | None = Field(
+        None, description="Folder on a disk of this machine that keeps sampled frames, so that a clip is decoded once."
+    )
+    cache_gb: Number = Field(100.0, gt=0, le=1e6, description="Size of that folder, in GB; older clips make room.")
+
+
 class LoggingArguments(Checked):
     """Settings of what the trainer logs beside the host's own keys."""
 
@@ -169,6 +181,7 @@ class P4DArguments(Checked):
     decoder: DecoderArguments = DecoderArguments()
     loss: LossArguments = LossArguments()
     regions: RegionArguments = RegionArguments()
+    video: VideoArguments = VideoArguments()
     logging: LoggingArguments = LoggingArguments()
 
     @field_validator("hooks")

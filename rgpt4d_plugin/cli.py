@@ -49,6 +49,50 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"rgpt4d-plugin {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
+    cache = commands.add_parser(
+        "cache-teacher",
+        help="compute a recipe's teacher once, so that training loads no encoder and runs none",
+        description="Runs the teacher of a recipe over all clips of its datasets, those for evaluation included, on "
+        "exactly the frames that training samples, and keeps the latents and maps that the recipe's loss terms need. "
+        "Says first how large it will be. May be stopped at any time: run again, it computes what is missing. On "
+        "several GPUs: torchrun --nproc-per-node N --no-python rgpt4d cache-teacher ... "
+        "Example: rgpt4d cache-teacher recipes/4drgpt_p4d_lora.yaml --out caches/l4p, then "
+        "llamafactory-cli train recipes/4drgpt_p4d_lora.yaml p4d.teacher.cache=caches/l4p",
+    )
+    cache.add_argument("recipe", metavar="RECIPE", help="YAML file with a `p4d:` block")
+    cache.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="overrides, as llamafactory-cli takes them")
+    cache.add_argument("--out", required=True, metavar="DIR", help="folder of the cache")
+    cache.add_argument(
+        "--latents",
+        choices=["bf16", "fp8", "int8", "none"],
+        help="precision of the teacher's features (default: bf16, or none where p4d.loss.latent is 0)",
+    )
+    cache.add_argument(
+        "--maps",
+        choices=["native", "half", "quarter", "none"],
+        help="resolution of the maps, in float16 (default: native); none: training makes them from the latents",
+    )
+    cache.add_argument(
+        "--key",
+        choices=["content", "stat"],
+        help="recognize a video by its content (default), or by path, size and time of change, which reads no file",
+    )
+    cache.add_argument(
+        "--workers", type=whole(0, 256), default=2, help="processes that decode, per GPU (default %(default)s)"
+    )
+    cache.add_argument(
+        "--shard-mb",
+        type=positive(100_000),
+        default=256.0,
+        metavar="MB",
+        help="size of a file, and what a process computes anew after it was killed (default %(default)g)",
+    )
+    cache.add_argument("--strict", action="store_true", help="a clip that cannot be decoded is an error")
+    cache.add_argument(
+        "--verify", action="store_true", help="compute nothing: read every byte back, and look for every clip"
+    )
+    cache.set_defaults(run=_cache_teacher)
+
     convert = commands.add_parser(
         "convert",
         help="turn downloaded training data or a benchmark into datasets for LLaMA-Factory",
@@ -130,6 +174,21 @@ def _parser() -> argparse.ArgumentParser:
 
 
 # Imports are inside the commands: `rgpt4d --help` should not wait for torch.
+
+
+def _cache_teacher(arguments: argparse.Namespace) -> None:
+    os.environ.setdefault("LLAMAFACTORY_VERBOSITY", "WARN")
+    from rgpt4d_plugin.cache.command import CacheOptions, run_cache_teacher
+
+    options = CacheOptions(
+        arguments.latents,
+        arguments.maps,
+        arguments.key,
+        arguments.workers,
+        arguments.strict,
+        arguments.shard_mb,
+    )
+    run_cache_teacher(arguments.recipe, arguments.out, options, arguments.verify, arguments.overrides)
 
 
 def _convert(arguments: argparse.Namespace) -> None:

@@ -103,7 +103,7 @@ class RecipePipeline:
         """The template that samples as a run of the recipe does. It records, also where the run would not."""
         if self.p4d is None or not self.p4d.active:
             return self.recording()
-        return self.recording(self.p4d.frames, self.p4d.tpe == "text")
+        return with_recorder(self.template, self.p4d.frames, self.p4d.tpe == "text", self.p4d.video)
 
     def records(self, dataset: str, count: int) -> list[dict[str, Any]]:
         """Returns the first records of a dataset in the host's standard format, before they are tokenized.
@@ -181,6 +181,7 @@ def _with_any_checkpoint(recipe: dict[str, Any]) -> dict[str, Any]:
         return recipe
     if "checkpoint" not in options.model_fields:
         return recipe
+    teacher = {key: value for key, value in teacher.items() if key != "cache"}
     return {**recipe, "p4d": {**block, "teacher": {**teacher, "checkpoint": __file__}}}
 
 

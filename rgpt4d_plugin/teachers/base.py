@@ -224,6 +224,14 @@ class TeacherArguments(Checked):
     type: Text = Field("l4p", description="A registered teacher, or module:Class of your own.")
     dtype: Literal["float32", "bfloat16"] = Field("bfloat16", description="Precision the teacher runs in.")
     device: Text = Field("auto", description="'auto' (the student's device), 'cpu', 'cuda' or 'cuda:N'.")
+    cache: Text | None = Field(
+        None,
+        description="Folder that `rgpt4d cache-teacher` made: the teacher's results are read from it, and only the "
+        "heads that the student's maps go through are loaded.",
+    )
+    cache_missing: Literal["error", "compute"] = Field(
+        "error", description="A clip that the cache does not have: an error, or computed and added."
+    )
 
     @field_validator("device")
     @classmethod
@@ -301,6 +309,14 @@ class Teacher(ABC):
     @abstractmethod
     def load(cls, options: Any, device: torch.device, terms: tuple[str, ...]) -> Self:
         """Loads the weights for the maps of `terms`; parts that serve only other maps may be left out."""
+
+    @classmethod
+    def load_heads(cls, options: Any, device: torch.device, terms: tuple[str, ...]) -> Self:
+        """Loads what `predict` needs, and `targets` of given features: for a run whose features are stored.
+
+        A teacher that can leave its encoder out overrides this.
+        """
+        return cls.load(options, device, terms)
 
     @classmethod
     def read_maps(cls, options: Any, spec: TeacherSpec, key: ClipKey, terms: tuple[str, ...]) -> dict[str, StoredMap]:

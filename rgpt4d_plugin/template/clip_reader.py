@@ -22,7 +22,7 @@ import torch
 from llamafactory.extras.constants import IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER
 from PIL import Image
 
-from rgpt4d_plugin.arguments import P4DArguments, RegionArguments, TimestampEncoding
+from rgpt4d_plugin.arguments import P4DArguments, RegionArguments, TimestampEncoding, VideoArguments
 from rgpt4d_plugin.template.record_lookup import where_used
 from rgpt4d_plugin.video import MediaError, SeenClip, VideoError
 from rgpt4d_plugin.video.clip import open_video
@@ -47,11 +47,12 @@ class P4DSettings:
     sentences: bool = False
     encoding: TimestampEncoding | None = None
     regions: RegionArguments = RegionArguments()
+    video: VideoArguments = VideoArguments()
 
     @classmethod
     def of(cls, p4d: P4DArguments) -> "P4DSettings":
         """Returns the settings of a parsed block."""
-        return cls(p4d.frames, p4d.tpe == "text", p4d.encoding, p4d.regions)
+        return cls(p4d.frames, p4d.tpe == "text", p4d.encoding, p4d.regions, p4d.video)
 
 
 @dataclass
@@ -67,6 +68,7 @@ class Reading:
         seconds: Time of every shown frame from there.
         marks: Position among the shown frames -> marks.
         raw: Frames as decoded, one by one.
+        stored: Where the clip's pixels are kept, with `p4d.video.cache`.
     """
 
     entry: Any
@@ -77,7 +79,8 @@ class Reading:
     start: float = 0.0
     seconds: list[float] | None = None
     marks: dict[int, list[Any]] = field(default_factory=dict)
-    raw: list[Image.Image] = field(default_factory=list)
+    raw: Any = field(default_factory=list)
+    stored: Any = None
 
     @property
     def name(self) -> str:
@@ -272,7 +275,8 @@ class ClipReader:
             result = self._p4d_host_result(reading, **kwargs)
         except (av.FFmpegError, OSError) as err:
             raise VideoError(f"{name} cannot be decoded: {err}", path) from err
-        frames = reading.raw[: reading.count]
+        # Of stored frames none is decoded to be counted.
+        frames = reading.raw if reading.count in (None, len(reading.raw)) else reading.raw[: reading.count]
         if not frames:
             raise VideoError(f"{name} has no frames", path)
         # The host fills the last temporal patch: files that differ by less still fit their tokens.
@@ -287,34 +291,47 @@ class ClipReader:
         if on_clip is not None:
             marked = {at: [f"<obj_{mark.number}>" for mark in marks] for at, marks in reading.marks.items()}
             times = frame_times(reading, len(frames), kwargs["video_fps"])
-            on_clip(SeenClip(name, frames, times, marked, reading.start, _files(reading)))
+            on_clip(SeenClip(name, frames, times, marked, reading.start, _files(reading), reading.stored))
         return result
 
     def _p4d_host_result(self, reading: Reading, **kwargs: Any) -> dict[str, list]:
-        clip = reading.clip
-        if clip is None:
+        if reading.clip is None:
             # A copy, because the host fills the last temporal patch by appending to the list.
             entry = reading.entry if reading.count is None else list(reading.entry)
             return super()._regularize_videos([entry], **kwargs)
         counting = read_context().counting
-        if not counting and not reading.is_handed_over:
+        if self.settings.video.cache is None or counting:
+            result = self._p4d_unmarked(reading, **kwargs)
+        else:
+            from rgpt4d_plugin.template.stored_frames import stored_result
+
+            result = stored_result(self, reading, kwargs)
+        if reading.marks and not counting:
+            self._p4d_draw(reading, result["videos"][0])
+        return result
+
+    def _p4d_unmarked(self, reading: Reading, **kwargs: Any) -> dict[str, list]:
+        """Returns the host's result for one file; the decoded frames are then in the reading."""
+        clip, counting, backend = reading.clip, read_context().counting, self.settings.video.backend
+        if not counting and not reading.is_handed_over and backend == "pyav":
             result = super()._regularize_videos([clip.path], **kwargs)
         else:
-            with open_video(clip.path) as container:
-                # For its effect: it fills the reading.
-                self._get_video_sample_indices(container.streams.video[0], **kwargs)
+            self._p4d_sample(reading, **kwargs)
             reading.count = len(reading.indices)
             size = (reading.info.width, reading.info.height)
             if counting:
                 frames = [Image.new("RGB", size) for _ in reading.indices]
             else:
-                frames = read_frames(clip.path, reading.indices)
+                frames = read_frames(clip.path, reading.indices, backend)
             result = super()._regularize_videos([frames], **kwargs)
         if reading.count is not None or self._p4d_has_own_times(reading):
             result |= self._p4d_notes(reading, result, kwargs["video_fps"])
-        if reading.marks and not counting:
-            self._p4d_draw(reading, result["videos"][0])
         return result
+
+    def _p4d_sample(self, reading: Reading, **kwargs: Any) -> None:
+        """Fills the reading with the frames that are shown."""
+        with open_video(reading.clip.path) as container:
+            self._get_video_sample_indices(container.streams.video[0], **kwargs)
 
     @staticmethod
     def _p4d_notes(reading: Reading, result: dict[str, list], video_fps: float) -> dict[str, list]:

@@ -13,6 +13,7 @@ import torch
 from llamafactory.extras import logging
 from llamafactory.extras.constants import IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER
 
+from rgpt4d_plugin.arguments import VideoArguments
 from rgpt4d_plugin.seams import require
 from rgpt4d_plugin.students import FAMILIES
 from rgpt4d_plugin.template.clip_reader import HOST_NAMES, ClipReader, P4DSettings, asked_media
@@ -57,23 +58,29 @@ def rebuild(host_class: type, state: dict[str, Any], settings: P4DSettings) -> A
     return plugin
 
 
-def with_reader(plugin: Any, frames: int | None = None, sentences: bool | None = None) -> Any:
+def with_reader(
+    plugin: Any, frames: int | None = None, sentences: bool | None = None, video: VideoArguments | None = None
+) -> Any:
     """Returns a copy of a host plugin, or of one that this function made, with a reader in front of its host class.
 
-    `frames` are `p4d.frames`, `sentences` stand for `p4d.tpe: text`; None keeps the plugin's.
+    `frames` are `p4d.frames`, `sentences` stand for `p4d.tpe: text`, `video` is `p4d.video`; None keeps the plugin's.
     """
     state = dict(plugin.__dict__)
     settings = replace(state.pop("settings", P4DSettings()), frames=frames)
     if sentences is not None:
         settings = replace(settings, sentences=sentences)
+    if video is not None:
+        settings = replace(settings, video=video)
     return rebuild(getattr(plugin, "host_class", type(plugin)), state, settings)
 
 
-def with_recorder(template: Any, frames: int | None, sentences: bool | None = None) -> Any:
+def with_recorder(
+    template: Any, frames: int | None, sentences: bool | None = None, video: VideoArguments | None = None
+) -> Any:
     """Returns a copy of a host template whose multimodal plugin reads and records clips; see `with_reader`."""
     require(type(template.mm_plugin), *HOST_NAMES, "_get_video_token_metadata")
     template = copy.copy(template)
-    template.mm_plugin = with_reader(template.mm_plugin, frames, sentences)
+    template.mm_plugin = with_reader(template.mm_plugin, frames, sentences, video)
     return template
 
 

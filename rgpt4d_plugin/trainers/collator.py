@@ -95,7 +95,7 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
             per_step = family.frames_per_step(self.processor)
             batch["video_timestamps"] = timestamps_of(batch["input_ids"], tokens, times, per_step)
         if self.p4d.distils:
-            keys = [self.p4d.clip_key(clip, self.processor) for clip, _ in seen]
+            keys = self.p4d.keys([clip for clip, _ in seen], self.processor)
             frames = [frames for _, frames in seen] if for_teacher else None
             stored = [self.p4d.stored_maps(key) for key in keys]
             batch[BATCH_KEY] = DistillBatch(tokens, keys, frames, stored, left_out)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One run with distillation: the arguments, the student's family and the teacher's description, checked together."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from rgpt4d_plugin.arguments import (
 from rgpt4d_plugin.distill import Distiller, LatentDecoder
 from rgpt4d_plugin.modeling import encoding_of
 from rgpt4d_plugin.students import StudentFamily, get_family
-from rgpt4d_plugin.teachers import ClipKey, StoredMap, TeacherSpec, teacher_class
+from rgpt4d_plugin.teachers import ClipKey, StoredMap, Teacher, TeacherSpec, teacher_class
 from rgpt4d_plugin.teachers.base import teachers_of
 from rgpt4d_plugin.terms import MAP_TERMS, TERMS
 from rgpt4d_plugin.video import SeenClip
@@ -97,6 +97,11 @@ class P4DSetup:
                 f"p4d.hooks: {list(hooks)}, but the teacher's maps are made from {list(needed)}; add these, leave "
                 "p4d.hooks out, or set the weights of all maps to 0 to distil latents alone"
             )
+        if not problems and arguments.teacher.cache is not None:
+            from rgpt4d_plugin.teachers.cached.teacher import cache_problems
+
+            compared = hooks if "latent" in arguments.loss.active else ()
+            problems += cache_problems(arguments.teacher, spec, compared, maps)
         if problems:
             raise P4DConfigError.from_problems(problems)
         return cls(arguments, family, spec, hooks, encoding)
@@ -150,7 +155,12 @@ class P4DSetup:
         options, loss = self.arguments.teacher, self.arguments.loss
         if options.device != "auto":
             device = torch.device(options.device)
-        teacher = teacher_class(options.type).load(options, device, self._maps)
+        if options.cache is not None:
+            from rgpt4d_plugin.teachers.cached.teacher import CachedTeacher
+
+            teacher: Teacher = CachedTeacher.load(options, device, self._maps)
+        else:
+            teacher = teacher_class(options.type).load(options, device, self._maps)
         measure = self.arguments.logging.gradients
         return Distiller(teacher, loss.active, loss.type, self.hooks, loss.map_size, measure)
 
@@ -165,12 +175,26 @@ class P4DSetup:
 
     def clip_key(self, clip: SeenClip, processor: Any) -> ClipKey:
         """The key by which the teacher's windows over a clip can be looked up."""
-        width, height = clip.frames[0].size
+        width, height = clip.size
         box = tuple(self.family.visible_box(width, height, processor))
         times = tuple(clip.timestamps)
         if box == (0, 0, width, height):
             return ClipKey(clip.source, times, None, clip.start, clip.files)
         return ClipKey(clip.source, times, box, clip.start, clip.files, (width, height))
+
+    def keys(self, clips: Sequence[SeenClip], processor: Any) -> list[ClipKey]:
+        """The keys of a batch's clips.
+
+        Raises:
+            TeacherCacheError: `p4d.teacher.cache` lacks one, and the recipe does not say that it be computed.
+        """
+        keys = [self.clip_key(clip, processor) for clip in clips]
+        if self.arguments.teacher.cache is not None:
+            from rgpt4d_plugin.teachers.cached.teacher import check_stored
+
+            for key in keys:
+                check_stored(self.arguments.teacher, key)
+        return keys
 
     def stored_maps(self, key: ClipKey) -> dict[str, StoredMap]:
         """What the teacher has in files for a clip; see `Teacher.read_maps`."""
@@ -180,7 +204,9 @@ class P4DSetup:
     @property
     def needs_frames(self) -> bool:
         """Whether the teacher looks at the clip's frames."""
-        return teacher_class(self.arguments.teacher.type).needs_frames
+        options = self.arguments.teacher
+        reads_them = options.cache is None or options.cache_missing == "compute"
+        return reads_them and teacher_class(options.type).needs_frames
 
     def teacher_frames(self, clip: SeenClip, processor: Any) -> torch.Tensor:
         """(T, 3, H, W) uint8 at the teacher's input size; both axes are stretched to it, as both token grids are.
@@ -188,12 +214,19 @@ class P4DSetup:
         The teacher sees the middle of a frame alone if the student's processor cuts it out.
         """
         height, width = self.teacher.input_size
-        frames = []
-        for frame in clip.frames:
-            view = self.family.visible_box(frame.width, frame.height, processor)
-            resized = frame.convert("RGB").resize((width, height), Image.Resampling.BILINEAR, box=view)
-            frames.append(np.asarray(resized))
-        return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).contiguous()
+
+        def resized() -> np.ndarray:
+            frames = []
+            for frame in clip.frames:
+                view = self.family.visible_box(frame.width, frame.height, processor)
+                small = frame.convert("RGB").resize((width, height), Image.Resampling.BILINEAR, box=view)
+                frames.append(np.asarray(small).transpose(2, 0, 1))
+            return np.ascontiguousarray(np.stack(frames))
+
+        if clip.stored is None:
+            return torch.from_numpy(resized())
+        view = self.family.visible_box(*clip.size, processor)
+        return torch.from_numpy(clip.stored.view(f"teacher {width}x{height} {view}", resized))
 
     def check_template(self, name: str, plugin: Any, tokenizer: Any) -> None:
         """Raises P4DConfigError if the recipe's template, `name`, is not one for the model's family.

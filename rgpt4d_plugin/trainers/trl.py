@@ -24,7 +24,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor,
 from trl import SFTConfig, SFTTrainer
 from trl.models.utils import prepare_peft_model
 
-from rgpt4d_plugin.arguments import P4DArguments, P4DConfigError, parse_p4d
+from rgpt4d_plugin.arguments import P4DArguments, P4DConfigError, VideoArguments, parse_p4d
 from rgpt4d_plugin.modeling import (
     base_type,
     encoding_of,
@@ -143,6 +143,10 @@ class P4DSFTTrainer(P4DTrainerMixin, VideoSFTTrainer):
         if not arguments.loss.active:
             raise P4DConfigError.from_problems(
                 ["p4d.loss: every weight is 0, so there is nothing to distil; VideoSFTTrainer is the same without"]
+            )
+        if arguments.video != VideoArguments():
+            raise P4DConfigError.from_problems(
+                ["p4d.video: decoder and cache of frames are LLaMA-Factory's reader's; remove it for TRL"]
             )
         sampling = _with_frames(sampling or Sampling(), arguments.frames)
         name = _name(model)

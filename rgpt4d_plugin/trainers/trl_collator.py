@@ -107,7 +107,7 @@ class P4DVisionCollator(DataCollatorForVisionLanguageModeling):
     ) -> DistillBatch:
         family, processor = self.p4d.family, self.processor
         rows = [RowMedia(len(record.images), tuple(len(clip.frames) for clip in record.clips)) for record in records]
-        keys = [self.p4d.clip_key(clip.seen, processor) for clip in clips]
+        keys = self.p4d.keys([clip.seen for clip in clips], processor)
         return DistillBatch(
             tokens=family.clip_tokens(batch["input_ids"], batch, rows, processor, processor.tokenizer),
             keys=keys,

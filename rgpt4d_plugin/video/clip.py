@@ -2,12 +2,16 @@
 """Video files: what the student saw of one, and a cheap check that a file can be read to its end."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 from PIL.Image import Image
+
+
+if TYPE_CHECKING:
+    from rgpt4d_plugin.video.frame_cache import StoredClip
 
 
 class MediaError(ValueError):
@@ -31,7 +35,7 @@ class SeenClip:
     """The frames that the host decoded for the student, before any resizing."""
 
     source: str
-    frames: list[Image]
+    frames: Sequence[Image]
     timestamps: list[float]
     """Seconds from the start of the clip, one per frame."""
     marked: dict[int, list[str]] = field(default_factory=dict)
@@ -40,6 +44,13 @@ class SeenClip:
     """Seconds of the file at which the clip starts."""
     files: tuple[str, ...] = ()
     """The video, or every frame of a list of files; empty for what is no file."""
+    stored: "StoredClip | None" = None
+    """Where its pixels are kept; `frames` are then decoded only if someone looks at them."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of its frames."""
+        return self.frames[0].size if self.stored is None else self.stored.size
 
 
 def is_address(path: str) -> bool:

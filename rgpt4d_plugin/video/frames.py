@@ -177,16 +177,27 @@ def _info(path: str, stream: av.VideoStream, first: av.VideoFrame, pts: Sequence
     )
 
 
-def read_frames(path: str, indices: Sequence[int]) -> list[Image.Image]:
+def read_frames(path: str, indices: Sequence[int], backend: str = "pyav") -> list[Image.Image]:
     """Decodes the frames with the given numbers, ascending, and turns them upright.
 
     Decoding begins at the key frame before the first of them, or at the file's beginning where no such key frame is
     found.
 
+    Args:
+        path: The file.
+        indices: Numbers of the frames.
+        backend: Decoder, as in `p4d.video.backend`; a file that it reads otherwise than PyAV is read by PyAV.
+
     Raises:
         VideoError: The file cannot be decoded, or one of the frames is missing.
     """
     info = read_info(path)
+    if backend != "pyav":
+        from rgpt4d_plugin.video.backends import decode_with
+
+        frames = decode_with(backend, info, indices)
+        if frames is not None:
+            return frames
     found = _decode(path, info, indices, seek=indices[0] > 0)
     if any(index not in found for index in indices):
         found = _decode(path, info, indices, seek=False)

@@ -51,9 +51,12 @@ def read_depth_anything_3_config(path: str | PathLike) -> DepthAnything3Config:
 
 
 def load_depth_anything_3(
-    path: str | PathLike, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    path: str | PathLike,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    encoder: bool = True,
 ) -> DepthAnything3:
-    """The frozen network of a .safetensors file with the official names.
+    """The frozen network of a .safetensors file with the official names; without `encoder` its head alone.
 
     Tensors are cast and moved one at a time. No random numbers are drawn.
 
@@ -62,9 +65,10 @@ def load_depth_anything_3(
     """
     file = _open(Path(path))
     with torch.device("meta"):  # no memory and no random initialisation
-        model = DepthAnything3(_config_of(Path(path), file))
+        model = DepthAnything3(_config_of(Path(path), file), encoder)
     expected = {_PREFIX + name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    _raise_for(path, tensor_problems(expected, set(file.keys()), functools.partial(_shape, file), _UNUSED.match))
+    unused = _UNUSED if encoder else re.compile(f"{_UNUSED.pattern}|{re.escape(_BACKBONE)}")
+    _raise_for(path, tensor_problems(expected, set(file.keys()), functools.partial(_shape, file), unused.match))
     state, broken = {}, []
     for name in expected:
         tensor = file.get_tensor(name)

@@ -40,12 +40,17 @@ class Geometry:
 
 
 class DepthAnything3(nn.Module):
-    """Encoder and head, under the names of the checkpoints without their first part, `model.`."""
+    """Encoder and head, under the names of the checkpoints without their first part, `model.`.
 
-    def __init__(self, config: DepthAnything3Config) -> None:
+    Args:
+        config: Sizes.
+        encoder: False: the head alone, for features that come from elsewhere.
+    """
+
+    def __init__(self, config: DepthAnything3Config, encoder: bool = True) -> None:
         super().__init__()
         self.config = config
-        self.backbone = nn.ModuleDict({"pretrained": AnyViewEncoder(config)})
+        self.backbone = nn.ModuleDict({"pretrained": AnyViewEncoder(config)} if encoder else {})
         self.head = DualDPTHead(config)
 
     @property

@@ -80,6 +80,11 @@ class DepthAnything3Teacher(Teacher):
                 block.compile()
         return cls(model, path)
 
+    @classmethod
+    def load_heads(cls, options: DepthAnything3Arguments, device: torch.device, terms: tuple[str, ...]) -> Self:
+        path = str(options.checkpoint)
+        return cls(load_depth_anything_3(path, getattr(torch, options.dtype), device, encoder=False), path)
+
     def features(self, windows: TeacherWindows, hooks: tuple[int, ...]) -> dict[int, Tensor]:
         assert windows.frames is not None, "this teacher needs frames"
         return self.model.encode(self.model.normalise(windows.frames), hooks)

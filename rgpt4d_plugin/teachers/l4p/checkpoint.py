@@ -72,6 +72,7 @@ def load_l4p(
     *,
     tasks: Iterable[str] | None = None,
     config: L4PConfig | None = None,
+    encoder: bool = True,
 ) -> L4P:
     """Returns a frozen L4P with the weights of a checkpoint, in eval mode for good.
 
@@ -84,6 +85,7 @@ def load_l4p(
         device: Where the weights go.
         tasks: Heads to build and load; None for all of the configuration.
         config: Sizes; None for those in the file's metadata, else the released ones.
+        encoder: False: build and load heads alone.
 
     Raises:
         L4PCheckpointError: If the checkpoint cannot be read or any weight is missing, unexpected, or misshapen.
@@ -95,9 +97,10 @@ def load_l4p(
     config = config or stored_config
     tasks = config.check_tasks(config.tasks if tasks is None else tasks)
     with torch.device("meta"):  # No memory and no random initialisation.
-        model = L4P(replace(config, tasks={task: config.tasks[task] for task in tasks}))
+        model = L4P(replace(config, tasks={task: config.tasks[task] for task in tasks}), encoder)
     targets = _targets(model)
     skipped = tuple(f"{_PREFIX}task_heads.{task}." for task in config.tasks if task not in tasks)
+    skipped += () if encoder else (f"{_PREFIX}video_encoder.",)
     _check(source, targets, skipped)
 
     state = {}

@@ -45,12 +45,17 @@ class L4P(nn.Module):
       camera, not normalised.
     """
 
-    def __init__(self, config: L4PConfig) -> None:
-        """Builds the modules with torch's own initialisation; see `load_l4p` and `from_config` for useful weights."""
+    def __init__(self, config: L4PConfig, encoder: bool = True) -> None:
+        """Builds the modules with torch's own initialisation; see `load_l4p` and `from_config` for useful weights.
+
+        Args:
+            config: Sizes.
+            encoder: False: heads alone, for features that come from elsewhere.
+        """
         super().__init__()
         self.config = config
         self.frozen = False
-        self.video_encoder = VideoEncoder(config)
+        self.video_encoder = VideoEncoder(config) if encoder else None
         self.task_heads = nn.ModuleDict({task: DPTHead(config, task) for task in config.tasks})
 
     @classmethod
@@ -87,11 +92,11 @@ class L4P(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.video_encoder.norm.weight.dtype
+        return next(self.parameters()).dtype
 
     @property
     def device(self) -> torch.device:
-        return self.video_encoder.norm.weight.device
+        return next(self.parameters()).device
 
     def normalise(self, frames: Tensor) -> Tensor:
         """RGB frames to the clip the encoder takes.
@@ -137,6 +142,8 @@ class L4P(nn.Module):
         wanted = set(everything if only is None else only)
         if not wanted or not wanted <= set(everything):
             raise ValueError(f"only must name indices in 0..{self.config.blocks}, found {sorted(wanted)}.")
+        if self.video_encoder is None:
+            raise RuntimeError("This L4P was loaded without its encoder.")
         features = self.video_encoder(clip.to(self.device, self.dtype), wanted)
         return [features[index] for index in everything] if only is None else features
 

@@ -73,9 +73,16 @@ class L4PTeacher(Teacher):
         path = str(options.checkpoint)
         model = load_l4p(path, getattr(torch, options.dtype), device, tasks=tasks)
         if options.compile:
+            assert model.video_encoder is not None
             for block in model.video_encoder.blocks:  # all of them are one compiled function
                 block.compile()
         return cls(model, path)
+
+    @classmethod
+    def load_heads(cls, options: L4PArguments, device: torch.device, terms: tuple[str, ...]) -> Self:
+        tasks = [TASK_OF_TERM[term] for term in terms]
+        path = str(options.checkpoint)
+        return cls(load_l4p(path, getattr(torch, options.dtype), device, tasks=tasks, encoder=False), path)
 
     def features(self, windows: TeacherWindows, hooks: tuple[int, ...]) -> dict[int, Tensor]:
         assert windows.frames is not None, "this teacher needs frames"
