@@ -62,6 +62,7 @@ lint: install
 # The site of docs/, in site/; a link to a page, heading or file that does not exist is an error.
 docs: install
 	$(BIN)/python tools/make_reference.py
+	$(BIN)/python tools/make_families.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Seam: the host loads model and processor of a run with `p4d.tpe: add` as their `rgpt4d_<base>` type.
 
-Host names: `load_config`, `load_tokenizer` and `apply_liger_kernel` of `llamafactory.model.loader`, and the tables by
-model type that the rest of the host looks things up in, `COMPOSITE_MODELS` and `MROPE_MODELS` (0.9.5 and main of
-August 2026). Training, chat, API and export all load through these. A run without TPE gets what the originals return.
-To be removed when the host lets a plugin choose the configuration.
+Host names: `load_config`, `load_tokenizer`, `apply_liger_kernel` and `patch_model` of `llamafactory.model.loader`, and
+the tables by model type that the rest of the host looks things up in, `COMPOSITE_MODELS` and `MROPE_MODELS` (0.9.5 and
+main of August 2026). Training, chat, API and export all load through these. A run without TPE gets what the originals
+return. To be removed when the host lets a plugin choose the configuration.
 """
 
 import dataclasses
@@ -20,9 +20,9 @@ from rgpt4d_plugin.seams import require, wrap
 
 def patch(module: ModuleType) -> Callable[[], None]:
     """Wraps the loading functions of `module`; returns the undo function."""
-    require(module, "load_config", "load_tokenizer", "apply_liger_kernel")
+    require(module, "load_config", "load_tokenizer", "apply_liger_kernel", "patch_model")
     load_config, load_tokenizer = module.load_config, module.load_tokenizer
-    apply_liger_kernel = module.apply_liger_kernel
+    apply_liger_kernel, patch_model = module.apply_liger_kernel, module.patch_model
 
     @functools.wraps(load_config)
     def load_timed_config(model_args: Any) -> Any:
@@ -57,11 +57,28 @@ def patch(module: ModuleType) -> Callable[[], None]:
             config = modeling.base_config(config)
         apply_liger_kernel(config, *args, **kwargs)
 
+    @functools.wraps(patch_model)
+    def patch_model_as_base(model: Any, *args: Any, **kwargs: Any) -> None:
+        # Which modules ZeRO-3 gathers whole (experts), and whether Qwen3.5's layers keep packed samples apart, go by
+        # the names of type and architecture.
+        if not modeling.is_timestamped(model.config.model_type):
+            return patch_model(model, *args, **kwargs)
+        config = model.config
+        own = config.architectures
+        config.model_type = modeling.base_type(config.model_type)  # on the object: the class keeps its own
+        config.architectures = [modeling.load(config.model_type).model.__mro__[2].__name__]
+        try:
+            patch_model(model, *args, **kwargs)
+        finally:
+            del config.model_type
+            config.architectures = own
+
     restore = wrap(
         module,
         load_config=load_timed_config,
         load_tokenizer=load_timed_tokenizer,
         apply_liger_kernel=apply_liger_kernel_of_base,
+        patch_model=patch_model_as_base,
     )
 
     def undo() -> None:

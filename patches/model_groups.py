@@ -28,7 +28,7 @@ def patch(module: ModuleType) -> Callable[[], None]:
         added.append(NAME_PREFIX + base)
         module.register_model_group({added[-1]: sources}, template, multimodal=True)
 
-    for family in FAMILIES.values():
+    for family in dict.fromkeys(FAMILIES.values()):
         for model in family.public_models:
             if not isinstance(model, str):
                 base, repository = model

@@ -32,7 +32,7 @@ from rgpt4d_plugin.files import ImageError, open_image
 from rgpt4d_plugin.modeling import is_timestamped
 from rgpt4d_plugin.regions.media_entries import Clip
 from rgpt4d_plugin.regions.region import RegionError
-from rgpt4d_plugin.students import StudentFamily, get_family
+from rgpt4d_plugin.students import get_family, has_linear_attention
 from rgpt4d_plugin.template.plugin_classes import token_types, with_recorder
 from rgpt4d_plugin.video import VideoError
 
@@ -68,13 +68,13 @@ class Encoded:
 class Encoder:
     """Turns questions into a batch, its pixels in `dtype`, by the host's own functions. Runs in worker processes too.
 
-    A model with timestamp positional encoding is told the times by its `family`, which is None for any other.
+    A model with timestamp positional encoding, by its `config`, is told the times.
     """
 
-    def __init__(
-        self, template: Any, tokenizer: Any, processor: Any, dtype: torch.dtype, family: StudentFamily | None = None
-    ) -> None:
-        self._template, self._processor, self._dtype, self._family = template, processor, dtype, family
+    def __init__(self, template: Any, tokenizer: Any, processor: Any, dtype: torch.dtype, config: Any) -> None:
+        self._template, self._processor, self._dtype = template, processor, dtype
+        self._family = get_family(config.model_type) if is_timestamped(config.model_type) else None
+        self._linear_attention = has_linear_attention(config)
         self._tokenizer = copy.deepcopy(tokenizer)
         self._tokenizer.padding_side = "left"
 
@@ -105,6 +105,10 @@ class Encoder:
             compute_dtype=self._dtype,
         )
         features = [self._feature(template, question) for question in questions]
+        if self._linear_attention and len(questions) == 1 and not questions[0].media:
+            # The host hides a stand-in image on the left. Linear attention (transformers 5.5) heeds the mask of two
+            # rows or more; the reply to the second is not read.
+            features.append(self._feature(template, questions[0]))
         counts = [[len(feature[media]) for feature in features] for media in ("images", "videos")]
         with template.mm_plugin.asked() as seconds:
             batch = collator(features)
@@ -175,8 +179,7 @@ class HostEngine:
             "decoding": GREEDY,
             "versions": {name: version(name) for name in _VERSIONS},
         }
-        family = get_family(model.config.model_type) if is_timestamped(model.config.model_type) else None
-        self._encoder = Encoder(template, tokenizer, processor, dtype, family)
+        self._encoder = Encoder(template, tokenizer, processor, dtype, model.config)
         self._model, self._tokenizer = model, tokenizer
         self._stops = template.get_stop_token_ids(tokenizer)
         self._batch_size, self._workers = batch_size, workers

@@ -194,8 +194,14 @@ class TimestampedProcessor:
 
     _auto_class = "AutoProcessor"
 
+    leading = 0
+    """Tokens before each step of a clip's grid that see all of it."""
+
     trailing = 0
     """Tokens behind a clip's grid that see no frame."""
+
+    hidden_options: tuple[str, ...] = ()
+    """Options of the video processor that the base's own call does not hand on."""
 
     def __call__(self, images: Any = None, text: Any = None, videos: Any = None, **kwargs: Any) -> Any:
         """The base's call; see there. The result has `video_timestamps` too, shaped as `input_ids`.
@@ -207,7 +213,8 @@ class TimestampedProcessor:
             inputs = super().__call__(images=images, text=text, **kwargs)
             layouts = []
         else:
-            with _FrameTimes(self) as times:
+            options = {key: kwargs.pop(key) for key in self.hidden_options if key in kwargs}
+            with _FrameTimes(self, options) as times:
                 inputs = super().__call__(images=images, text=text, videos=videos, **kwargs)
             layouts = self.clip_layouts(inputs, times.clips)
         inputs["video_timestamps"] = self._stamps(
@@ -249,7 +256,7 @@ class TimestampedProcessor:
         places = []
         for times, size in layouts:
             count = len(times) * (equal if size is None else size)
-            places.append(positions[:count])
+            places.append(positions[:count].view(len(times), -1)[:, self.leading :].flatten())
             positions = positions[count + self.trailing :]
         return places
 
@@ -270,10 +277,16 @@ class TimestampedGridProcessor(TimestampedProcessor):
 
 
 class _FrameTimes:
-    """While it is entered, notes the times of the frames that a processor's video processor shows."""
+    """While it is entered, notes the times of the frames that a processor's video processor shows.
 
-    def __init__(self, processor: Any) -> None:
+    Args:
+        processor: whose `video_processor` it stands in for.
+        options: more arguments for that one's call.
+    """
+
+    def __init__(self, processor: Any, options: dict[str, Any]) -> None:
         self._processor = processor
+        self._options = options
         self._inner = processor.video_processor
         self.clips: list[list[float]] = []
 
@@ -289,7 +302,7 @@ class _FrameTimes:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         wanted = kwargs.get("return_metadata", getattr(self._inner, "return_metadata", False))
-        outputs = self._inner(*args, **{**kwargs, "return_metadata": True})
+        outputs = self._inner(*args, **{**kwargs, **self._options, "return_metadata": True})
         # Read here: some processors fill a missing frame rate with 24 later on.
         self.clips = [_frame_times(clip, number) for number, clip in enumerate(outputs["video_metadata"])]
         if not wanted:

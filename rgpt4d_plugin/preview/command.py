@@ -5,7 +5,7 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from rgpt4d_plugin.recipe import read_recipe
 from rgpt4d_plugin.regions.media_entries import decode_image_entry
 from rgpt4d_plugin.regions.region import RegionError
 from rgpt4d_plugin.students import RowMedia, get_family
+from rgpt4d_plugin.students.tokens import Grid
 from rgpt4d_plugin.teachers import teacher_class
 from rgpt4d_plugin.terms import TERMS
 from rgpt4d_plugin.video import SeenClip
@@ -125,7 +126,7 @@ def describe(
         rows = [RowMedia(len(feature["images"] or []), tuple(len(clip.frames) for clip in seen))]
         of_clips, of_images = family.visual_tokens(torch.tensor([ids]), rows, pipeline.tokenizer)
         grids = family.video_grids(batch, pipeline.processor, rows)
-        kept = _kept(int(of_clips.sum()), grids, family.tokens_after_clip)
+        kept = _kept(int(of_clips.sum()), grids, family.clip_length)
         pixels = family.frames(batch, pipeline.processor, rows)
         for clip, frames, grid, tokens in zip(seen, pixels, grids, kept, strict=True):
             rows_of_maps = maps.of(clip) if maps is not None and tokens == math.prod(grid) else ()
@@ -156,15 +157,16 @@ def describe(
     )
 
 
-def _kept(tokens: int, grids: Sequence[tuple[int, int, int]], after: int = 0) -> list[int]:
+def _kept(tokens: int, grids: Sequence[Grid], length: Callable[[Grid], int] = math.prod) -> list[int]:
     """Returns the number of tokens that each clip or image has in the sequence, of `tokens` in all.
 
-    `after` tokens follow each grid and are not counted. The last one also has those that are too many.
+    One of a given grid has `length` tokens; more than the grid has are not counted. The last one also has those that
+    are too many.
     """
     kept = []
     for grid in grids:
         kept.append(min(tokens, math.prod(grid)))
-        tokens -= min(tokens, math.prod(grid) + after)
+        tokens -= min(tokens, length(grid))
     if kept:
         kept[-1] += tokens
     return kept

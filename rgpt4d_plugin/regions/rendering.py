@@ -138,7 +138,15 @@ def marks_on(still: ImageEntry, size: tuple[int, int]) -> list[Mark]:
 
 
 def check_takes_videos(processor: Any) -> None:
-    """Raises VideoError if a transformers processor takes images only; it would leave videos out without a word."""
+    """Raises VideoError if a transformers processor takes images only, or no times of decoded frames.
+
+    The former would leave videos out without a word.
+    """
+    if any(cls.__name__ == "VideoLlavaProcessor" for cls in type(processor).__mro__):
+        raise VideoError(
+            f"{type(processor).__name__} takes neither times of decoded frames nor options for text (transformers "
+            "5.5). LLaMA-Factory with `rgpt4d_video_llava` shows the model videos, in training, chat and its API"
+        )
     if not hasattr(processor, "video_processor"):
         raise VideoError(
             f"{type(processor).__name__} takes no videos. LLaMA-Factory with a `rgpt4d_` template shows such a model "

@@ -45,9 +45,11 @@ class StudentFamily(ABC):
         public_models: The public models: the host's names for them, or pairs (name, repository).
         image_token: Placeholder of one token of an image.
         clip_token: Placeholder of one token of a clip; in some families the same.
+        tokens_before_step: Number of clip tokens that precede each temporal step of a clip's grid (a class token).
         tokens_after_clip: Number of clip tokens that follow the grid of a clip.
         single_image_is_tiled: The only image of a record has other tokens than one of several.
         bidirectional_images: Image tokens attend to later tokens of the same image or frame (Gemma 3).
+        loads_under_zero3: transformers loads the weights under DeepSpeed ZeRO-3.
     """
 
     name: str
@@ -60,9 +62,11 @@ class StudentFamily(ABC):
     counts_each_clip: bool = False
     composite: str = ""
     public_models: tuple[str | tuple[str, str], ...] = ()
+    tokens_before_step: int = 0
     tokens_after_clip: int = 0
     single_image_is_tiled: bool = False
     bidirectional_images: bool = False
+    loads_under_zero3: bool = True
 
     def decoder(self, model: Any) -> nn.Module:
         """Returns the text decoder whose output is the last hidden state, after its final norm: (B, L, C)."""
@@ -120,7 +124,13 @@ class StudentFamily(ABC):
         """
         is_clip, _ = self.visual_tokens(input_ids, rows, tokenizer)
         grids = self.video_grids(inputs, processor, rows)
-        return locate_clips(is_clip, [len(row.frames) for row in rows], grids, self.tokens_after_clip)
+        clips = [len(row.frames) for row in rows]
+        return locate_clips(is_clip, clips, grids, self.tokens_after_clip, self.tokens_before_step)
+
+    def clip_length(self, grid: Grid) -> int:
+        """Returns how many clip tokens a clip of this grid (t, h, w) has, with those that are no place of it."""
+        t, h, w = grid
+        return t * (self.tokens_before_step + h * w) + self.tokens_after_clip
 
     def timestamps(
         self,
@@ -158,6 +168,11 @@ def unscaled(pixels: torch.Tensor, processor: Any) -> torch.Tensor:
     return pixels.round().clamp(0, 255).to(torch.uint8)
 
 
+def has_linear_attention(config: Any) -> bool:
+    """Whether some layers of a model carry a state along the row (Qwen3.5), which no 4D attention mask cuts."""
+    return "linear_attention" in (getattr(config.get_text_config(), "layer_types", None) or ())
+
+
 class TokenCountError(ValueError):
     """The video tokens of a row do not match the grids of its clips."""
 
@@ -167,6 +182,7 @@ def locate_clips(
     clips_per_row: Sequence[int],
     grids: Sequence[Grid],
     tokens_after_clip: int = 0,
+    tokens_before_step: int = 0,
 ) -> list[ClipTokens | None]:
     """Finds the tokens of every clip in a padded batch.
 
@@ -178,6 +194,7 @@ def locate_clips(
         clips_per_row: number of clips in each row.
         grids: (t, h, w) of all clips, rows in order.
         tokens_after_clip: number of tokens after the grid of a clip that stand for no place of it.
+        tokens_before_step: number of tokens before each of its steps, likewise.
 
     Returns:
         One entry per clip; None for a clip that lacks tokens because the row was cut before its end.
@@ -195,11 +212,15 @@ def locate_clips(
         positions = is_clip[row].nonzero().flatten() + row * length
         taken = 0
         for t, h, w in grids[len(clips) : len(clips) + count]:
-            size = t * h * w
+            size = t * (tokens_before_step + h * w)
             here = positions[taken : taken + size]
             taken += size + tokens_after_clip
             # The model refuses a clip that lacks any of its tokens, those after its grid too.
-            clips.append(ClipTokens(here, (t, h, w)) if taken <= len(positions) else None)
+            if taken > len(positions):
+                clips.append(None)
+                continue
+            places = here.view(t, tokens_before_step + h * w)[:, tokens_before_step:].flatten()
+            clips.append(ClipTokens(places, (t, h, w)))
         if taken < len(positions):
             raise TokenCountError(
                 f"row {row} of the batch has {len(positions)} video tokens, its {count} clip(s) only {taken}"

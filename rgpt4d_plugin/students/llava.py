@@ -22,7 +22,18 @@ def frames_of_each(pixels: torch.Tensor) -> list[int]:
 
 @dataclass(frozen=True)
 class LlavaVideoFamily(SquareFamily):
-    """Base class of LLaVA-NeXT-Video and LLaVA-OneVision."""
+    """Base class of LLaVA-NeXT-Video, LLaVA-OneVision and Video-LLaVA."""
+
+    def visible_box(self, width: int, height: int, processor: Any) -> tuple[float, float, float, float]:
+        video = processor.video_processor
+        if not video.do_center_crop:
+            return 0, 0, width, height
+        # The shorter edge is scaled to `size`, and then `crop_size` is cut out of the middle.
+        scale = video.size["shortest_edge"] / min(width, height)
+        seen_width = min(width, video.crop_size["width"] / scale)
+        seen_height = min(height, video.crop_size["height"] / scale)
+        left, top = (width - seen_width) / 2, (height - seen_height) / 2
+        return left, top, left + seen_width, top + seen_height
 
     def frames(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> list[np.ndarray]:
         pixels = inputs.get("pixel_values_videos")  # (clips, frames, 3, H, W)

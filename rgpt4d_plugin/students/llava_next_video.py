@@ -19,15 +19,6 @@ class LlavaNextVideoFamily(LlavaVideoFamily):
     def side(self, processor: Any) -> int:
         return processor.video_processor.crop_size["height"] // processor.patch_size // 2
 
-    def visible_box(self, width: int, height: int, processor: Any) -> tuple[float, float, float, float]:
-        # The shorter edge is scaled to `size`, and then `crop_size` is cut out of the middle.
-        video = processor.video_processor
-        scale = video.size["shortest_edge"] / min(width, height)
-        seen_width = min(width, video.crop_size["width"] / scale)
-        seen_height = min(height, video.crop_size["height"] / scale)
-        left, top = (width - seen_width) / 2, (height - seen_height) / 2
-        return left, top, left + seen_width, top + seen_height
-
     def image_grids(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> list[Grid]:
         if "image_sizes" not in inputs:
             return []
@@ -48,7 +39,7 @@ FAMILIES = (
         plugins=("LlavaNextVideoPlugin",),
         image_token="<image>",
         clip_token="<video>",
-        reader="rgpt4d_plugin.template.llava:LlavaNextVideoReader",
+        reader="rgpt4d_plugin.template.llava:LlavaVideoReader",
         public_models=("LLaVA-NeXT-Video-7B-Chat", "LLaVA-NeXT-Video-34B-Chat"),
     ),
 )

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL: the grid is `video_grid_thw`, divided by the vision tower's spatial merge.
+"""Qwen2-VL to Qwen3.5: the grid is `video_grid_thw`, divided by the vision tower's spatial merge.
 
-Qwen2-VL and Qwen2.5-VL put the tokens of a clip in one run. Qwen3-VL puts each temporal step in a run of its own,
-after the text of its timestamp. The tower of Qwen2.5-VL computes in window order and restores row-major order itself.
+Qwen2-VL and Qwen2.5-VL put the tokens of a clip in one run. Qwen3-VL and Qwen3.5 put each temporal step in a run of
+its own, after the text of its timestamp. The tower of Qwen2.5-VL computes in window order and restores row-major order
+itself.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from rgpt4d_plugin.students.base import Grid, RowMedia, StudentFamily, unscaled
 
 @dataclass(frozen=True)
 class QwenVLFamily(StudentFamily):
-    """One class for the three generations: their differences concern processor and model alone."""
+    """One class for all generations: their differences concern processor and model alone."""
 
     def frames_per_step(self, processor: Any) -> int:
         return processor.video_processor.temporal_patch_size
@@ -64,7 +65,7 @@ def _unpatchify(pixels: torch.Tensor | None, grids: torch.Tensor | None, process
 _TOKENS = ("<|image_pad|>", "<|video_pad|>")
 
 
-def _instruct(name: str, *sizes: int) -> tuple[str, ...]:
+def _instruct(name: str, *sizes: int | str) -> tuple[str, ...]:
     return tuple(f"{name}-{size}B-Instruct" for size in sizes)
 
 
@@ -80,18 +81,31 @@ FAMILIES = (
     QwenVLFamily(
         "Qwen2.5-VL",
         ("qwen2_5_vl",),
-        ("qwen2_vl",),
+        ("qwen2_vl", "mimo_vl"),
         ("Qwen2VLPlugin",),
         *_TOKENS,
         public_models=_instruct("Qwen2.5-VL", 3, 7, 32, 72),
     ),
     QwenVLFamily(
         "Qwen3-VL",
-        ("qwen3_vl",),
+        ("qwen3_vl", "qwen3_vl_moe"),
         ("qwen3_vl", "qwen3_vl_nothink"),
         ("Qwen3VLPlugin",),
         *_TOKENS,
         counts_each_clip=True,
-        public_models=_instruct("Qwen3-VL", 2, 4, 8, 32),
+        public_models=_instruct("Qwen3-VL", 2, 4, 8, 32, "30B-A3", "235B-A22"),
+    ),
+    QwenVLFamily(
+        "Qwen3.5",
+        ("qwen3_5", "qwen3_5_moe"),
+        ("qwen3_5", "qwen3_5_nothink", "qwen3_6"),
+        ("Qwen3VLPlugin",),
+        *_TOKENS,
+        counts_each_clip=True,
+        # transformers 5.5 renames the language model's weights there as if it were alone, and leaves it random.
+        loads_under_zero3=False,
+        public_models=tuple(
+            f"Qwen3.5-{size}B-Thinking" for size in (0.8, 2, 4, 9, 27, "35B-A3", "122B-A10", "397B-A17")
+        ),
     ),
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The reader for LLaVA-NeXT-Video, and how frames become tensors for the LLaVA line."""
+"""The reader for LLaVA-NeXT-Video and Video-LLaVA, and how frames become tensors for the LLaVA line."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,12 +18,11 @@ def clip_tensors(clips: Sequence[list[Image.Image]], processor: Any) -> list[tor
     return [processor.video_processor([frames], return_tensors="pt")["pixel_values_videos"] for frames in clips]
 
 
-class LlavaNextVideoReader(SquareReader):
-    """A reader in front of the host's LlavaNextVideoPlugin, which takes all clips to be as long as the first (0.9.5,
-    main).
+class LlavaVideoReader(SquareReader):
+    """In front of the host's LlavaNextVideoPlugin and VideoLlavaPlugin.
 
-    The model sees frame by frame and puts the tokens of clips in a row, so clips of different length can be one
-    tensor.
+    They take all clips to be as long as the first (0.9.5 and main). The models see frame by frame and put the clips'
+    tokens in a row: clips that differ in length are as one to them.
     """
 
     counts_each_clip = True

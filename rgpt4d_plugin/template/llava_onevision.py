@@ -47,9 +47,7 @@ class LlavaOnevisionPlugin(BasePlugin):
             rows, family = [RowMedia(len(images), tuple(frames))], get_family("llava_onevision")
             counts = {
                 IMAGE_PLACEHOLDER: [n for _, _, n in family.image_grids(inputs, processor, rows)],
-                VIDEO_PLACEHOLDER: [
-                    t * h * w + family.tokens_after_clip for t, h, w in family.video_grids(inputs, processor, rows)
-                ],
+                VIDEO_PLACEHOLDER: [family.clip_length(grid) for grid in family.video_grids(inputs, processor, rows)],
             }
         left = {placeholder: iter(of_each) for placeholder, of_each in counts.items()}
 

@@ -13,7 +13,7 @@ from llamafactory.data import SFTDataCollatorWith4DAttentionMask
 
 from rgpt4d_plugin.arguments import P4DConfigError
 from rgpt4d_plugin.distill import DistillBatch
-from rgpt4d_plugin.students import RowMedia, timestamps_of
+from rgpt4d_plugin.students import RowMedia, has_linear_attention, timestamps_of
 from rgpt4d_plugin.trainers.mixin import BATCH_KEY
 from rgpt4d_plugin.trainers.setup import P4DSetup
 from rgpt4d_plugin.video import SeenClip, VideoError
@@ -44,6 +44,12 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
             problems.append(
                 f"neat_packing: true: the host's mask takes from {self.p4d.family.name} that the tokens of an image "
                 "see one another; remove it"
+            )
+        if has_linear_attention(self.model.config) and self.attn_implementation != "flash_attention_2":
+            problems.append(
+                f"neat_packing: true: the linear attention layers of {self.p4d.family.name} carry their state from "
+                "one sample of a row into the next; remove it, or set flash_attn: fa2, with which the host keeps "
+                "samples apart"
             )
         row = self.cutoff_len + 1  # which the host has made one less, for packing
         if self.get_rope_func is not None and row % (self.pad_to_multiple_of or 1):
@@ -83,6 +89,7 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
                 raise self._miscounted(seen[0][0].source) from err
 
         self._mend_packed_text(batch)
+        self._mend_token_types(batch)
         family = self.p4d.family
         frames = iter([len(clip.frames) for clip, _ in seen])
         rows = [RowMedia(images, tuple(itertools.islice(frames, clips))) for images, clips in media]
@@ -115,6 +122,14 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
         if places is not None and places.dim() == 2 and places.shape[1] < length:
             batch["position_ids"] = torch.nn.functional.pad(places, (0, length - places.shape[1]))
 
+    def _mend_token_types(self, batch: dict[str, Any]) -> None:
+        """Pads Gemma 4's token types as the rows are padded: the host pads them to the longest row, and the rows to a
+        multiple of eight."""
+        types = batch.get("mm_token_type_ids")
+        if types is not None and (missing := batch["input_ids"].shape[1] - types.shape[1]) > 0:
+            sides = (missing, 0) if self.tokenizer.padding_side == "left" else (0, missing)
+            batch["mm_token_type_ids"] = torch.nn.functional.pad(types, sides)
+
     @staticmethod
     def _miscounted(source: str) -> VideoError:
         return VideoError(
@@ -141,7 +156,7 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
         is_clip, is_image = family.visual_tokens(ids, rows, self.tokenizer)
         positions = is_clip[0].nonzero().flatten().numpy()
         grids = family.video_grids(metadata, self.processor, rows)
-        sizes = [math.prod(grid) + family.tokens_after_clip for grid in grids]
+        sizes = [family.clip_length(grid) for grid in grids]
         whole = _whole(sizes, len(positions))
         if whole == len(videos):
             return feature

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import transformers
 from PIL import Image
+from transformers.integrations import is_deepspeed_zero3_enabled
 
 from rgpt4d_plugin.arguments import (
     LossArguments,
@@ -60,9 +62,16 @@ class P4DSetup:
         Raises:
             UnsupportedFamilyError: the base model is of no supported family.
             ValueError: The teacher's file cannot be used.
-            P4DConfigError: The teacher has no such hooks or no map for a term.
+            P4DConfigError: The teacher has no such hooks or no map for a term, or ZeRO-3 would not load the student.
         """
         family = get_family(student_config.model_type)
+        if not family.loads_under_zero3 and is_deepspeed_zero3_enabled():
+            raise P4DConfigError.from_problems(
+                [
+                    f"deepspeed: under ZeRO-3 transformers {transformers.__version__} loads none of the language "
+                    f"model of {family.name}, which stays random; use ZeRO-2 or FSDP"
+                ]
+            )
         encoding = encoding_of(student_config)
         if not (distils and arguments.loss.active):
             return cls(arguments, family, None, (), encoding)

@@ -90,7 +90,9 @@ class Family:
             metadata = [
                 {"fps": 2.0, "frames_indices": numbers, "total_num_frames": numbers[-1] + 1} for numbers in clips
             ]
-            kwargs |= {"videos": shown, "video_metadata": metadata, "do_sample_frames": False}
+            kwargs["videos"] = shown
+            if self.name != "video_llava" or processor is not self.plain_processor:  # that one takes no options
+                kwargs |= {"video_metadata": metadata, "do_sample_frames": False}
         elif clips:
             frames = iter([frame for clip in shown for frame in clip])
             kwargs["images"] = [[next(frames) for numbers in given for _ in numbers] for _, given in samples]

@@ -23,7 +23,7 @@ from rgpt4d_plugin.students import FAMILIES
 from tests.harness import ALL_LOG_KEYS, logs, train_here, weights
 
 
-MODELS = [model for family in FAMILIES.values() for model in family.public_models]
+MODELS = [model for family in dict.fromkeys(FAMILIES.values()) for model in family.public_models]
 BASES = [model for model in MODELS if isinstance(model, str)]
 ONEVISION = dict(model for model in MODELS if not isinstance(model, str))
 

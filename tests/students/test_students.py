@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from llamafactory.data.mm_plugin import get_mm_plugin
 from PIL import Image
-from transformers import AutoProcessor
+from transformers import AutoProcessor, Ernie4_5_VLMoeVideoProcessor, Glm4vVideoProcessor, Glm46VVideoProcessor
 from transformers.image_utils import SizeDict
 
 from rgpt4d_plugin.students import (
@@ -23,6 +24,7 @@ from rgpt4d_plugin.students import (
     locate_clips,
 )
 from rgpt4d_plugin.students.tokens import ClipTokens
+from rgpt4d_plugin.students.unsupported import UNSUPPORTED
 from tests.tiny_models import build_tiny_student
 
 
@@ -125,11 +127,32 @@ def test_families_by_model_type():
     assert all(model_type in family.model_types for model_type, family in FAMILIES.items())
 
 
-def test_an_unsupported_family_names_the_supported_ones():
-    with pytest.raises(UnsupportedFamilyError, match="does not support base models of type 'llava_next'") as error:
+def test_an_unsupported_family_names_the_nearest_ones():
+    with pytest.raises(
+        UnsupportedFamilyError, match="does not support base models of type 'llava_next'. Supported"
+    ) as error:
         get_family("llava_next")
-    for model_type, family in FAMILIES.items():
-        assert f"{family.name} ({model_type})" in str(error.value)
+    assert "by nearness of name: LLaVA-NeXT-Video (llava_next_video), LLaVA-OneVision (llava_onevision)" in str(
+        error.value
+    )
+    assert "docs/adding_a_family.md" in str(error.value)
+
+
+@pytest.mark.parametrize("model_type", UNSUPPORTED)
+def test_a_family_that_is_refused_says_why(model_type):
+    family = UNSUPPORTED[model_type]
+    with pytest.raises(UnsupportedFamilyError) as error:
+        get_family(model_type)
+    assert f"of type {model_type!r} ({family.name}): {family.reason}. Supported" in str(error.value)
+
+
+@pytest.mark.parametrize("processor", [Glm4vVideoProcessor, Glm46VVideoProcessor, Ernie4_5_VLMoeVideoProcessor])
+def test_the_host_reads_no_videos_for_glm_and_ernie(processor):
+    """If this fails, the host has been mended: they can be added."""
+    plugin = get_mm_plugin("ernie_vl" if "Ernie" in processor.__name__ else "glm4v", "<image>", "<video>")
+    parts = types.SimpleNamespace(video_processor=processor())
+    with pytest.raises(TypeError, match="unexpected keyword argument 'images'"):
+        plugin._get_mm_inputs([], [[Image.new("RGB", (64, 64))] * 4], [], parts)
 
 
 def test_the_page_on_new_families_shows_a_family_as_it_is():

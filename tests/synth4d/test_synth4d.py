@@ -265,7 +265,8 @@ def test_datasets_of_others_stay_registered(tmp_path):
 
 
 def load_tiny_student(family, folder):
-    sizes = {"hidden": 32, "layers": 1, "heads": 4, "vision_hidden": 32, "vision_heads": 4}
+    layers = 2 if family.startswith("qwen3_5") else 1  # one of each kind
+    sizes = {"hidden": 32, "layers": layers, "heads": 4, "vision_hidden": 32, "vision_heads": 4}
     out = build_tiny_student(folder, family, **sizes | ({} if family.startswith("qwen") else {"vision_layers": 2}))
     processor = AutoProcessor.from_pretrained(out)
     return processor, AutoTokenizer.from_pretrained(out), AutoModelForImageTextToText.from_pretrained(out)
@@ -303,12 +304,14 @@ def test_tiny_student_loads_offline_and_reads_a_clip(family, tmp_path):
     ("family", "special", "tokens"),
     [
         ("llava_next_video", ["<video>", "<image>", "<s>", "</s>"], 4 * 16),
+        ("video_llava", ["<video>", "<image>", "<s>", "</s>"], 4 * (1 + 16)),
         ("llava_onevision", ["<video>", "<image>", "<|im_start|>", "<|im_end|>"], 4 * 16 + 1),
         ("internvl", ["<video>", "<IMG_CONTEXT>", "<img>", "</img>", "<|im_end|>"], 4 * 16),
         ("gemma3", ["<image_soft_token>", "<start_of_image>", "<end_of_image>", "<end_of_turn>"], 16),
+        ("gemma4", ["<|video|>", "<|image>", "<image|>", "<turn|>"], 4 * 64),
     ],
 )
-def test_a_tiny_student_of_squares_loads_offline_and_reads_a_clip(family, special, tokens, tmp_path):
+def test_another_tiny_student_loads_offline_and_reads_a_clip(family, special, tokens, tmp_path):
     """By the library's own processor; Gemma 3 gets an image, the one thing that it knows."""
     processor, tokenizer, model = load_tiny_student(family, tmp_path)
     for word in special:
@@ -319,6 +322,8 @@ def test_a_tiny_student_of_squares_loads_offline_and_reads_a_clip(family, specia
     media = {"videos": [torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)]}
     if family == "gemma3":
         media = {"images": [[Image.fromarray(np.zeros((48, 80, 3), dtype=np.uint8))]]}
+    if family == "gemma4":
+        media["do_sample_frames"] = False  # it wants 32 otherwise
     inputs = processor(
         text=[asked(processor, "image" if family == "gemma3" else "video")], **media, return_tensors="pt"
     )

@@ -15,10 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from llamafactory.data.mm_plugin import (
     Gemma3Plugin,
+    Gemma4Plugin,
     InternVLPlugin,
     LlavaNextVideoPlugin,
     Qwen2VLPlugin,
     Qwen3VLPlugin,
+    VideoLlavaPlugin,
 )
 from llamafactory.data.template import TEMPLATES
 from PIL import Image
@@ -66,9 +68,9 @@ def parts(request, assets, tmp_path_factory):
     return build(request.param, assets, tmp_path_factory.mktemp(request.param))
 
 
-@pytest.fixture(scope="module", params=["llava_next_video", "internvl", "gemma3"])
+@pytest.fixture(scope="module", params=["llava_next_video", "video_llava", "internvl", "gemma3", "gemma4"])
 def squares(request, assets, tmp_path_factory):
-    """For the families with a template of the host's that see every frame as one square."""
+    """For the other families with a template of the host's."""
     return build(request.param, assets, tmp_path_factory.mktemp(request.param))
 
 
@@ -129,7 +131,8 @@ def twins_of(*plugin_classes):
 
 
 def test_every_twin_is_of_a_plugin_class_with_a_processor_here():
-    tested = (Qwen2VLPlugin, Qwen3VLPlugin, LlavaNextVideoPlugin, InternVLPlugin, Gemma3Plugin)
+    tested = (Qwen2VLPlugin, Qwen3VLPlugin, LlavaNextVideoPlugin, VideoLlavaPlugin, InternVLPlugin, Gemma3Plugin)
+    tested += (Gemma4Plugin,)
     assert sorted(twins_of(*tested)) == TWINS != []
 
 
@@ -146,6 +149,9 @@ def test_without_regions_a_twin_of_squares_gives_the_very_tokens_labels_and_pixe
     kinds = {
         # The host gives the video processor an argument that transformers 5 refuses.
         LlavaNextVideoPlugin: ("text", "image", "two images"),
+        VideoLlavaPlugin: ("text", "image", "two images"),
+        # Several clips of one length: the host joins their frames otherwise, which is as one to the model.
+        Gemma4Plugin: ("text", "image", "two images", "video", "both", "turns", "frames"),
         InternVLPlugin: ("text", "image", "two images", "video", "both", "turns", "two videos", "frames"),
         Gemma3Plugin: ("text", "image", "two images"),
     }[host_class]

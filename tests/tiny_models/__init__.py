@@ -14,17 +14,30 @@ from rgpt4d_plugin.synth4d.tiny_model import random_model, save_student
 from rgpt4d_plugin.synth4d.tiny_qwen import build_qwen
 from rgpt4d_plugin.synth4d.tiny_sizes import StudentSizes
 from rgpt4d_plugin.teachers.l4p import L4P, L4PConfig, read_l4p_config, save_l4p
-from tests.tiny_models.square import build_gemma3, build_internvl, build_llava_next_video, build_llava_onevision
+from tests.tiny_models.gemma4 import build_gemma4
+from tests.tiny_models.qwen import as_released, build_qwen3
+from tests.tiny_models.square import (
+    build_gemma3,
+    build_internvl,
+    build_llava_next_video,
+    build_llava_onevision,
+    build_video_llava,
+)
 
 
 _BUILDERS: dict[str, Callable[[str, StudentSizes], tuple[PreTrainedConfig, ProcessorMixin]]] = {
     "qwen2_vl": build_qwen,
     "qwen2_5_vl": build_qwen,
     "qwen3_vl": build_qwen,
+    "qwen3_vl_moe": build_qwen3,
+    "qwen3_5": build_qwen3,
+    "qwen3_5_moe": build_qwen3,
     "llava_next_video": build_llava_next_video,
+    "video_llava": build_video_llava,
     "llava_onevision": build_llava_onevision,
     "internvl": build_internvl,
     "gemma3": build_gemma3,
+    "gemma4": build_gemma4,
 }
 FAMILIES = tuple(_BUILDERS)
 
@@ -32,10 +45,15 @@ TEMPLATES = {
     "qwen2_vl": "qwen2_vl",
     "qwen2_5_vl": "qwen2_vl",
     "qwen3_vl": "qwen3_vl_nothink",
+    "qwen3_vl_moe": "qwen3_vl",
+    "qwen3_5": "qwen3_5",
+    "qwen3_5_moe": "qwen3_5_nothink",
     "llava_next_video": "llava_next_video",
+    "video_llava": "video_llava",
     "llava_onevision": "rgpt4d_llava_onevision",
     "internvl": "intern_vl",
     "gemma3": "rgpt4d_gemma3",
+    "gemma4": "gemma4",
 }
 """The host's template for each; `rgpt4d_...` are the plugin's own."""
 
@@ -61,7 +79,10 @@ def build_tiny_student(
         projection = model.model.multi_modal_projector.mm_input_projection_weight
         generator = torch.Generator().manual_seed(seed)
         torch.nn.init.normal_(projection, std=config.vision_config.hidden_size**-0.5, generator=generator)
-    return save_student(out_dir, model, processor)
+    folder = save_student(out_dir, model, processor)
+    if family == "qwen3_vl_moe":
+        as_released(folder / "model.safetensors")
+    return folder
 
 
 def write_random_teacher(path: str | PathLike, seed: int = 0) -> L4PConfig:

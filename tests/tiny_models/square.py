@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configurations and processors of the tiny students that see every frame as one square of tokens.
 
-LLaVA-NeXT-Video, LLaVA-OneVision, InternVL and Gemma 3. Two patches along a side become one token in all of them.
+LLaVA-NeXT-Video, Video-LLaVA, LLaVA-OneVision, InternVL and Gemma 3. Two patches along a side become one token in all
+but Video-LLaVA, whose patches are as large as two of theirs.
 """
 
 from collections.abc import Sequence
@@ -31,6 +32,10 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedTokenizerBase,
     ProcessorMixin,
+    VideoLlavaConfig,
+    VideoLlavaImageProcessor,
+    VideoLlavaProcessor,
+    VideoLlavaVideoProcessor,
 )
 
 from rgpt4d_plugin.synth4d.tiny_sizes import StudentSizes
@@ -84,7 +89,7 @@ def build_llava_next_video(family: str, sizes: StudentSizes) -> tuple[PreTrained
     tokenizer = _llama_tokenizer(["<video>", "<image>"])
     crop = {"size": {"shortest_edge": sizes.image}, "crop_size": _square(sizes)}
     config = LlavaNextVideoConfig(
-        text_config={"model_type": "llama", **_text(sizes, tokenizer)},
+        text_config={"model_type": "llama", **text_config(sizes, tokenizer)},
         vision_config={"model_type": "clip_vision_model", **_vision(sizes), "projection_dim": sizes.vision_hidden},
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
@@ -96,10 +101,31 @@ def build_llava_next_video(family: str, sizes: StudentSizes) -> tuple[PreTrained
         video_processor=LlavaNextVideoVideoProcessor(**crop),
         image_processor=LlavaNextImageProcessor(**crop, image_grid_pinpoints=_pinpoints(sizes)),
         tokenizer=tokenizer,
-        chat_template=_chat(_VICUNA_CHAT, "<image>", "<video>"),
+        chat_template=chat_template(_VICUNA_CHAT, "<image>", "<video>"),
         patch_size=sizes.patch,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,  # CLIP's class token
+    )
+    return config, processor
+
+
+def build_video_llava(family: str, sizes: StudentSizes) -> tuple[PreTrainedConfig, ProcessorMixin]:
+    """CLIP twice, for images and for videos, and a Llama. A patch is a token, and so is 16 x 16 pixels here too."""
+    tokenizer = _llama_tokenizer(["<video>", "<image>"])
+    crop = {"size": {"shortest_edge": sizes.image}, "crop_size": _square(sizes)}
+    vision = _vision(sizes) | {"patch_size": 2 * sizes.patch, "projection_dim": sizes.vision_hidden}
+    config = VideoLlavaConfig(
+        text_config={"model_type": "llama", **text_config(sizes, tokenizer)},
+        vision_config={"model_type": "clip_vision_model", **vision},
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
+    )
+    processor = VideoLlavaProcessor(
+        image_processor=VideoLlavaImageProcessor(**crop),
+        video_processor=VideoLlavaVideoProcessor(**crop),
+        tokenizer=tokenizer,
+        patch_size=2 * sizes.patch,
+        chat_template=chat_template(_VICUNA_CHAT, "<image>", "<video>"),
     )
     return config, processor
 
@@ -108,7 +134,7 @@ def build_llava_onevision(family: str, sizes: StudentSizes) -> tuple[PreTrainedC
     """SigLIP and a Qwen2."""
     tokenizer = qwen_tokenizer([*_CHATML, "<image>", "<video>"])
     config = LlavaOnevisionConfig(
-        text_config={"model_type": "qwen2", **_text(sizes, tokenizer)},
+        text_config={"model_type": "qwen2", **text_config(sizes, tokenizer)},
         vision_config={"model_type": "siglip_vision_model", **_vision(sizes), "vision_use_head": False},
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
@@ -120,7 +146,7 @@ def build_llava_onevision(family: str, sizes: StudentSizes) -> tuple[PreTrainedC
         video_processor=LlavaOnevisionVideoProcessor(size=_square(sizes)),
         num_image_tokens=(sizes.image // sizes.patch) ** 2,
         vision_feature_select_strategy="full",
-        chat_template=_chat(_CHATML_CHAT, "<image>", "<video>"),
+        chat_template=chat_template(_CHATML_CHAT, "<image>", "<video>"),
     )
     return config, processor
 
@@ -131,7 +157,7 @@ def build_internvl(family: str, sizes: StudentSizes) -> tuple[PreTrainedConfig, 
     tokens = (sizes.image // sizes.patch // 2) ** 2
     vision = _vision(sizes) | {"image_size": [sizes.image] * 2, "patch_size": [sizes.patch] * 2}
     config = InternVLConfig(
-        text_config={"model_type": "qwen2", **_text(sizes, tokenizer)},
+        text_config={"model_type": "qwen2", **text_config(sizes, tokenizer)},
         vision_config=vision | {"initializer_range": sizes.initializer_range},
         image_token_id=tokenizer.context_image_token_id,
         image_seq_length=tokens,
@@ -142,16 +168,16 @@ def build_internvl(family: str, sizes: StudentSizes) -> tuple[PreTrainedConfig, 
         tokenizer=tokenizer,
         video_processor=InternVLVideoProcessor(size=_square(sizes)),
         image_seq_length=tokens,
-        chat_template=_chat(_CHATML_CHAT, "<IMG_CONTEXT>", "<video>"),
+        chat_template=chat_template(_CHATML_CHAT, "<IMG_CONTEXT>", "<video>"),
     )
     return config, processor
 
 
 def build_gemma3(family: str, sizes: StudentSizes) -> tuple[PreTrainedConfig, ProcessorMixin]:
     """SigLIP and a Gemma 3 text model. Every second layer looks at a window of the past, as five of six do there."""
-    tokenizer = _gemma_tokenizer(["<start_of_turn>", "<end_of_turn>"], extra_special_tokens=_GEMMA3)
+    tokenizer = gemma_tokenizer(["<start_of_turn>", "<end_of_turn>"], extra_special_tokens=_GEMMA3)
     tokens = (sizes.image // sizes.patch // 2) ** 2
-    text = _text(sizes, tokenizer) | {
+    text = text_config(sizes, tokenizer) | {
         "bos_token_id": tokenizer.bos_token_id,
         "head_dim": sizes.hidden // sizes.heads,
         "query_pre_attn_scalar": sizes.hidden // sizes.heads,
@@ -171,13 +197,13 @@ def build_gemma3(family: str, sizes: StudentSizes) -> tuple[PreTrainedConfig, Pr
     processor = Gemma3Processor(
         image_processor=Gemma3ImageProcessor(size=_square(sizes)),
         tokenizer=tokenizer,
-        chat_template=_chat(_GEMMA_CHAT, "<start_of_image>", "<start_of_image>"),
+        chat_template=chat_template(_GEMMA_CHAT, "<start_of_image>", "<start_of_image>"),
         image_seq_length=tokens,
     )
     return config, processor
 
 
-def _text(sizes: StudentSizes, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+def text_config(sizes: StudentSizes, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     return {
         "vocab_size": len(tokenizer),
         "hidden_size": sizes.hidden,
@@ -213,7 +239,7 @@ def _pinpoints(sizes: StudentSizes) -> Sequence[list[int]]:
     return [[side, 2 * side], [2 * side, side], [2 * side, 2 * side], [3 * side, side], [side, 3 * side]]
 
 
-def _chat(template: str, image: str, video: str) -> str:
+def chat_template(template: str, image: str, video: str) -> str:
     return _PARTS.replace("IMAGE", image).replace("VIDEO", video) + template
 
 
@@ -228,7 +254,7 @@ def _llama_tokenizer(special: Sequence[str]) -> LlamaTokenizer:
     return with_tokens(tokenizer, special)
 
 
-def _gemma_tokenizer(special: Sequence[str], **kwargs: object) -> GemmaTokenizer:
+def gemma_tokenizer(special: Sequence[str], **kwargs: object) -> GemmaTokenizer:
     """The same as Gemma has it: runs of line breaks are tokens.
 
     Args:

@@ -29,7 +29,7 @@ from rgpt4d_plugin.trainers.trl_records import RecordError
 from rgpt4d_plugin.video import VideoError
 from tests.harness import ALL_LOG_KEYS, DATA, LOG_KEYS, largest_relative_difference, logs, train_here, weights
 from tests.host_parts import host_parts
-from tests.tiny_models import build_tiny_student
+from tests.tiny_models import TEMPLATES, build_tiny_student
 
 
 ROOT = Path(__file__).parents[2]
@@ -96,14 +96,14 @@ def logged(trainer):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl", "qwen3_5_moe"])
 @pytest.mark.parametrize("tpe", ["off", "add", "text"])
 def test_a_batch_is_the_hosts(assets, host_records, dataset, tmp_path, family, tpe):
     """Token for token, pixel for pixel, time for time, and the same frames for the teacher."""
     recipe = assets.recipe(tmp_path / "out", p4d=assets.p4d(tpe=tpe))
-    if family == "qwen3_vl":
+    if family != "qwen2_5_vl":
         student = build_tiny_student(tmp_path / "student", family, hidden=32, layers=2, vision_hidden=32)
-        recipe |= {"model_name_or_path": str(student), "template": "rgpt4d_qwen3_vl_nothink"}
+        recipe |= {"model_name_or_path": str(student), "template": f"rgpt4d_{TEMPLATES[family]}"}
     parts = host_parts(recipe)
     template = parts.run_template
     features = [parts.encode(template, r["messages"][0]["content"], videos=r["videos"]) for r in host_records]
@@ -127,7 +127,7 @@ def test_a_batch_is_the_hosts(assets, host_records, dataset, tmp_path, family, t
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["llava_next_video", "llava_onevision", "internvl"])
+@pytest.mark.parametrize("family", ["llava_next_video", "llava_onevision", "internvl", "gemma4"])
 def test_clips_of_other_families_are_the_hosts(assets, host_records, dataset, tmp_path, family):
     """Their chat templates are not the host's to a word; pixels, grids and the teacher's frames are."""
     student = build_tiny_student(tmp_path / "student", family)
@@ -139,7 +139,9 @@ def test_clips_of_other_families_are_the_hosts(assets, host_records, dataset, tm
 
     batch = P4DVisionCollator(parts.processor, p4d=parts.run, sampling=SAMPLING)([dataset[n] for n in (0, 2, 4)])
     pixels = "pixel_values" if family == "internvl" else "pixel_values_videos"
-    torch.testing.assert_close(batch[pixels], expected[pixels], rtol=1e-6, atol=1e-6)
+    # Clip by clip, or the frames of all clips in a row.
+    found, wanted = (inputs[pixels].flatten(0, 1) for inputs in (batch, expected))
+    torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-6)
     clip_token = parts.tokenizer.convert_tokens_to_ids(FAMILIES[family].clip_token)
     assert all((batch["input_ids"].flatten()[clip.index] == clip_token).all() for clip in batch["p4d"].tokens)
     assert [clip.grid for clip in batch["p4d"].tokens] == [clip.grid for clip in expected["p4d"].tokens]
@@ -148,12 +150,16 @@ def test_clips_of_other_families_are_the_hosts(assets, host_records, dataset, tm
     assert not (batch["labels"] == clip_token).any()
 
 
-def test_a_model_without_videos_is_refused(assets, dataset, tmp_path):
-    student = build_tiny_student(tmp_path / "student", "gemma3")
-    with pytest.raises(VideoError, match="Gemma3Processor takes no videos. LLaMA-Factory with a `rgpt4d_` template"):
+@pytest.mark.parametrize(
+    ("family", "reason"),
+    [("gemma3", "Gemma3Processor takes no videos"), ("video_llava", "VideoLlavaProcessor takes neither times")],
+)
+def test_a_model_without_videos_is_refused(assets, dataset, tmp_path, family, reason):
+    student = build_tiny_student(tmp_path / "student", family)
+    with pytest.raises(VideoError, match=f"{reason}.*LLaMA-Factory with "):
         P4DSFTTrainer(str(student), config(tmp_path / "out"), train_dataset=dataset, p4d=assets.p4d())
     prompt = RegionPrompt(VIDEO, "What?")
-    with pytest.raises(VideoError, match="Gemma3Processor takes no videos"):
+    with pytest.raises(VideoError, match=reason):
         prompt.inputs(AutoProcessor.from_pretrained(student))
 
 
