@@ -10,7 +10,7 @@
     )
     trainer.train()
 
-Written for trl 0.24.
+Written for trl 0.24 and 1.16.
 """
 
 import copy
@@ -19,10 +19,10 @@ from dataclasses import replace
 from typing import Any
 
 from datasets import Dataset, IterableDataset
-from peft import PeftConfig, PeftModel
+from peft import PeftConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
+from transformers.integrations import is_deepspeed_zero3_enabled, is_fsdp_enabled
 from trl import SFTConfig, SFTTrainer
-from trl.models.utils import prepare_peft_model
 
 from rgpt4d_plugin.arguments import P4DArguments, P4DConfigError, parse_p4d
 from rgpt4d_plugin.modeling import (
@@ -160,7 +160,7 @@ class P4DSFTTrainer(P4DTrainerMixin, VideoSFTTrainer):
             args.model_init_kwargs = None  # used, and TRL would warn that they are not
         if peft_config is not None:
             # Here rather than in SFTTrainer: the decoder joins the trained model after PEFT has frozen the base.
-            model = prepare_peft_model(model, peft_config, args)
+            model = _with_adapter(model, peft_config, args)
         processing_class = processing_class or AutoProcessor.from_pretrained(name)
         if run.encoding is not None:
             processing_class = timestamped_processor(processing_class, base_type(config.model_type))
@@ -179,6 +179,21 @@ class P4DSFTTrainer(P4DTrainerMixin, VideoSFTTrainer):
             p4d=run,
             **kwargs,
         )
+
+
+def _with_adapter(model: Any, peft_config: PeftConfig, args: SFTConfig) -> PeftModel:
+    """The base with a new adapter, prepared for QLoRA if it is quantised."""
+    if isinstance(model, PeftModel):
+        raise P4DConfigError("peft_config: the model has an adapter already; leave one out, or merge_and_unload() it")
+    if getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False):
+        model = prepare_model_for_kbit_training(
+            model,
+            use_gradient_checkpointing=args.gradient_checkpointing,
+            gradient_checkpointing_kwargs=args.gradient_checkpointing_kwargs or {},
+        )
+    # PEFT keeps adapters in float32; ZeRO-3 and FSDP want one dtype of what they shard together.
+    sharded = is_deepspeed_zero3_enabled() or is_fsdp_enabled()
+    return get_peft_model(model, peft_config, autocast_adapter_dtype=not sharded)
 
 
 def _config(model: Any, arguments: P4DArguments) -> Any:
