@@ -7,6 +7,7 @@ import sys
 
 from rgpt4d_plugin._version import __version__
 from rgpt4d_plugin.cli_eval import add_eval
+from rgpt4d_plugin.cli_start import add_start
 from rgpt4d_plugin.cli_values import positive, whole
 from rgpt4d_plugin.convert import SOURCES
 
@@ -24,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):  # files may hold halves of surrogate pairs, which no terminal can show
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        arguments.run(arguments)
+        return arguments.run(arguments) or 0
     except RecursionError as err:
         problem = f"a file or a value is nested too deeply to be read ({err})"
     except MemoryError as err:
@@ -34,8 +35,6 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"rgpt4d {arguments.command}: interrupted", file=sys.stderr)
         return 130  # as a shell counts a process that Ctrl-C ends
-    else:
-        return 0
     print(f"rgpt4d {arguments.command}: {problem}", file=sys.stderr)
     return 1
 
@@ -78,17 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     convert.set_defaults(run=_convert)
 
-    demo = commands.add_parser(
-        "demo",
-        help="build tiny assets, train them through LLaMA-Factory on a CPU, draw the maps",
-        description="Builds a tiny student, a tiny teacher and synthetic clips at the paths of the recipe, runs "
-        "`llamafactory-cli train RECIPE`, prints the loss terms and draws teacher's and student's maps of a held-out "
-        "clip. Example: rgpt4d demo recipes/demo_cpu.yaml",
-    )
-    demo.add_argument("recipe", nargs="?", default="recipes/demo_cpu.yaml", help="default: %(default)s")
-    demo.set_defaults(run=_demo)
-
     add_eval(commands)
+    add_start(commands)
 
     preview = commands.add_parser(
         "preview",
@@ -139,12 +129,6 @@ def _convert(arguments: argparse.Namespace) -> None:
         convert(arguments.source, arguments.src, arguments.out, arguments.skip_bad, arguments.media_root)
     ):
         print(line)
-
-
-def _demo(arguments: argparse.Namespace) -> None:
-    from rgpt4d_plugin.preview.demo import run_demo
-
-    run_demo(arguments.recipe)
 
 
 def _preview(arguments: argparse.Namespace) -> None:

@@ -179,6 +179,8 @@ class P4DSFTTrainer(P4DTrainerMixin, VideoSFTTrainer):
             p4d=run,
             **kwargs,
         )
+        if not _is_sharded():
+            self._p4d_tap.decoder.float()  # TRL 1 casts all that trains over a quantised base to bfloat16
 
 
 def _with_adapter(model: Any, peft_config: PeftConfig, args: SFTConfig) -> PeftModel:
@@ -192,8 +194,11 @@ def _with_adapter(model: Any, peft_config: PeftConfig, args: SFTConfig) -> PeftM
             gradient_checkpointing_kwargs=args.gradient_checkpointing_kwargs or {},
         )
     # PEFT keeps adapters in float32; ZeRO-3 and FSDP want one dtype of what they shard together.
-    sharded = is_deepspeed_zero3_enabled() or is_fsdp_enabled()
-    return get_peft_model(model, peft_config, autocast_adapter_dtype=not sharded)
+    return get_peft_model(model, peft_config, autocast_adapter_dtype=not _is_sharded())
+
+
+def _is_sharded() -> bool:
+    return is_deepspeed_zero3_enabled() or is_fsdp_enabled()
 
 
 def _config(model: Any, arguments: P4DArguments) -> Any:
