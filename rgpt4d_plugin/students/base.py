@@ -47,6 +47,7 @@ class StudentFamily(ABC):
         clip_token: Placeholder of one token of a clip; in some families the same.
         tokens_after_clip: Number of clip tokens that follow the grid of a clip.
         single_image_is_tiled: The only image of a record has other tokens than one of several.
+        takes_videos: Its processor in transformers does; otherwise the host shows it the frames as images.
         bidirectional_images: Image tokens attend to later tokens of the same image or frame (Gemma 3).
     """
 
@@ -63,6 +64,7 @@ class StudentFamily(ABC):
     tokens_after_clip: int = 0
     single_image_is_tiled: bool = False
     bidirectional_images: bool = False
+    takes_videos: bool = True
 
     def decoder(self, model: Any) -> nn.Module:
         """Returns the text decoder whose output is the last hidden state, after its final norm: (B, L, C)."""

@@ -148,6 +148,8 @@ class P4DSFTTrainer(P4DTrainerMixin, VideoSFTTrainer):
         name = _name(model)
         config = _config(model, arguments)
         run = P4DSetup.prepare(arguments, config)
+        if isinstance(train_dataset, Dataset | IterableDataset) and train_dataset.info.dataset_name:
+            run = replace(run, datasets=(train_dataset.info.dataset_name,))
 
         args = copy.copy(args) if args is not None else _default_args(model)
         if args.n_gpu > 1:

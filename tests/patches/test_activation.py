@@ -34,6 +34,7 @@ WRAPPED = {
     "llamafactory.hparams.parser": ("_parse_train_args", "_parse_infer_args", "get_train_args", "get_ray_args"),
     "llamafactory.model.loader": ("load_config", "load_tokenizer"),
     "llamafactory.train.sft.workflow": ("run_sft",),
+    "llamafactory.train.tuner": ("export_model",),
     "llamafactory.v1.config.arg_parser": ("get_args",),
     "transformers.models.auto.processing_auto": ("processor_class_from_name",),
 }
@@ -337,6 +338,7 @@ def _first_required(name):
         "llamafactory.model.loader": ("load_config", "load_tokenizer", "apply_liger_kernel"),
         "llamafactory.model.model_utils.visual": ("COMPOSITE_MODELS",),
         "llamafactory.train.sft.workflow": ("run_sft", *p4d_block.GLOBALS),
+        "llamafactory.train.tuner": ("export_model", "get_infer_args"),
         "llamafactory.v1.config.arg_parser": ("get_args",),
         "peft.tuners.tuners_utils": ("BaseTuner",),
         "transformers.models.auto.configuration_auto": ("CONFIG_MAPPING",),
