@@ -133,6 +133,9 @@ def _convert(arguments: argparse.Namespace) -> None:
 
 def _preview(arguments: argparse.Namespace) -> None:
     os.environ.setdefault("LLAMAFACTORY_VERBOSITY", "WARN")  # the lines that count here are ours
+    from rgpt4d_plugin.seams import need_host
+
+    need_host("a preview")
     from rgpt4d_plugin.preview.command import run_preview
 
     run_preview(

@@ -120,5 +120,8 @@ def _init(arguments: argparse.Namespace) -> None:
 
 def _demo(arguments: argparse.Namespace) -> None:
     from rgpt4d_plugin.preview.demo import run_demo
+    from rgpt4d_plugin.seams import need_host
+
+    need_host("the demo")
 
     run_demo(arguments.recipe)

@@ -2,6 +2,7 @@
 """The base of every seam: the supported hosts, the check that a name is there, and its reversible replacement."""
 
 import functools
+import importlib.util
 import logging
 import os
 import sys
@@ -31,6 +32,15 @@ def host_version() -> str:
         from llamafactory.extras.env import VERSION
 
         return VERSION
+
+
+def need_host(command: str) -> None:
+    """Raises HostSeamError if LLaMA-Factory is not installed, before a command has done half its work."""
+    if importlib.util.find_spec("llamafactory") is None:
+        raise HostSeamError(
+            f"{command} goes through LLaMA-Factory, which is not installed: pip install 'rgpt4d-plugin[llamafactory]', "
+            "with -c constraints.txt for the tested versions"
+        )
 
 
 def beyond_the_tested_hosts() -> str | None:

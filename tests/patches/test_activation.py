@@ -391,7 +391,7 @@ def test_a_version_beyond_the_tested_range_is_named_once_by_runs_with_a_block(
     monkeypatch.setattr(seams, "host_version", lambda: number)
     seams.check_host.cache_clear()
     get_train_args(plain)
-    assert not caplog.messages
+    assert not any("not in the range" in message for message in caplog.messages)
     for _ in range(2):
         get_train_args(distilled)
     named = [message for message in caplog.messages if "not in the range" in message]
