@@ -38,8 +38,7 @@ def need_host(command: str) -> None:
     """Raises HostSeamError if LLaMA-Factory is not installed, before a command has done half its work."""
     if importlib.util.find_spec("llamafactory") is None:
         raise HostSeamError(
-            f"{command} goes through LLaMA-Factory, which is not installed: pip install 'rgpt4d-plugin[llamafactory]', "
-            "with -c constraints.txt for the tested versions"
+            f"{command} goes through LLaMA-Factory, which is not installed: pip install 'rgpt4d-plugin[llamafactory]'"
         )
 
 
