@@ -28,7 +28,7 @@ MODELS = [model for family in FAMILIES.values() for model in family.public_model
 BASES = [model for model in MODELS if isinstance(model, str)]
 ONEVISION = dict(model for model in MODELS if not isinstance(model, str))
 
-MODEL = "4D-RGPT-Qwen2.5-VL-7B-Instruct"
+MODEL = "Base-for-4D-RGPT-Qwen2.5-VL-7B-Instruct"
 
 
 @pytest.fixture
