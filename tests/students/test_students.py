@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
 from transformers import AutoProcessor
 from transformers.image_utils import SizeDict
