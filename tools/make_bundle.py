@@ -2,8 +2,8 @@
 """Packs this plugin and the pinned libraries for a machine without a network: `make bundle`.
 
 Writes dist/bundle/: site.tar.gz, what `pip install '.[llamafactory]'` would bring for the Python of that machine, but
-for torch and CUDA, which its image has; versions.txt; and enter.sh, which runs a command with it. Versions are those installed here,
-so the environment that passed the tests is the one that travels.
+for torch and CUDA, which its image has; versions.txt; and enter.sh, which runs a command with it. Versions are those
+installed here, so the environment that passed the tests is the one that travels.
 """
 
 import argparse
