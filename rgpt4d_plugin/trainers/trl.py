@@ -196,7 +196,7 @@ def _with_adapter(model: Any, peft_config: PeftConfig, args: SFTConfig) -> PeftM
             gradient_checkpointing_kwargs=args.gradient_checkpointing_kwargs or {},
         )
     # PEFT keeps adapters in float32; ZeRO-3 and FSDP want one dtype of what they shard together.
-    # A copy: PEFT and `patches.adapters` write into it what holds for this model, and the caller may use it for others.
+    # A copy: PEFT and `patches.adapters` note in it what holds for this model; the caller may use it for others.
     return get_peft_model(model, copy.deepcopy(peft_config), autocast_adapter_dtype=not _is_sharded())
 
 
