@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Threads of the tiny networks on a CPU would only wait for each other.
 TEST_ENV := OMP_NUM_THREADS=1
 
-.PHONY: install bundle demo docs test test-fast test-lmms lint clean
+.PHONY: install bundle demo docs test test-fast test-lmms test-trl matrix lint clean
 
 install: $(VENV)/.installed
 
@@ -36,22 +36,53 @@ test: install lint
 test-fast: install
 	$(PYTEST) -m 'not slow and not distributed'
 
+# An environment on top of the packages in .venv, which its site-packages point to.
+define overlay
+	test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+	site=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
+	  echo "import site; site.addsitedir('$$site')" > \
+	  $$($(1)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/product.pth
+endef
+
 # lmms-eval puts av below 16 and some 60 packages in, so it has an environment of its own: what it imports to load and
-# score tasks, on top of the packages in .venv, which its site-packages point to.
+# score tasks.
 LMMS := .venv-lmms
 LMMS_VERSION := 0.7.3
 
 $(LMMS)/.installed: $(VENV)/.installed tests/lmms/requirements.txt
-	test -x $(LMMS)/bin/python || $(PYTHON) -m venv $(LMMS)
-	site=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
-	  echo "import site; site.addsitedir('$$site')" > \
-	  $$($(LMMS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/product.pth
+	$(call overlay,$(LMMS))
 	$(LMMS)/bin/python -m pip install -q -r tests/lmms/requirements.txt
 	$(LMMS)/bin/python -m pip install -q --no-deps lmms-eval==$(LMMS_VERSION)
 	touch $@
 
 test-lmms: $(LMMS)/.installed
 	$(TEST_ENV) $(LMMS)/bin/python -m pytest tests/lmms
+
+# TRL of today wants datasets that LLaMA-Factory 0.9.5 refuses: an environment of its own.
+TRL := .venv-trl
+
+$(TRL)/.installed: $(VENV)/.installed tests/trl_requirements.txt
+	$(call overlay,$(TRL))
+	$(TRL)/bin/python -m pip install -q -r tests/trl_requirements.txt
+	touch $@
+
+test-trl: $(TRL)/.installed
+	$(TEST_ENV) $(TRL)/bin/python -m pytest tests/trainers/test_trl.py
+
+# Before a release, by hand: the host's tests with every supported transformers. The table is in docs/training.md.
+MATRIX := 5.2.0 5.3.0 5.4.0 5.5.4
+MATRIX_TESTS := tests/patches tests/modeling tests/template tests/trainers/test_training.py \
+  tests/trainers/test_batches.py tests/test_recipes.py
+
+.venv-transformers-%/.installed: $(VENV)/.installed
+	$(call overlay,$(@D))
+	$(@D)/bin/python -m pip install -q --no-deps transformers==$*
+	touch $@
+
+matrix-%: .venv-transformers-%/.installed
+	$(TEST_ENV) $(<D)/bin/python -m pytest -q $(MATRIX_TESTS)
+
+matrix: $(MATRIX:%=matrix-%)
 
 lint: install
 	$(BIN)/ruff check .

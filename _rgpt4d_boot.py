@@ -22,6 +22,7 @@ TARGETS = frozenset(
         "llamafactory.model.loader",
         "llamafactory.model.model_utils.visual",
         "llamafactory.train.sft.workflow",
+        "llamafactory.train.tuner",
         "llamafactory.v1.config.arg_parser",
         "peft.tuners.tuners_utils",
         "transformers.models.auto.configuration_auto",

@@ -18,6 +18,7 @@ def run(arguments: Namespace) -> None:
     from rgpt4d_plugin.eval_hooks.report import write_report
     from rgpt4d_plugin.eval_hooks.run import run_with_engine, run_with_host
     from rgpt4d_plugin.recipe import read_recipe
+    from rgpt4d_plugin.seams import need_host
 
     recipe = read_recipe(arguments.recipe, arguments.overrides)
     block = recipe.get("p4d_eval")
@@ -32,6 +33,7 @@ def run(arguments: Namespace) -> None:
     if arguments.server is None:
         if arguments.model is not None or arguments.concurrency is not None:
             raise ValueError("--model and --concurrency are for --server; a recipe's model is model_name_or_path")
+        need_host("an evaluation without --server")
         results = run_with_host(recipe, out)
     else:
         results = run_with_engine(block, _server(arguments, recipe), out)

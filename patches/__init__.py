@@ -13,6 +13,7 @@
 | `loader`                        | `model.loader`: a run with `p4d.tpe: add`   | at the host's import  |
 | `auto_classes`                  | transformers' `AutoConfig`, `AutoProcessor` | at their import       |
 | `adapters`                      | PEFT's `BaseTuner.inject_adapter`           | at its import         |
+| `export`                        | `train.tuner.export_model`: the model card  | at the host's import  |
 | `model_groups`                  | `extras.constants`: models for the web UI   | at the host's import  |
 | `composite`                     | `model.model_utils.visual`: LLaVA-OneVision | at the host's import  |
 | `onevision`                     | transformers' LLaVA-OneVision: clips of     | at its import         |
@@ -52,6 +53,7 @@ _SEAMS = {
     "llamafactory.model.loader": "loader",
     "llamafactory.model.model_utils.visual": "composite",
     "llamafactory.train.sft.workflow": "workflow",
+    "llamafactory.train.tuner": "export",
     "llamafactory.v1.config.arg_parser": "v1",
     "peft.tuners.tuners_utils": "adapters",
     "transformers.models.auto.configuration_auto": "auto_classes",

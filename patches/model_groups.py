@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Seam: base models under the name 4D-RGPT in the web UI's list, so that choosing one also chooses its template.
+"""Seam: base models for 4D-RGPT in the web UI's list, so that choosing one also chooses its template.
 
 Host names: `register_model_group`, `SUPPORTED_MODELS`, `DEFAULT_TEMPLATE`, `MULTIMODAL_SUPPORTED_MODELS` and
 `DownloadSource` of `llamafactory.extras.constants` (0.9.3 to main of August 2026). The host's own entries are not
@@ -13,7 +13,8 @@ from types import ModuleType
 from rgpt4d_plugin.seams import require
 
 
-NAME_PREFIX = "4D-RGPT-"
+NAME_PREFIX = "Base-for-4D-RGPT-"
+"""These are the public base models, to be trained; not the weights that NVIDIA released."""
 
 
 def patch(module: ModuleType) -> Callable[[], None]:

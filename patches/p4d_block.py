@@ -5,12 +5,17 @@ import difflib
 import functools
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rgpt4d_plugin.arguments import P4DArguments, P4DConfigError, parse_p4d
 from rgpt4d_plugin.patches import unsupported
-from rgpt4d_plugin.seams import replace
+from rgpt4d_plugin.seams import replace as replace_names
+
+
+if TYPE_CHECKING:
+    from rgpt4d_plugin.trainers.setup import P4DSetup
 
 
 KEY = "p4d"
@@ -20,6 +25,7 @@ Error = P4DConfigError
 GLOBALS = (
     "CustomSeq2SeqTrainer",
     "SFTDataCollatorWith4DAttentionMask",
+    "create_modelcard_and_push",
     "get_dataset",
     "get_template_and_fix_tokenizer",
     "plot_loss",
@@ -130,6 +136,7 @@ def enter(
             return []
 
     run = P4DSetup.prepare(p4d, load_config(model_args), training_args.do_train and bool(p4d.loss.active))
+    run = replace(run, datasets=tuple(data_args.dataset or ()))
     make_template = module.get_template_and_fix_tokenizer
 
     def make_recording_template(tokenizer: Any, data_args: Any) -> Any:
@@ -138,6 +145,7 @@ def enter(
         return with_recorder(template, p4d.frames, p4d.tpe == "text", p4d.video)
 
     parts = {
+        "create_modelcard_and_push": _with_card(module.create_modelcard_and_push, run),
         "get_template_and_fix_tokenizer": make_recording_template,
         "get_dataset": naming_the_record(keeping_settings(module.get_dataset, data_args), data_args),
         "SFTDataCollatorWith4DAttentionMask": functools.partial(
@@ -157,11 +165,28 @@ def enter(
             "CustomSeq2SeqTrainer": functools.partial(P4DSeq2SeqTrainer, p4d=run),
             "plot_loss": _plot_terms_too(module.plot_loss, terms),
         }
-    stack.callback(replace(module, **parts))
+    stack.callback(replace_names(module, **parts))
     for processor in (supervised, unsupervised):
-        stack.callback(replace(processor, infer_seqlen=saying_cut_prompts(processor.infer_seqlen, data_args)))
+        seqlen = saying_cut_prompts(processor.infer_seqlen, data_args)
+        stack.callback(replace_names(processor, infer_seqlen=seqlen))
     marked = run.encoding is not None and finetuning_args.finetuning_type in PEFT_METHODS
     return [MarkerCallback(run.encoding)] if marked else []
+
+
+def _with_card(create: Callable[..., None], run: "P4DSetup") -> Callable[..., None]:
+    """Returns the host's `create_modelcard_and_push`, whose card in the output folder has our section.
+
+    It calls the Trainer's own method, past that of ours. What it pushes gets its card from ours.
+    """
+
+    def create_card(trainer: Any, model_args: Any, data_args: Any, training_args: Any, finetuning_args: Any) -> None:
+        create(trainer, model_args, data_args, training_args, finetuning_args)
+        if training_args.do_train and training_args.should_save:
+            from rgpt4d_plugin.trainers.model_card import CardFacts, write_card
+
+            write_card(training_args.output_dir, CardFacts.of_trainer(trainer, run))
+
+    return create_card
 
 
 def _plot_terms_too(plot_loss: Callable[..., None], terms: list[str]) -> Callable[..., None]:

@@ -65,8 +65,8 @@ def patch(module: ModuleType) -> Callable[[], None]:
     def checked_get_train_args(args: Any = None) -> Any:
         recipe, args, blocks = read(args)
         if blocks:
-            check_host()
             raise_failures()
+            check_host()
             _refuse_backends(blocks)
         parsed = get_train_args(args)
         for block in blocks:

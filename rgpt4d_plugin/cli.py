@@ -7,8 +7,9 @@ import sys
 
 from rgpt4d_plugin._version import __version__
 from rgpt4d_plugin.cli_eval import add_eval
+from rgpt4d_plugin.cli_start import add_start
 from rgpt4d_plugin.cli_values import positive, whole
-from rgpt4d_plugin.convert import SOURCES
+from rgpt4d_plugin.convert import SOURCES, source_name
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):  # files may hold halves of surrogate pairs, which no terminal can show
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        arguments.run(arguments)
+        return arguments.run(arguments) or 0
     except RecursionError as err:
         problem = f"a file or a value is nested too deeply to be read ({err})"
     except MemoryError as err:
@@ -34,8 +35,6 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"rgpt4d {arguments.command}: interrupted", file=sys.stderr)
         return 130  # as a shell counts a process that Ctrl-C ends
-    else:
-        return 0
     print(f"rgpt4d {arguments.command}: {problem}", file=sys.stderr)
     return 1
 
@@ -99,13 +98,13 @@ def _parser() -> argparse.ArgumentParser:
         description="Reads a downloaded folder, writes records with the source's own prompts and registers them in "
         "OUT/dataset_info.json. Training data: robofac; sat (its images are written below OUT); vsti (VLM-3R-DATA "
         "with its vstibench_train and the videos; files from before 2026-07-13 have wrong answers, and nothing in "
-        "them shows it); wolf. Benchmarks: r4d (R4D-Bench), vlm4d (VLM4D). A broken record or a missing media file is "
-        "an error unless --skip-bad allows it; everything left out is listed in OUT/NAME.summary.json. The last "
-        "line printed says what to put into the recipe. To train on several sources at once, convert them with the "
-        "same --out and the same --media-root, a folder above all their media. "
+        "them shows it); wolf. Benchmarks: r4d_bench (R4D-Bench), vlm4d (VLM4D). A broken record or a missing "
+        "media file is an error unless --skip-bad allows it; everything left out is listed in OUT/NAME.summary.json. "
+        "The last line printed says what to put into the recipe. To train on several sources at once, convert them "
+        "with the same --out and the same --media-root, a folder above all their media. "
         "Example: rgpt4d convert wolf --src data/Wolf --out data/converted --media-root data",
     )
-    convert.add_argument("source", choices=SOURCES, metavar="SOURCE", help=", ".join(SOURCES))
+    convert.add_argument("source", type=source_name, choices=SOURCES, metavar="SOURCE", help=", ".join(SOURCES))
     convert.add_argument("--src", required=True, metavar="DIR", help="the downloaded folder")
     convert.add_argument("--out", required=True, metavar="DIR", help="folder to write; dataset_dir of the recipe")
     convert.add_argument(
@@ -122,17 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     convert.set_defaults(run=_convert)
 
-    demo = commands.add_parser(
-        "demo",
-        help="build tiny assets, train them through LLaMA-Factory on a CPU, draw the maps",
-        description="Builds a tiny student, a tiny teacher and synthetic clips at the paths of the recipe, runs "
-        "`llamafactory-cli train RECIPE`, prints the loss terms and draws teacher's and student's maps of a held-out "
-        "clip. Example: rgpt4d demo recipes/demo_cpu.yaml",
-    )
-    demo.add_argument("recipe", nargs="?", default="recipes/demo_cpu.yaml", help="default: %(default)s")
-    demo.set_defaults(run=_demo)
-
     add_eval(commands)
+    add_start(commands)
 
     preview = commands.add_parser(
         "preview",
@@ -200,14 +190,11 @@ def _convert(arguments: argparse.Namespace) -> None:
         print(line)
 
 
-def _demo(arguments: argparse.Namespace) -> None:
-    from rgpt4d_plugin.preview.demo import run_demo
-
-    run_demo(arguments.recipe)
-
-
 def _preview(arguments: argparse.Namespace) -> None:
     os.environ.setdefault("LLAMAFACTORY_VERBOSITY", "WARN")  # the lines that count here are ours
+    from rgpt4d_plugin.seams import need_host
+
+    need_host("a preview")
     from rgpt4d_plugin.preview.command import run_preview
 
     run_preview(

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The base of every seam: the supported hosts, the check that a name is there, and its reversible replacement."""
 
+import functools
+import importlib.util
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -9,8 +12,12 @@ from types import ModuleType
 from typing import Any
 
 
-SUPPORTED_HOSTS = ("0.9.5",)
-"""LLaMA-Factory releases the seams were run on. Each seam names only what its main branch of August 2026 has too."""
+logger = logging.getLogger(__name__)
+
+SUPPORTED_HOSTS = ">=0.9.5,<=0.9.6.dev0"
+"""LLaMA-Factory versions that the test suite was run on: the release, and its main branch of August 2026."""
+SUPPORTED_TRANSFORMERS = ">=5.2,<5.6"
+"""The same for transformers; docs/training.md has the table."""
 
 
 class HostSeamError(RuntimeError):
@@ -27,14 +34,36 @@ def host_version() -> str:
         return VERSION
 
 
-def check_host() -> None:
-    """Raises HostSeamError unless the installed host is one that the seams were run on."""
-    found = host_version()
-    if found not in SUPPORTED_HOSTS:
+def need_host(command: str) -> None:
+    """Raises HostSeamError if LLaMA-Factory is not installed, before a command has done half its work."""
+    if importlib.util.find_spec("llamafactory") is None:
         raise HostSeamError(
-            f"`p4d:` needs LLaMA-Factory {' or '.join(SUPPORTED_HOSTS)}, but {found} is installed: "
-            f"`pip install llamafactory=={SUPPORTED_HOSTS[-1]}`, or upgrade rgpt4d-plugin."
+            f"{command} goes through LLaMA-Factory, which is not installed: pip install 'rgpt4d-plugin[llamafactory]'"
         )
+
+
+def beyond_the_tested_hosts() -> str | None:
+    """Says which installed version lies outside the tested ranges; None if both are inside."""
+    from packaging.specifiers import SpecifierSet
+
+    found = {
+        "LLaMA-Factory": (host_version(), SUPPORTED_HOSTS),
+        "transformers": (version("transformers"), SUPPORTED_TRANSFORMERS),
+    }
+    beyond = [
+        f"{name} {number} ({supported})"
+        for name, (number, supported) in found.items()
+        if not SpecifierSet(supported).contains(number, prereleases=True)
+    ]
+    return f"not in the range that rgpt4d-plugin is tested with: {', '.join(beyond)}" if beyond else None
+
+
+@functools.cache
+def check_host() -> None:
+    """Warns, once in a process, of versions that the seams were not run on. Call it when every seam has fitted."""
+    beyond = beyond_the_tested_hosts()
+    if beyond is not None:
+        logger.warning(f"{beyond}. All names that it hooks are there, so the run goes on; compare its first losses.")
 
 
 def switched_on(variable: str) -> bool:
@@ -48,11 +77,11 @@ def require(owner: Any, *names: str) -> None:
     if missing:
         kind = owner if hasattr(owner, "__name__") else type(owner)
         package = getattr(kind, "__module__", kind.__name__).partition(".")[0]
-        others = {"transformers": "5.2 to 5.5", "peft": "0.18"}
+        others = {"transformers": SUPPORTED_TRANSFORMERS, "peft": "0.18"}
         if package in others:
             found, supported = f"{package} {version(package)}", others[package]
         else:
-            found, supported = f"LLaMA-Factory {host_version()}", ", ".join(SUPPORTED_HOSTS)
+            found, supported = f"LLaMA-Factory {host_version()}", SUPPORTED_HOSTS
         raise HostSeamError(
             f"{found} has no {', '.join(missing)} in {kind.__name__}, which rgpt4d-plugin hooks; it supports "
             f"{supported}."

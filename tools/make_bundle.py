@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Packs this plugin and the pinned libraries for a machine without a network: `make bundle`.
 
-Writes dist/bundle/: site.tar.gz, what `pip install .` would bring for the Python of that machine, but for torch and
-CUDA, which its image has; versions.txt; and enter.sh, which runs a command with it. Versions are those installed here,
-so the environment that passed the tests is the one that travels.
+Writes dist/bundle/: site.tar.gz, what `pip install '.[llamafactory]'` would bring for the Python of that machine, but
+for torch and CUDA, which its image has; versions.txt; and enter.sh, which runs a command with it. Versions are those
+installed here, so the environment that passed the tests is the one that travels.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "dist" / "bundle"
 PACKAGE = "rgpt4d-plugin"
+EXTRAS = frozenset({"llamafactory"})
 
 THERE = ("torch", "torchvision", "torchaudio", "triton", "setuptools", "pip")
 """What an image for training has: it fits the driver there, and is large."""
@@ -37,7 +38,7 @@ def closure(name: str, python: str, left_out: set[str]) -> dict[str, str]:
     """Every distribution that `name` needs under that Python, with the version installed here."""
     environment = {"python_version": python, "python_full_version": f"{python}.0", "extra": ""}
     found: dict[str, str] = {}
-    waiting = [(name, frozenset[str]())]
+    waiting = [(name, EXTRAS)]
     seen = set(waiting)
     while waiting:
         current, extras = waiting.pop()

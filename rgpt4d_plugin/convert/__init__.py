@@ -5,5 +5,14 @@ A source's module has `datasets(src, out)`, which finds its annotation files and
 function that builds its prompt. `run.convert` does the rest: checking, counting, writing.
 """
 
-SOURCES = {name: f"{__name__}.{name}" for name in ("robofac", "sat", "vsti", "wolf", "r4d", "vlm4d")}
+SOURCES = {
+    **{name: f"{__name__}.{name}" for name in ("robofac", "sat", "vsti", "wolf")},
+    "r4d_bench": f"{__name__}.r4d",  # benchmarks have the names that `rgpt4d eval` knows
+    "vlm4d": f"{__name__}.vlm4d",
+}
 """Module of each source that `rgpt4d convert` knows, imported on use."""
+
+
+def source_name(name: str) -> str:
+    """Returns the name in `SOURCES`; `r4d` is what `r4d_bench` was called before."""
+    return "r4d_bench" if name == "r4d" else name

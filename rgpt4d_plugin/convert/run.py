@@ -22,7 +22,7 @@ from typing import IO, Any
 from tqdm import tqdm
 
 from rgpt4d_plugin._version import __version__
-from rgpt4d_plugin.convert import SOURCES
+from rgpt4d_plugin.convert import SOURCES, source_name
 from rgpt4d_plugin.convert.records import IMAGE, VIDEO, BadRecord, Dataset, LeftOut, Record, Row
 from rgpt4d_plugin.files import only_writer, parse_json, read_registry, replacing, write_json
 
@@ -75,6 +75,7 @@ def convert(
     src, out = Path(os.path.abspath(src)), Path(os.path.abspath(out))
     if not src.is_dir():
         raise ValueError(f"--src: no such folder: {src}")
+    source = source_name(source)
     datasets = importlib.import_module(SOURCES[source]).datasets(src, out)
     media_dir = Path(os.path.abspath(media_root)) if media_root is not None else datasets[0].media_dir
     if not datasets[0].media_dir.is_relative_to(media_dir):

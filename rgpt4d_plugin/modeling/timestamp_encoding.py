@@ -112,12 +112,7 @@ class TimestampedModel:
         # transformers reads the names that a model takes off the signature of its `forward`.
         @functools.wraps(base.forward)
         def forward(self, *args: Any, video_timestamps: torch.Tensor | None = None, **kwargs: Any) -> Any:
-            decoder = self.get_decoder()
-            decoder.video_timestamps = self._checked(video_timestamps, kwargs)
-            try:
-                return super(cls, self).forward(*args, **kwargs)
-            finally:
-                decoder.video_timestamps = None
+            return super(cls, self).forward(*args, video_timestamps=video_timestamps, **kwargs)
 
         forward.__signature__ = _with_parameter(inspect.signature(base.forward), "video_timestamps")
         cls.forward = forward
@@ -127,20 +122,14 @@ class TimestampedModel:
         # On the object, not the class, which would make transformers take the model for one from a repository.
         self._auto_class = "AutoModelForImageTextToText"
         self.rgpt4d_timestamps = nn.Identity()  # computes nothing: adapters tell this model from its base by it
-        hook = functools.partial(_add_timestamps, scale=config.tpe_scale, base=config.tpe_base)
-        self.get_decoder().register_forward_pre_hook(hook, with_kwargs=True)
-
-    def _checked(self, stamps: torch.Tensor | None, inputs: dict[str, Any]) -> torch.Tensor | None:
-        if stamps is None:
-            if inputs.get(self.clip_input) is not None:
-                raise ValueError(
-                    f"{type(self).__name__} needs `video_timestamps` with `{self.clip_input}`: without the times of "
-                    "the frames it would answer as another model. Use the processor saved with it, or in "
-                    "LLaMA-Factory a template `rgpt4d_...`."
-                )
-        elif stamps.is_floating_point():
-            raise TypeError(f"video_timestamps: expected int64 microseconds, got {stamps.dtype}")
-        return stamps
+        # The model below the head takes the times, for TRL's fused head calls it past `forward` of the whole.
+        take = functools.partial(_take_timestamps, clip_input=self.clip_input, whole=type(self).__name__)
+        self.base_model.register_forward_pre_hook(take, with_kwargs=True)
+        self.base_model.register_forward_hook(_forget_timestamps, always_call=True)
+        decoder = self.get_decoder()
+        decoder.video_timestamps = None
+        add = functools.partial(_add_timestamps, scale=config.tpe_scale, base=config.tpe_base)
+        decoder.register_forward_pre_hook(add, with_kwargs=True)
 
     def prepare_inputs_for_generation(
         self, input_ids: torch.Tensor, *args: Any, video_timestamps: torch.Tensor | None = None, **kwargs: Any
@@ -163,6 +152,28 @@ def _with_parameter(signature: inspect.Signature, name: str) -> inspect.Signatur
     rest = [part for part in signature.parameters.values() if part.kind is part.VAR_KEYWORD]
     new = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=torch.Tensor | None)
     return signature.replace(parameters=[*parameters, new, *rest])
+
+
+def _take_timestamps(
+    model: nn.Module, args: tuple, kwargs: dict[str, Any], clip_input: str, whole: str
+) -> tuple[tuple, dict[str, Any]]:
+    """Forward pre-hook of the model below the head: hands `video_timestamps` to the text decoder's hook."""
+    stamps = kwargs.get("video_timestamps")
+    if stamps is None:
+        if kwargs.get(clip_input) is not None:
+            raise ValueError(
+                f"{whole} needs `video_timestamps` with `{clip_input}`: without the times of the frames it would "
+                "answer as another model. Use the processor saved with it, or in LLaMA-Factory a template "
+                "`rgpt4d_...`."
+            )
+    elif stamps.is_floating_point():
+        raise TypeError(f"video_timestamps: expected int64 microseconds, got {stamps.dtype}")
+    model.get_decoder().video_timestamps = stamps
+    return args, {key: value for key, value in kwargs.items() if key != "video_timestamps"}
+
+
+def _forget_timestamps(model: nn.Module, args: Any, output: Any) -> None:
+    model.get_decoder().video_timestamps = None
 
 
 def _add_timestamps(

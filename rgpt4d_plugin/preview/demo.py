@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rgpt4d_plugin import recipes
 from rgpt4d_plugin.recipe import read_recipe
 from rgpt4d_plugin.synth4d import HELD_OUT, TINY_TEACHER, write_clips
 from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
@@ -19,16 +20,19 @@ from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
 _NEEDED = ("model_name_or_path", "dataset_dir", "output_dir", "max_steps", "p4d.teacher.checkpoint")
 
 
-def run_demo(recipe_path: str) -> None:
+def run_demo(recipe_path: str | None) -> None:
     """Builds what the recipe names, trains with `llamafactory-cli`, prints the terms and draws the maps.
+
+    Args:
+        recipe_path: None: the package's own `demo_cpu.yaml`, of which the folder `demo` gets a copy.
 
     Raises:
         FileNotFoundError: There is no such recipe.
         ValueError: It is no recipe of the demo, or its files would take the place of others.
         RuntimeError: The training failed; its own output says why.
     """
-    if not os.path.isfile(recipe_path):
-        raise FileNotFoundError(f"{recipe_path}: no such recipe; run this in a clone of the repository")
+    if recipe_path is None:
+        recipe_path = str(recipes.copy(["demo_cpu"], "demo")[-1])
     recipe = read_recipe(recipe_path)
     for key in _NEEDED:
         found: Any = recipe

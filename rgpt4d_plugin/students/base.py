@@ -48,6 +48,7 @@ class StudentFamily(ABC):
         tokens_before_step: Number of clip tokens that precede each temporal step of a clip's grid (a class token).
         tokens_after_clip: Number of clip tokens that follow the grid of a clip.
         single_image_is_tiled: The only image of a record has other tokens than one of several.
+        takes_videos: Its processor in transformers does; otherwise the host shows it the frames as images.
         bidirectional_images: Image tokens attend to later tokens of the same image or frame (Gemma 3).
         loads_under_zero3: transformers loads the weights under DeepSpeed ZeRO-3.
     """
@@ -66,6 +67,7 @@ class StudentFamily(ABC):
     tokens_after_clip: int = 0
     single_image_is_tiled: bool = False
     bidirectional_images: bool = False
+    takes_videos: bool = True
     loads_under_zero3: bool = True
 
     def decoder(self, model: Any) -> nn.Module:

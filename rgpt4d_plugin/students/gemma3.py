@@ -32,5 +32,6 @@ FAMILIES = (
         reader="rgpt4d_plugin.template.gemma3:Gemma3Reader",
         public_models=("Gemma-3-4B-Instruct", "Gemma-3-12B-Instruct", "Gemma-3-27B-Instruct"),
         bidirectional_images=True,
+        takes_videos=False,
     ),
 )

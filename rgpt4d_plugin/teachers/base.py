@@ -279,6 +279,8 @@ class Teacher(ABC):
 
     Arguments: ClassVar[type[TeacherArguments]] = TeacherArguments
     """Options under `p4d.teacher`."""
+    licence: ClassVar[str] = "The licence of its weights is not known here; ask their authors."
+    """What the card of a trained model says about the licence of the teacher's weights, in a sentence."""
     needs_frames: ClassVar[bool] = True
     """Whether windows must come with their frames."""
     terms: ClassVar[tuple[str, ...]] = ()

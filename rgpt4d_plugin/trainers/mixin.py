@@ -50,6 +50,7 @@ class P4DTrainerMixin:
             decoder.to(next(model.parameters()).dtype)
         processor = kwargs["processor"] if "processor" in kwargs else kwargs.get("processing_class")
         per_step = p4d.family.frames_per_step(processor)
+        self._p4d_run = p4d
         self._p4d_tap = StudentTap(model, p4d.family, decoder, p4d.teacher, per_step)
         if train_args.accelerator_config.dispatch_batches is None:
             # Of a stream, accelerate would read batches in one process, join them and deal them out by rows, which
@@ -212,6 +213,17 @@ class P4DTrainerMixin:
             state = whole_state(self._p4d_tap.decoder, self.model)
             if self.args.should_save:
                 write_decoder(output_dir, state)
+        self._p4d_write_card(output_dir or self.args.output_dir)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        super().create_model_card(*args, **kwargs)
+        self._p4d_write_card(self.args.output_dir)
+
+    def _p4d_write_card(self, folder: str) -> None:
+        if self.args.should_save:
+            from rgpt4d_plugin.trainers.model_card import CardFacts, write_card
+
+            write_card(folder, CardFacts.of_trainer(self, self._p4d_run))
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         # Beside the optimiser's state FSDP writes its own copy of the model, of which `accelerate merge-weights` makes

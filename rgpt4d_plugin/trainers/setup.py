@@ -53,6 +53,8 @@ class P4DSetup:
     hooks: tuple[int, ...]
     encoding: TimestampEncoding | None
     """The student's, by `p4d.tpe: add` or because it comes with it."""
+    datasets: tuple[str, ...] = ()
+    """Names of the training data, for the model card."""
 
     @classmethod
     def prepare(cls, arguments: P4DArguments, student_config: Any, distils: bool = True) -> "P4DSetup":

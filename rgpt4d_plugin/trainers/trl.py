@@ -10,7 +10,7 @@
     )
     trainer.train()
 
-Written for trl 0.24.
+Written for trl 0.24 and 1.16.
 """
 
 import copy
@@ -19,10 +19,10 @@ from dataclasses import replace
 from typing import Any
 
 from datasets import Dataset, IterableDataset
-from peft import PeftConfig, PeftModel
+from peft import PeftConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
+from transformers.integrations import is_deepspeed_zero3_enabled, is_fsdp_enabled
 from trl import SFTConfig, SFTTrainer
-from trl.models.utils import prepare_peft_model
 
 from rgpt4d_plugin.arguments import P4DArguments, P4DConfigError, VideoArguments, parse_p4d
 from rgpt4d_plugin.modeling import (
@@ -152,6 +152,8 @@ class P4DSFTTrainer(P4DTrainerMixin, VideoSFTTrainer):
         name = _name(model)
         config = _config(model, arguments)
         run = P4DSetup.prepare(arguments, config)
+        if isinstance(train_dataset, Dataset | IterableDataset) and train_dataset.info.dataset_name:
+            run = replace(run, datasets=(train_dataset.info.dataset_name,))
 
         args = copy.copy(args) if args is not None else _default_args(model)
         if args.n_gpu > 1:
@@ -164,7 +166,7 @@ class P4DSFTTrainer(P4DTrainerMixin, VideoSFTTrainer):
             args.model_init_kwargs = None  # used, and TRL would warn that they are not
         if peft_config is not None:
             # Here rather than in SFTTrainer: the decoder joins the trained model after PEFT has frozen the base.
-            model = prepare_peft_model(model, peft_config, args)
+            model = _with_adapter(model, peft_config, args)
         processing_class = processing_class or AutoProcessor.from_pretrained(name)
         if run.encoding is not None:
             processing_class = timestamped_processor(processing_class, base_type(config.model_type))
@@ -183,6 +185,27 @@ class P4DSFTTrainer(P4DTrainerMixin, VideoSFTTrainer):
             p4d=run,
             **kwargs,
         )
+        if not _is_sharded():
+            self._p4d_tap.decoder.float()  # TRL 1 casts all that trains over a quantised base to bfloat16
+
+
+def _with_adapter(model: Any, peft_config: PeftConfig, args: SFTConfig) -> PeftModel:
+    """The base with a new adapter, prepared for QLoRA if it is quantised."""
+    if isinstance(model, PeftModel):
+        raise P4DConfigError("peft_config: the model has an adapter already; leave one out, or merge_and_unload() it")
+    if getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False):
+        model = prepare_model_for_kbit_training(
+            model,
+            use_gradient_checkpointing=args.gradient_checkpointing,
+            gradient_checkpointing_kwargs=args.gradient_checkpointing_kwargs or {},
+        )
+    # PEFT keeps adapters in float32; ZeRO-3 and FSDP want one dtype of what they shard together.
+    # A copy: PEFT and `patches.adapters` note in it what holds for this model; the caller may use it for others.
+    return get_peft_model(model, copy.deepcopy(peft_config), autocast_adapter_dtype=not _is_sharded())
+
+
+def _is_sharded() -> bool:
+    return is_deepspeed_zero3_enabled() or is_fsdp_enabled()
 
 
 def _config(model: Any, arguments: P4DArguments) -> Any:

@@ -44,7 +44,7 @@ def hashes(folder) -> dict[str, str]:
 def all_sources(root):
     """All six in small, below one folder."""
     vlm4d_folder(root / "vlm4d")
-    r4d_folder(root / "r4d", [r4d_item(som_image=None), r4d_item()])
+    r4d_folder(root / "r4d_bench", [r4d_item(som_image=None), r4d_item()])
     vsti_folder(root / "vsti", [vsti_formatted(), vsti_raw()])
     write(root / "wolf/annotations/x.json", {"a.mp4": "A caption."})
     write(root / "wolf/a.mp4")

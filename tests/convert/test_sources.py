@@ -106,7 +106,7 @@ def test_vlm4d_broken(tmp_path, change, expected):
 
 def test_r4d(tmp_path):
     src = r4d_folder(tmp_path / "src", [r4d_item()])
-    convert("r4d", src, tmp_path / "out")
+    convert("r4d_bench", src, tmp_path / "out")
     (record,) = records(tmp_path / "out", "r4d_bench")
     assert turns(record) == [
         "<image><video>"
@@ -137,7 +137,7 @@ def test_r4d_without_clip_and_without_marks(tmp_path):
     ]
     items[2].pop("som_image")
     src = r4d_folder(tmp_path / "src", items)
-    convert("r4d", src, tmp_path / "out")
+    convert("r4d_bench", src, tmp_path / "out")
 
     no_clip, raw, string_id = records(tmp_path / "out", "r4d_bench")
     assert no_clip["videos"] == ["videos/vlm4d/a.mp4"] and no_clip["images"] == []

@@ -27,7 +27,7 @@ MODELS = [model for family in dict.fromkeys(FAMILIES.values()) for model in fami
 BASES = [model for model in MODELS if isinstance(model, str)]
 ONEVISION = dict(model for model in MODELS if not isinstance(model, str))
 
-MODEL = "4D-RGPT-Qwen2.5-VL-7B-Instruct"
+MODEL = "Base-for-4D-RGPT-Qwen2.5-VL-7B-Instruct"
 
 
 @pytest.fixture

@@ -15,42 +15,30 @@ from datasets import Dataset
 from peft import LoraConfig, PeftModel
 from PIL import Image
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
-from trl import SFTConfig
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from rgpt4d_plugin import RegionPrompt
-from rgpt4d_plugin.arguments import P4DConfigError, RegionArguments, TimestampEncoding
-from rgpt4d_plugin.modeling.marker import read_marker
+from rgpt4d_plugin.arguments import P4DConfigError, RegionArguments, parse_p4d
 from rgpt4d_plugin.regions.region import RegionError
-from rgpt4d_plugin.students import FAMILIES, UnsupportedFamilyError
+from rgpt4d_plugin.students import UnsupportedFamilyError
 from rgpt4d_plugin.trainers.mixin import DECODER_FILE
+from rgpt4d_plugin.trainers.setup import ALL_LOG_KEYS, LOG_KEYS, P4DSetup
 from rgpt4d_plugin.trainers.trl import P4DSFTTrainer, P4DVisionCollator, Sampling, VideoSFTTrainer
 from rgpt4d_plugin.trainers.trl_records import RecordError
 from rgpt4d_plugin.video import VideoError
-from tests.harness import ALL_LOG_KEYS, DATA, LOG_KEYS, largest_relative_difference, logs, train_here, weights
-from tests.host_parts import host_parts
-from tests.tiny_models import TEMPLATES, build_tiny_student
+from tests.harness import DATA, largest_relative_difference, weights
+from tests.tiny_models import build_tiny_student
+from tests.trl_runs import LORA, SAMPLING, config, dataset_of, logged, train
 
 
 ROOT = Path(__file__).parents[2]
 VIDEO = str(DATA / "clips/4.mp4")  # 224 x 224, 150 frames at 30 per second
-SAMPLING = Sampling(max_frames=8)  # as the recipes of the harness
-LORA = LoraConfig(r=4, target_modules=r".*language_model.*_proj")
 PLAIN_SGD = {"optim": "sgd", "learning_rate": 1.0, "max_grad_norm": 0, "max_steps": 1}
 
 
 @pytest.fixture(scope="module")
-def host_records(assets):
-    """Six records of the host: short and wide clips in turn, every answer one word."""
-    return json.loads((assets.clips / "synth4d.json").read_text())
-
-
-@pytest.fixture(scope="module")
-def dataset(host_records):
-    """The same as TRL has them."""
-    return Dataset.from_list(
-        [{"prompt": r["messages"][:-1], "completion": r["messages"][-1:], "videos": r["videos"]} for r in host_records]
-    )
+def dataset(assets):
+    return dataset_of(assets)
 
 
 @pytest.fixture(scope="module")
@@ -58,96 +46,7 @@ def processor(assets):
     return AutoProcessor.from_pretrained(assets.student)
 
 
-def config(folder, **overrides) -> SFTConfig:
-    """Returns the harness's recipe as TRL's configuration."""
-    settings = {
-        "max_length": None,
-        "use_cpu": True,
-        "bf16": False,
-        "per_device_train_batch_size": 2,
-        "learning_rate": 1e-3,
-        "lr_scheduler_type": "constant",
-        "max_steps": 2,
-        "logging_steps": 1,
-        "save_strategy": "no",
-        "report_to": "none",
-        "seed": 3,
-        **overrides,
-    }
-    return SFTConfig(str(folder), **settings)
-
-
-def train(assets, folder, dataset, cls=P4DSFTTrainer, resume=None, model=None, peft=None, given=None, **overrides):
-    """Trains, and returns the trainer; `given` are further arguments of the trainer."""
-    given = {"sampling": SAMPLING, "peft_config": peft, **(given or {})}
-    if cls is P4DSFTTrainer:
-        given.setdefault("p4d", assets.p4d())
-    trainer = cls(model or str(assets.student), config(folder, **overrides), train_dataset=dataset, **given)
-    trainer.train(resume_from_checkpoint=resume)
-    return trainer
-
-
-def logged(trainer):
-    """Entries of the log that belong to training steps."""
-    return [entry for entry in trainer.state.log_history if "loss" in entry]
-
-
-# The same as through the host
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl", "qwen3_5_moe"])
-@pytest.mark.parametrize("tpe", ["off", "add", "text"])
-def test_a_batch_is_the_hosts(assets, host_records, dataset, tmp_path, family, tpe):
-    """Token for token, pixel for pixel, time for time, and the same frames for the teacher."""
-    recipe = assets.recipe(tmp_path / "out", p4d=assets.p4d(tpe=tpe))
-    if family != "qwen2_5_vl":
-        student = build_tiny_student(tmp_path / "student", family, hidden=32, layers=2, vision_hidden=32)
-        recipe |= {"model_name_or_path": str(student), "template": f"rgpt4d_{TEMPLATES[family]}"}
-    parts = host_parts(recipe)
-    template = parts.run_template
-    features = [parts.encode(template, r["messages"][0]["content"], videos=r["videos"]) for r in host_records]
-    expected = parts.collator(template)(features)
-
-    collator = P4DVisionCollator(
-        parts.processor, p4d=parts.run, sampling=SAMPLING, pad_to_multiple_of=8, sentences=tpe == "text"
-    )
-    batch = collator([dataset[number] for number in range(len(dataset))])
-    timed = ("video_timestamps",) if tpe == "add" else ()
-    for key in ("input_ids", "attention_mask", "labels", "video_grid_thw", *timed):
-        assert torch.equal(batch[key], torch.as_tensor(expected[key])), key
-    torch.testing.assert_close(batch["pixel_values_videos"], expected["pixel_values_videos"], rtol=1e-6, atol=1e-6)
-    ours, theirs = batch["p4d"], expected["p4d"]
-    assert len(ours) == len(theirs) == 6
-    for index in range(6):
-        assert torch.equal(ours.frames[index], theirs.frames[index])
-        assert torch.equal(ours.tokens[index].index, theirs.tokens[index].index)
-        assert ours.tokens[index].grid == theirs.tokens[index].grid
-        assert ours.timestamps[index] == theirs.timestamps[index]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("family", ["llava_next_video", "llava_onevision", "internvl", "gemma4"])
-def test_clips_of_other_families_are_the_hosts(assets, host_records, dataset, tmp_path, family):
-    """Their chat templates are not the host's to a word; pixels, grids and the teacher's frames are."""
-    student = build_tiny_student(tmp_path / "student", family)
-    template = f"rgpt4d_{FAMILIES[family].templates[0].removeprefix('rgpt4d_')}"
-    parts = host_parts(assets.recipe(tmp_path / "out", model_name_or_path=str(student), template=template))
-    short = host_records[::2]
-    features = [parts.encode(parts.run_template, r["messages"][0]["content"], videos=r["videos"]) for r in short]
-    expected = parts.collator(parts.run_template)(features)
-
-    batch = P4DVisionCollator(parts.processor, p4d=parts.run, sampling=SAMPLING)([dataset[n] for n in (0, 2, 4)])
-    pixels = "pixel_values" if family == "internvl" else "pixel_values_videos"
-    # Clip by clip, or the frames of all clips in a row.
-    found, wanted = (inputs[pixels].flatten(0, 1) for inputs in (batch, expected))
-    torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-6)
-    clip_token = parts.tokenizer.convert_tokens_to_ids(FAMILIES[family].clip_token)
-    assert all((batch["input_ids"].flatten()[clip.index] == clip_token).all() for clip in batch["p4d"].tokens)
-    assert [clip.grid for clip in batch["p4d"].tokens] == [clip.grid for clip in expected["p4d"].tokens]
-    for ours, theirs in zip(batch["p4d"].frames, expected["p4d"].frames, strict=True):
-        assert torch.equal(ours, theirs)
-    assert not (batch["labels"] == clip_token).any()
+# Batches and losses
 
 
 @pytest.mark.parametrize(
@@ -164,32 +63,31 @@ def test_a_model_without_videos_is_refused(assets, dataset, tmp_path, family, re
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way, tpe", [("full", "off"), ("lora", "off"), ("full", "add"), ("lora", "add")])
-def test_losses_are_the_hosts(assets, dataset, tmp_path, way, tpe):
-    one = {"max_steps": 1, "per_device_train_batch_size": 6}
-    p4d = assets.p4d(tpe=tpe)
-    train_here(assets.recipe(tmp_path / "host", finetuning_type=way, lora_rank=4, p4d=p4d, **one))
-    (expected,) = logs(tmp_path / "host")
-    peft = LORA if way == "lora" else None
-    trainer = train(assets, tmp_path / "trl", dataset, peft=peft, given={"p4d": p4d}, **one)
-    (found,) = logged(trainer)
-    trainer.save_model()
-    if tpe == "add" and way == "lora":
-        assert read_marker(trainer.args.output_dir) == TimestampEncoding(1.0, 10000.0)
-    elif tpe == "add":
-        assert AutoConfig.from_pretrained(trainer.args.output_dir).model_type == "rgpt4d_qwen2_5_vl"
-
-    for key in ("loss", *ALL_LOG_KEYS):
-        assert found[key] == pytest.approx(expected[key], rel=1e-6), key
-
-
-@pytest.mark.slow
 def test_the_sft_loss_is_that_of_plain_trl(assets, dataset, tmp_path):
     plain = train(assets, tmp_path / "plain", dataset, cls=VideoSFTTrainer, max_steps=1)
     distilled = train(assets, tmp_path / "p4d", dataset, max_steps=1)
 
     assert logged(distilled)[0]["loss_sft"] == logged(plain)[0]["loss"]
     assert weights(tmp_path / "p4d" / save(distilled)).keys() == weights(tmp_path / "plain" / save(plain)).keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("peft", [None, LORA], ids=["full", "lora"])
+def test_the_times_reach_the_trained_model(assets, dataset, tmp_path, peft):
+    """TRL 1 computes its loss from the model below the head, past the model's own `forward`."""
+    p4d = assets.p4d(tpe="add")
+    timed = train(assets, tmp_path / "timed", dataset, peft=peft, given={"p4d": p4d}, max_steps=1)
+    plain = train(assets, tmp_path / "plain", dataset, peft=peft, max_steps=1)
+    again = P4DSFTTrainer(
+        str(assets.student), config(tmp_path), train_dataset=dataset, p4d=p4d, sampling=SAMPLING, peft_config=peft
+    )
+    batch = next(iter(again.get_train_dataloader()))
+    del batch["p4d"]
+    with torch.no_grad():
+        expected = again.model(**batch).loss.item()
+
+    assert logged(timed)[0]["loss_sft"] == pytest.approx(expected, rel=1e-5)
+    assert logged(plain)[0]["loss_sft"] != pytest.approx(expected, rel=1e-4)
 
 
 def save(trainer) -> str:
@@ -287,13 +185,9 @@ def test_a_saved_adapter_is_a_plain_one(assets, dataset, tmp_path, processor):
 
 @pytest.mark.slow
 def test_text_and_images_take_part_without_clips(assets, tmp_path):
-    answer = [{"role": "assistant", "content": "yes"}]
-    picture = {"type": "image", "image": Image.new("RGB", (64, 64), "red")}
-    records = [
-        {"prompt": [{"role": "user", "content": "Is it?"}], "completion": answer},
-        {"prompt": [{"role": "user", "content": [picture, {"type": "text", "text": "Is it?"}]}], "completion": answer},
-    ]
-    trainer = train(assets, tmp_path / "out", records)
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "red.png")
+    records = [asked("Is it?", images=None), asked("Is it?", images=[str(tmp_path / "red.png")])]
+    trainer = train(assets, tmp_path / "out", Dataset.from_list(records))
 
     for entry in logged(trainer):
         assert entry["p4d_videos"] == 0 and entry["loss"] == entry["loss_sft"]
@@ -418,9 +312,9 @@ def test_labels_are_trls(processor):
         labels(dialogue, completion_only_loss=True)
 
 
-def test_regions_are_drawn_for_the_student_alone(assets, processor, tmp_path):
+def test_regions_are_drawn_for_the_student_alone(assets, processor):
     regions = [{"id": "obj_1", "time": 0.0, "box": [20, 30, 90, 120]}]
-    run = host_parts(assets.recipe(tmp_path / "out")).run
+    run = P4DSetup.prepare(parse_p4d(assets.p4d()), AutoConfig.from_pretrained(assets.student))
 
     def collate(**record):
         collator = P4DVisionCollator(
@@ -435,8 +329,8 @@ def test_regions_are_drawn_for_the_student_alone(assets, processor, tmp_path):
     assert torch.equal(marked["p4d"].frames[0], plain["p4d"].frames[0])
 
 
-def test_the_teachers_frames_are_those_of_the_file(assets, processor, tmp_path):
-    run = host_parts(assets.recipe(tmp_path / "out")).run
+def test_the_teachers_frames_are_those_of_the_file(assets, processor):
+    run = P4DSetup.prepare(parse_p4d(assets.p4d()), AutoConfig.from_pretrained(assets.student))
     collator = P4DVisionCollator(processor, p4d=run, sampling=Sampling(frames=3, max_pixels=32 * 32))
     batch = collator([asked("What?", videos=[VIDEO])])
     (frames,) = batch["p4d"].frames

@@ -95,6 +95,7 @@ class CompositeTeacher(Teacher):
     """
 
     Arguments = CompositeArguments
+    licence = "Each network has a licence of its own (docs/teachers/composite.md); see the pages of its weights."
     terms = ("latent", "depth", "flow", "motion", "camray", "pose", "scale")
     options_of: ClassVar[Mapping[str, str]] = {
         "latent": "vjepa2 or depth_anything_3",

@@ -55,6 +55,7 @@ class DepthAnything3Teacher(Teacher):
 
     Arguments = DepthAnything3Arguments
     terms = ("latent", "depth", "camray")
+    licence = "The weights of DA3-SMALL and DA3-BASE are under Apache-2.0."
 
     def __init__(self, model: DepthAnything3, name: str = "Depth Anything 3") -> None:
         self.model = model

@@ -97,6 +97,7 @@ class GroundTruthTeacher(Teacher):
 
     Arguments = GroundTruthArguments
     needs_frames = False
+    licence = "It has no weights."
     terms = ("depth", "flow", "motion", "camray", "pose", "scale")
 
     def __init__(self, options: GroundTruthArguments, device: torch.device) -> None:

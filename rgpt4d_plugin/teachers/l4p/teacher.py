@@ -52,6 +52,7 @@ class L4PTeacher(Teacher):
 
     Arguments = L4PArguments
     terms = ("latent", *TASK_OF_TERM)
+    licence = "NVlabs/L4P's weights are under CC BY-NC-SA 4.0 (non-commercial)."
 
     def __init__(self, model: L4P, name: str = "L4P") -> None:
         self.model = model
