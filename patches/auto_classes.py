@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Seam: transformers' Auto classes know the model types `rgpt4d_<base>`, and import them when one is loaded.
+"""Seam: transformers' Auto classes know the plugin's model types, and import them when one is loaded.
+
+These are `rgpt4d_<base>`, and the bases that transformers does not have.
 
 So a saved `rgpt4d_` checkpoint loads by `AutoModelForImageTextToText.from_pretrained` in every process of an
 environment that has the plugin, without an import of it. Names of transformers (5.5): `CONFIG_MAPPING._extra_content`,
@@ -44,7 +46,7 @@ def _patch_configs(module: ModuleType) -> Callable[[], None]:
     require(module, "CONFIG_MAPPING")
     mapping = module.CONFIG_MAPPING
     require(mapping, "_extra_content")
-    types = {modeling.PREFIX + base: None for base in modeling.BASES}
+    types = dict.fromkeys([*(modeling.PREFIX + base for base in modeling.BASES), *modeling.OWN_BASES])
     mapping._extra_content = _Configs({**types, **mapping._extra_content})
 
     def undo() -> None:

@@ -7,6 +7,7 @@ import sys
 
 from rgpt4d_plugin._version import __version__
 from rgpt4d_plugin.cli_eval import add_eval
+from rgpt4d_plugin.cli_model import add_convert_model
 from rgpt4d_plugin.cli_start import add_start
 from rgpt4d_plugin.cli_values import positive, whole
 from rgpt4d_plugin.convert import SOURCES, source_name
@@ -121,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     convert.set_defaults(run=_convert)
 
+    add_convert_model(commands)
     add_eval(commands)
     add_start(commands)
 

@@ -9,6 +9,8 @@ import copy
 import importlib
 import pkgutil
 from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 
@@ -22,6 +24,10 @@ BASES = tuple(
 
 MARKER_MODULE = "rgpt4d_timestamps"
 """An empty module of the `rgpt4d_` models, which their adapters name; see `patches.adapters`."""
+
+OWN_BASES = tuple(base for base in BASES if (Path(__file__).parent / f"modeling_{base}.py").exists())
+"""Those that transformers does not have: they come with the plugin, as `modeling_<base>.py` and
+`processing_<base>.py`."""
 
 
 @dataclass(frozen=True)
@@ -59,24 +65,51 @@ def load(base: str) -> BaseClasses:
     """Imports the classes on a base, by its `model_type`, and registers them with transformers' Auto classes.
 
     Their names are those of `modeling_rgpt4d_<base>.py`: RGPT4D, the base in its own spelling, and the kind of class.
+    A base that transformers does not have is registered with them.
     """
+    module = importlib.import_module(f"{__name__}.{_MODULE}{base}")
+    if base in OWN_BASES:
+        _register_own(base, module)
+    return _register(module, PREFIX + base)
+
+
+def _register(module: ModuleType, model_type: str) -> BaseClasses:
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
-    module = importlib.import_module(f"{__name__}.{_MODULE}{base}")
-    named = {_spelled_alike(name): value for name, value in vars(module).items()}
     kinds = ("Config", "ForConditionalGeneration", "Processor")
-    classes = BaseClasses(*(named[_spelled_alike(f"{PREFIX}{base}{kind}")] for kind in kinds))
-    AutoConfig.register(classes.config.model_type, classes.config, exist_ok=True)
+    classes = BaseClasses(*(_named(module, f"{model_type}{kind}") for kind in kinds))
+    AutoConfig.register(model_type, classes.config, exist_ok=True)
     AutoModelForImageTextToText.register(classes.config, classes.model, exist_ok=True)
     AutoProcessor.register(classes.config, classes.processor, exist_ok=True)
     return classes
 
 
+def _register_own(base: str, module: ModuleType) -> None:
+    from transformers import AutoImageProcessor, AutoVideoProcessor
+
+    config = _register(module, base).config
+    parts = importlib.import_module(f"{__name__}.processing_{base}")
+    # Under both names, or the library would say that it misses one and takes the other.
+    images = dict.fromkeys(("torchvision", "pil"), _named(parts, f"{base}ImageProcessor"))
+    AutoImageProcessor.register(config, image_processor_classes=images, exist_ok=True)
+    AutoVideoProcessor.register(config, _named(parts, f"{base}VideoProcessor"), exist_ok=True)
+
+
 def processor_class_by_name(name: str) -> type | None:
     """The processor class of that name, or None for a class of another package."""
     wanted = _spelled_alike(name)
-    base = next((base for base in BASES if wanted == _spelled_alike(f"{PREFIX}{base}Processor")), None)
-    return None if base is None else load(base).processor
+    for base in BASES:
+        if wanted == _spelled_alike(f"{PREFIX}{base}Processor"):
+            return load(base).processor
+        if base in OWN_BASES and wanted == _spelled_alike(f"{base}Processor"):
+            load(base)
+            return _named(importlib.import_module(f"{__name__}.processing_{base}"), name)
+    return None
+
+
+def _named(module: ModuleType, name: str) -> type:
+    """The class of a module by its name, however it is spelled."""
+    return next(value for key, value in vars(module).items() if _spelled_alike(key) == _spelled_alike(name))
 
 
 def _spelled_alike(name: str) -> str:
@@ -86,7 +119,8 @@ def _spelled_alike(name: str) -> str:
 
 def timestamped_config(config: Any, scale: float, base: float) -> Any:
     """Returns the configuration of a base as that of its `rgpt4d_` type; the given object stays as it is."""
-    values = {key: value for key, value in config.to_dict().items() if key not in ("model_type", "architectures")}
+    bases = ("model_type", "architectures", "auto_map")
+    values = {key: value for key, value in config.to_dict().items() if key not in bases}
     new = load(config.model_type).config.from_dict({**values, "tpe_scale": scale, "tpe_base": base})
     new.name_or_path = config.name_or_path
     return new
