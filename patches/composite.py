@@ -2,8 +2,8 @@
 """Seam: which parts of a family's model are vision tower, projector and language model, where the host does not know.
 
 Host name: `COMPOSITE_MODELS` of `llamafactory.model.model_utils.visual` (0.9.5 and main of August 2026), which has no
-entry for LLaVA-OneVision: without one, `freeze_vision_tower` and its like do nothing and LoRA adapts the vision tower
-too. No other entry is touched. To be removed when the host has its own.
+entry for LLaVA-OneVision and NVILA-Lite: without one, `freeze_vision_tower` and its like do nothing and LoRA adapts
+the vision tower too. No other entry is touched. To be removed when the host has its own.
 """
 
 import dataclasses

@@ -3,8 +3,8 @@
 
 Host names: `TEMPLATES`, `register_template`, `get_mm_plugin` and `StringFormatter` of `llamafactory.data.template`,
 `PLUGINS` and `register_mm_plugin` of `llamafactory.data.mm_plugin`, and the names of the plugin classes that the
-derived templates override (0.9.5 and main of August 2026). The host's own templates are not touched. The template for
-LLaVA-OneVision is to be removed when the host has one.
+derived templates override (0.9.5 and main of August 2026). The host's own templates are not touched. The templates for
+LLaVA-OneVision and NVILA-Lite are to be removed when the host has its own.
 """
 
 from collections.abc import Callable
@@ -19,16 +19,20 @@ def patch(module: ModuleType) -> Callable[[], None]:
 
     require(module, "TEMPLATES", "register_template", "get_mm_plugin", "StringFormatter")
     require(mm_plugin, "PLUGINS", "register_mm_plugin", "BasePlugin")
-    from rgpt4d_plugin.template import llava_onevision
+    from rgpt4d_plugin.template import llava_onevision, nvila
     from rgpt4d_plugin.template.clip_reader import HOST_NAMES
     from rgpt4d_plugin.template.derived_templates import register_derived_templates
 
     require(type(module.TEMPLATES["qwen2_vl"].mm_plugin), *HOST_NAMES)
-    added = [*register_derived_templates(module), *llava_onevision.register(module, mm_plugin)]
+    own = (llava_onevision, nvila)
+    added = register_derived_templates(module)
+    for family in own:
+        added += family.register(module, mm_plugin)
 
     def undo() -> None:
         for name in added:
             del module.TEMPLATES[name]
-        mm_plugin.PLUGINS.pop(llava_onevision.NAME, None)
+        for family in own:
+            mm_plugin.PLUGINS.pop(family.NAME, None)
 
     return undo

@@ -56,6 +56,7 @@ REGISTRIES = {
             "rgpt4d_llava_next_video_yi",
             "rgpt4d_llava_onevision",
             "rgpt4d_mimo_vl",
+            "rgpt4d_nvila",
             "rgpt4d_qwen2_vl",
             "rgpt4d_qwen3_5",
             "rgpt4d_qwen3_5_nothink",
@@ -67,9 +68,9 @@ REGISTRIES = {
     ),
     "transformers.models.auto.configuration_auto": (
         "CONFIG_MAPPING",
-        {f"rgpt4d_{base}" for base in modeling.BASES},
+        {f"rgpt4d_{base}" for base in modeling.BASES} | set(modeling.OWN_BASES),
     ),
-    "llamafactory.model.model_utils.visual": ("COMPOSITE_MODELS", {"llava_onevision"}),
+    "llamafactory.model.model_utils.visual": ("COMPOSITE_MODELS", {"llava_onevision", "nvila"}),
 }
 """What is added to registries."""
 
@@ -241,7 +242,7 @@ def test_registries_gain_the_plugins_names_and_lose_them_again(host_modules):
         found = {name for name in getattr(host_modules[key], registry) if name.startswith("rgpt4d")}
         assert found | (names & set(getattr(host_modules[key], registry))) == names
     plugins = host_modules["llamafactory.data.template"].get_mm_plugin.__globals__["PLUGINS"]
-    assert "rgpt4d_llava_onevision" in plugins
+    assert {"rgpt4d_llava_onevision", "rgpt4d_nvila"} <= plugins.keys()
     patches.undo_all()
     for key, (registry, names) in REGISTRIES.items():
         assert not [

@@ -306,6 +306,7 @@ def test_tiny_student_loads_offline_and_reads_a_clip(family, tmp_path):
         ("llava_next_video", ["<video>", "<image>", "<s>", "</s>"], 4 * 16),
         ("video_llava", ["<video>", "<image>", "<s>", "</s>"], 4 * (1 + 16)),
         ("llava_onevision", ["<video>", "<image>", "<|im_start|>", "<|im_end|>"], 4 * 16 + 1),
+        ("nvila", ["<vila/video>", "<image>", "<vila/sentinel>", "<|im_start|>", "<|im_end|>"], 4 * 16),
         ("internvl", ["<video>", "<IMG_CONTEXT>", "<img>", "</img>", "<|im_end|>"], 4 * 16),
         ("gemma3", ["<image_soft_token>", "<start_of_image>", "<end_of_image>", "<end_of_turn>"], 16),
         ("gemma4", ["<|video|>", "<|image>", "<image|>", "<turn|>"], 4 * 64),
@@ -319,7 +320,7 @@ def test_another_tiny_student_loads_offline_and_reads_a_clip(family, special, to
     assert tokenizer.decode(tokenizer("A red ball,\n\nyes é", add_special_tokens=False)["input_ids"]) == (
         "A red ball,\n\nyes é"
     )
-    media = {"videos": [torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)]}
+    media = {"videos": [torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)], "do_sample_frames": False}
     if family == "gemma3":
         media = {"images": [[Image.fromarray(np.zeros((48, 80, 3), dtype=np.uint8))]]}
     if family == "gemma4":

@@ -143,7 +143,8 @@ def test_a_clip_has_the_tokens_that_the_models_own_processor_gives_it(parts, fam
         assert found == "\n\n" + "\n\n".join([frame] * 5) + "\n\n"
         return
     frames = [[Image.new("RGB", (64, 64))] * 5]
-    inputs = parts.processor(text=["A|<video>|B"], videos=frames, return_tensors="pt")
+    text = [f"A|{parts.processor.video_token}|B"]
+    inputs = parts.processor(text=text, videos=frames, do_sample_frames=False, return_tensors="pt")
     text = parts.tokenizer.decode(inputs["input_ids"][0])
     assert found == text[text.index("A|") + 2 : text.rindex("|B")]
     assert found.count(family.clip_token) == family.clip_length((5, 3, 3))
@@ -173,7 +174,7 @@ def test_without_expansion_each_medium_is_one_token(parts, family, grey, monkeyp
     elif family.name == "InternVL":
         assert found["content"].count("<IMG_CONTEXT>") == 4
     else:
-        assert found["content"] == "<image><video>?"
+        assert found["content"] == f"<image>{family.clip_token}?"
 
 
 def test_tokens_are_counted_without_decoding(parts, grey, monkeypatch):
@@ -335,8 +336,9 @@ def images_of(batch):
     """Images in a batch whose clips have three frames each."""
     if "pixel_values_images" in batch:
         return len(batch["pixel_values_images"])
-    if "image_sizes" in batch:
-        return len(batch["image_sizes"])
+    for note in ("image_sizes", "image_tiles"):
+        if note in batch:
+            return len(batch[note])
     return len(batch["pixel_values"]) - 3 * len(batch["p4d"]) if "pixel_values" in batch else 0
 
 

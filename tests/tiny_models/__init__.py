@@ -15,6 +15,7 @@ from rgpt4d_plugin.synth4d.tiny_qwen import build_qwen
 from rgpt4d_plugin.synth4d.tiny_sizes import StudentSizes
 from rgpt4d_plugin.teachers.l4p import L4P, L4PConfig, read_l4p_config, save_l4p
 from tests.tiny_models.gemma4 import build_gemma4
+from tests.tiny_models.nvila import build_nvila
 from tests.tiny_models.qwen import as_released, build_qwen3
 from tests.tiny_models.square import (
     build_gemma3,
@@ -38,6 +39,7 @@ _BUILDERS: dict[str, Callable[[str, StudentSizes], tuple[PreTrainedConfig, Proce
     "internvl": build_internvl,
     "gemma3": build_gemma3,
     "gemma4": build_gemma4,
+    "nvila": build_nvila,
 }
 FAMILIES = tuple(_BUILDERS)
 
@@ -54,6 +56,7 @@ TEMPLATES = {
     "internvl": "intern_vl",
     "gemma3": "rgpt4d_gemma3",
     "gemma4": "gemma4",
+    "nvila": "rgpt4d_nvila",
 }
 """The host's template for each; `rgpt4d_...` are the plugin's own."""
 

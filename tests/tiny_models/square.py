@@ -87,10 +87,10 @@ _GEMMA_CHAT = """{{- bos_token }}{%- for message in messages %}
 def build_llava_next_video(family: str, sizes: StudentSizes) -> tuple[PreTrainedConfig, ProcessorMixin]:
     """CLIP and a Llama, as Vicuna is. Frames are scaled to the square's side and their middle is cut out."""
     tokenizer = _llama_tokenizer(["<video>", "<image>"])
-    crop = {"size": {"shortest_edge": sizes.image}, "crop_size": _square(sizes)}
+    crop = {"size": {"shortest_edge": sizes.image}, "crop_size": square(sizes)}
     config = LlavaNextVideoConfig(
         text_config={"model_type": "llama", **text_config(sizes, tokenizer)},
-        vision_config={"model_type": "clip_vision_model", **_vision(sizes), "projection_dim": sizes.vision_hidden},
+        vision_config={"model_type": "clip_vision_model", **vision_config(sizes), "projection_dim": sizes.vision_hidden},
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
         image_grid_pinpoints=_pinpoints(sizes),
@@ -112,8 +112,8 @@ def build_llava_next_video(family: str, sizes: StudentSizes) -> tuple[PreTrained
 def build_video_llava(family: str, sizes: StudentSizes) -> tuple[PreTrainedConfig, ProcessorMixin]:
     """CLIP twice, for images and for videos, and a Llama. A patch is a token, and so is 16 x 16 pixels here too."""
     tokenizer = _llama_tokenizer(["<video>", "<image>"])
-    crop = {"size": {"shortest_edge": sizes.image}, "crop_size": _square(sizes)}
-    vision = _vision(sizes) | {"patch_size": 2 * sizes.patch, "projection_dim": sizes.vision_hidden}
+    crop = {"size": {"shortest_edge": sizes.image}, "crop_size": square(sizes)}
+    vision = vision_config(sizes) | {"patch_size": 2 * sizes.patch, "projection_dim": sizes.vision_hidden}
     config = VideoLlavaConfig(
         text_config={"model_type": "llama", **text_config(sizes, tokenizer)},
         vision_config={"model_type": "clip_vision_model", **vision},
@@ -135,15 +135,15 @@ def build_llava_onevision(family: str, sizes: StudentSizes) -> tuple[PreTrainedC
     tokenizer = qwen_tokenizer([*_CHATML, "<image>", "<video>"])
     config = LlavaOnevisionConfig(
         text_config={"model_type": "qwen2", **text_config(sizes, tokenizer)},
-        vision_config={"model_type": "siglip_vision_model", **_vision(sizes), "vision_use_head": False},
+        vision_config={"model_type": "siglip_vision_model", **vision_config(sizes), "vision_use_head": False},
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
         image_grid_pinpoints=_pinpoints(sizes),
     )
     processor = LlavaOnevisionProcessor(
-        image_processor=LlavaOnevisionImageProcessor(size=_square(sizes), image_grid_pinpoints=_pinpoints(sizes)),
+        image_processor=LlavaOnevisionImageProcessor(size=square(sizes), image_grid_pinpoints=_pinpoints(sizes)),
         tokenizer=tokenizer,
-        video_processor=LlavaOnevisionVideoProcessor(size=_square(sizes)),
+        video_processor=LlavaOnevisionVideoProcessor(size=square(sizes)),
         num_image_tokens=(sizes.image // sizes.patch) ** 2,
         vision_feature_select_strategy="full",
         chat_template=chat_template(_CHATML_CHAT, "<image>", "<video>"),
@@ -155,7 +155,7 @@ def build_internvl(family: str, sizes: StudentSizes) -> tuple[PreTrainedConfig, 
     """InternViT and a Qwen2."""
     tokenizer = qwen_tokenizer(_CHATML, extra_special_tokens=_INTERNVL)
     tokens = (sizes.image // sizes.patch // 2) ** 2
-    vision = _vision(sizes) | {"image_size": [sizes.image] * 2, "patch_size": [sizes.patch] * 2}
+    vision = vision_config(sizes) | {"image_size": [sizes.image] * 2, "patch_size": [sizes.patch] * 2}
     config = InternVLConfig(
         text_config={"model_type": "qwen2", **text_config(sizes, tokenizer)},
         vision_config=vision | {"initializer_range": sizes.initializer_range},
@@ -164,9 +164,9 @@ def build_internvl(family: str, sizes: StudentSizes) -> tuple[PreTrainedConfig, 
         tie_word_embeddings=False,
     )
     processor = InternVLProcessor(
-        image_processor=GotOcr2ImageProcessor(size=_square(sizes)),
+        image_processor=GotOcr2ImageProcessor(size=square(sizes)),
         tokenizer=tokenizer,
-        video_processor=InternVLVideoProcessor(size=_square(sizes)),
+        video_processor=InternVLVideoProcessor(size=square(sizes)),
         image_seq_length=tokens,
         chat_template=chat_template(_CHATML_CHAT, "<IMG_CONTEXT>", "<video>"),
     )
@@ -186,7 +186,7 @@ def build_gemma3(family: str, sizes: StudentSizes) -> tuple[PreTrainedConfig, Pr
     }
     config = Gemma3Config(
         text_config=text,
-        vision_config={**_vision(sizes), "vision_use_head": False},
+        vision_config={**vision_config(sizes), "vision_use_head": False},
         mm_tokens_per_image=tokens,
         boi_token_index=tokenizer.boi_token_id,
         eoi_token_index=tokenizer.eoi_token_id,
@@ -195,7 +195,7 @@ def build_gemma3(family: str, sizes: StudentSizes) -> tuple[PreTrainedConfig, Pr
         tie_word_embeddings=False,
     )
     processor = Gemma3Processor(
-        image_processor=Gemma3ImageProcessor(size=_square(sizes)),
+        image_processor=Gemma3ImageProcessor(size=square(sizes)),
         tokenizer=tokenizer,
         chat_template=chat_template(_GEMMA_CHAT, "<start_of_image>", "<start_of_image>"),
         image_seq_length=tokens,
@@ -218,7 +218,7 @@ def text_config(sizes: StudentSizes, tokenizer: PreTrainedTokenizerBase) -> dict
     }
 
 
-def _vision(sizes: StudentSizes) -> dict[str, Any]:
+def vision_config(sizes: StudentSizes) -> dict[str, Any]:
     return {
         "hidden_size": sizes.vision_hidden,
         "intermediate_size": 2 * sizes.vision_hidden,
@@ -229,7 +229,7 @@ def _vision(sizes: StudentSizes) -> dict[str, Any]:
     }
 
 
-def _square(sizes: StudentSizes) -> dict[str, int]:
+def square(sizes: StudentSizes) -> dict[str, int]:
     return {"height": sizes.image, "width": sizes.image}
 
 
