@@ -90,7 +90,11 @@ def build_llava_next_video(family: str, sizes: StudentSizes) -> tuple[PreTrained
     crop = {"size": {"shortest_edge": sizes.image}, "crop_size": square(sizes)}
     config = LlavaNextVideoConfig(
         text_config={"model_type": "llama", **text_config(sizes, tokenizer)},
-        vision_config={"model_type": "clip_vision_model", **vision_config(sizes), "projection_dim": sizes.vision_hidden},
+        vision_config={
+            "model_type": "clip_vision_model",
+            **vision_config(sizes),
+            "projection_dim": sizes.vision_hidden,
+        },
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
         image_grid_pinpoints=_pinpoints(sizes),
