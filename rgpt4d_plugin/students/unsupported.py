@@ -53,6 +53,13 @@ _LIST = (
         "been tested",
     ),
     UnsupportedFamily(
+        "NVILA, as published",
+        ("llava_llama", "nvila_lite"),
+        (),
+        "transformers 5.5 has no class for it; `rgpt4d convert-model nvila` makes a supported folder of NVILA-Lite's "
+        "published one, the one without -hf",
+    ),
+    UnsupportedFamily(
         "MiniCPM-V, MiniCPM-o",
         ("minicpmv", "minicpmo"),
         ("minicpm_v", "minicpm_o"),
