@@ -162,17 +162,24 @@ class NVILAModel(NVILAPreTrainedModel):
             inputs_embeds = self.get_input_embeddings()(input_ids)
         elif pixel_values is not None or pixel_values_videos is not None:
             raise ValueError("pictures need input_ids, which say where they are shown")
-        for name, pixels, token in (
-            ("pixel_values", pixel_values, self.config.image_token_id),
-            ("pixel_values_videos", pixel_values_videos, self.config.video_token_id),
-        ):
-            if pixels is not None:
-                features = self.picture_features(pixels).to(inputs_embeds.device, inputs_embeds.dtype)
+        given = [
+            (name, pixels, token)
+            for name, pixels, token in (
+                ("pixel_values", pixel_values, self.config.image_token_id),
+                ("pixel_values_videos", pixel_values_videos, self.config.video_token_id),
+            )
+            if pixels is not None
+        ]
+        if given:
+            # At once: under ZeRO-3 and FSDP every process must run the tower as often as the others.
+            features = self.picture_features(torch.cat([pixels for _, pixels, _ in given]))
+            features = features.to(inputs_embeds.device, inputs_embeds.dtype)
+            for (name, pixels, token), shown in zip(given, features.split([len(pixels) for _, pixels, _ in given])):
                 here = input_ids == token
-                found, expected = int(here.sum()), features.shape[0] * features.shape[1]
+                found, expected = int(here.sum()), shown.shape[0] * shown.shape[1]
                 if found != expected:
                     raise ValueError(f"{name} of {len(pixels)} pictures need {expected} tokens {token}, found {found}")
-                inputs_embeds = inputs_embeds.masked_scatter(here.unsqueeze(-1), features)
+                inputs_embeds = inputs_embeds.masked_scatter(here.unsqueeze(-1), shown)
         return self.language_model(
             attention_mask=attention_mask,
             position_ids=position_ids,
