@@ -50,6 +50,7 @@ class Record:
         messages: User and assistant in turns, with as many placeholders as there are media.
         more: Further columns, the same ones with the same types in every record of a dataset. The host ignores them.
         remarks: Caveats about this record, counted in the summary.
+        regions: Regions of its video, for a dataset that has them.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Record:
     images: Sequence[Path] = ()
     more: dict[str, str | list[int]] = field(default_factory=dict)
     remarks: Sequence[str] = ()
+    regions: Sequence[dict[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Dataset:
         convert: The records of an entry. Raises BadRecord or LeftOut.
         media_dir: Folder that holds all media of the records.
         media: Media columns.
+        regions: Records have regions.
         training: False for a dataset that is meant for evaluation and prediction only.
         notes: Sentences for the summary.
     """
@@ -80,6 +83,7 @@ class Dataset:
     convert: Callable[[Row], list[Record]]
     media_dir: Path
     media: Sequence[str] = ("videos",)
+    regions: bool = False
     training: bool = True
     notes: Sequence[str] = ()
 

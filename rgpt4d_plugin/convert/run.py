@@ -176,6 +176,9 @@ def _line(record: Record, dataset: Dataset, media_dir: Path) -> str:
             raise BadRecord("placeholders do not match the media", name, problem)
         if name in dataset.media:
             columns[name] = [path.relative_to(media_dir).as_posix() for path in paths]
+    if dataset.regions:
+        # As text: Arrow would want the same keys of the same types in every region.
+        columns["regions"] = json.dumps(record.regions, separators=(",", ":"), ensure_ascii=False)
     line = json.dumps(columns | record.more, ensure_ascii=False) + "\n"
     try:
         line.encode()
@@ -212,9 +215,10 @@ def _summary(source: str, dataset: Dataset, tally: Tally, src: Path, settings: d
 
 
 def _info_entry(dataset: Dataset) -> dict[str, Any]:
+    columns = ["messages", *dataset.media, *(["regions"] if dataset.regions else [])]
     return {
         "file_name": f"{dataset.name}.jsonl",
-        "formatting": "sharegpt",
-        "columns": {"messages": "messages"} | {name: name for name in dataset.media},
+        "formatting": "rgpt4d" if dataset.regions else "sharegpt",
+        "columns": {name: name for name in columns},
         "tags": {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"},
     }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masks from data sets: COCO run lengths, compressed or not, and PNG files. Numpy only, no Python loop over pixels."""
+"""Masks of data sets: COCO run lengths, compressed or not, and PNG files. Numpy only, no Python loop over pixels."""
 
 import os
 from collections.abc import Mapping
@@ -58,6 +58,28 @@ def decode_rle(rle: Mapping[str, Any], expected: tuple[int, int] | None = None) 
         raise ValueError(f"the mask is empty: no pixel of {width} x {height} is set")
     inside = np.arange(len(counts)) % 2 == 1
     return np.repeat(inside, counts).reshape(width, height).T
+
+
+def encode_rle(mask: np.ndarray) -> dict[str, Any]:
+    """Encodes a mask bool (H, W) as compressed COCO run lengths, the very text that the COCO API writes.
+
+    Raises:
+        ValueError: the mask is not two-dimensional, or empty.
+    """
+    mask = np.asarray(mask, dtype=bool)
+    if mask.ndim != 2:
+        raise ValueError(f"a mask has two dimensions (height, width), found shape {mask.shape}")
+    if not mask.any():
+        raise ValueError(f"the mask is empty: no pixel of {mask.shape[1]} x {mask.shape[0]} is set")
+    return {"size": [int(side) for side in mask.shape], "counts": _format_counts(run_lengths(mask))}
+
+
+def run_lengths(mask: np.ndarray) -> np.ndarray:
+    """Returns the plain COCO run lengths int64 (n,) of a mask bool (H, W), in column-major order; see `decode_rle`."""
+    flat = mask.ravel(order="F")
+    starts = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    # The first run is outside of the region, if need be of length zero.
+    return np.diff(np.concatenate((np.zeros(1 + flat[0], dtype=np.int64), starts, [flat.size])))
 
 
 def read_mask_png(path: str | os.PathLike) -> np.ndarray:
@@ -137,3 +159,16 @@ def _parse_counts(text: str | bytes, pixels: int) -> np.ndarray:
     numbers[1::2] = np.cumsum(numbers[1::2])
     numbers[2::2] = np.cumsum(numbers[2::2])
     return numbers
+
+
+def _format_counts(counts: np.ndarray) -> str:
+    """Returns the compressed text of run lengths (n,)."""
+    numbers = counts.astype(np.int64)
+    numbers[3:] -= counts[1:-2]
+    # k characters hold numbers from -16 * 32^(k-1) up to, not including, 16 * 32^(k-1).
+    limits = 16 << (5 * np.arange(_LONGEST - 1, dtype=np.int64))
+    lengths = 1 + ((numbers[:, None] >= limits) | (numbers[:, None] < -limits)).sum(axis=1)
+    places = np.arange(lengths.max())
+    codes = (numbers[:, None] >> (5 * places)) & 0x1F
+    codes += np.where(places < lengths[:, None] - 1, 0x20, 0) + ord("0")
+    return codes[places < lengths[:, None]].astype(np.uint8).tobytes().decode("ascii")

@@ -9,6 +9,8 @@ A region is a mapping, as in the dataset's `regions` column:
     {"id": "obj_4", "video": 0, "time": 1.0, "point": [x, y]}                              or "polygon": [[x, y], ...]
     {"id": "obj_5", "video": 0, "track": [{"time": 0.5, "box": [...]}, ...]}               followed through time
 
+A region may also have a "name", such as "red ball", which is for people and never shown to a model.
+
 Keys whose value is null count as absent, since Arrow fills the keys of other records in.
 """
 
@@ -30,7 +32,7 @@ MENTION = re.compile(r"<(obj_\d+)>")
 
 _ID = re.compile(r"obj_([1-9]\d{0,5})", re.ASCII)
 _SHAPES = ("box", "mask", "polygon", "point")
-_REGION_KEYS = ("id", "video", "image", "frame", "time", "normalized", "track", *_SHAPES)
+_REGION_KEYS = ("id", "name", "video", "image", "frame", "time", "normalized", "track", *_SHAPES)
 _ANNOTATION_KEYS = ("frame", "time", "normalized", *_SHAPES)
 # Frame numbers and seconds of no video. Far below what floats and frame rates can still count with.
 _TOO_MANY_FRAMES, TOO_LATE = 2**31, 1e7
@@ -75,7 +77,7 @@ class Annotation:
         if self.kind == "mask":
             return Mask(self._bitmap(here, width, height))
         scale = (width, height) if self.normalized else (1, 1)
-        points = [(x * scale[0], y * scale[1]) for x, y in _corners(self.kind, self.value)]
+        points = [(x * scale[0], y * scale[1]) for x, y in corners_of(self.kind, self.value)]
         if any(not (0 <= x <= width and 0 <= y <= height) for x, y in points):
             readings = "clip it to that"
             if max(max(point) for point in points) <= 1000 and not self.normalized:
@@ -163,6 +165,8 @@ def parse_region(raw: Any, field: str, videos: int, images: int) -> Region:
         raise RegionError(
             f"{field}.id: expected 'obj_1', 'obj_2', ..., which texts name as <obj_1>; got {shown(name)}"
         )
+    if not isinstance(given.get("name", ""), str):
+        raise RegionError(f"{field}.name: expected text, got {shown(given['name'])}")
     medium, index = _medium(given, field, videos, images)
     given[medium] = index
 
@@ -273,7 +277,7 @@ def _moment(given: Mapping[str, Any], field: str, medium: str) -> tuple[int | No
     return (int(value), None) if is_frame else (None, float(value))
 
 
-def _corners(kind: str, value: Any) -> list[tuple[float, float]]:
+def corners_of(kind: str, value: Any) -> list[tuple[float, float]]:
     """(x, y) pairs of a checked box, polygon or point."""
     if kind == "polygon" and isinstance(value[0], Sequence):
         return [(x, y) for x, y in value]

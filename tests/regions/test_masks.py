@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from rgpt4d_plugin.regions.masks import decode_rle, read_mask_png
-from tests.rle import encode_rle
+from rgpt4d_plugin.regions.masks import decode_rle, encode_rle, read_mask_png
 
 
 def _mask(height, width, *boxes):

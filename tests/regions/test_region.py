@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from rgpt4d_plugin.regions.drawing.shapes import Box, Mask, Point, Polygon
-from rgpt4d_plugin.regions.masks import decode_rle
+from rgpt4d_plugin.regions.masks import decode_rle, encode_rle
 from rgpt4d_plugin.regions.media_entries import Clip, ImageEntry, decode_clip, decode_image_entry, parse_clip
 from rgpt4d_plugin.regions.region import RegionError, check_mentions, parse_regions
-from tests.rle import encode_rle
 
 
 BOX = {"id": "obj_1", "video": 0, "frame": 12, "box": [10, 20, 30, 40]}

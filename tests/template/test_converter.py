@@ -13,12 +13,12 @@ from llamafactory.data.parser import get_dataset_list
 from PIL import Image
 
 from rgpt4d_plugin.arguments import P4DConfigError
+from rgpt4d_plugin.regions.masks import encode_rle
 from rgpt4d_plugin.regions.media_entries import decode_clip, decode_image_entry
 from rgpt4d_plugin.regions.region import RegionError
 from rgpt4d_plugin.video import MediaError, VideoError
 from tests.harness import DATA, logs, train_here
 from tests.host_parts import host_parts
-from tests.rle import encode_rle
 
 
 VIDEO = "4.mp4"  # 224 x 224, 150 frames at 30 per second

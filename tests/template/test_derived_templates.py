@@ -26,13 +26,13 @@ from llamafactory.data.template import TEMPLATES
 from PIL import Image
 
 from rgpt4d_plugin.regions.drawing.marks import colour_of
+from rgpt4d_plugin.regions.masks import encode_rle
 from rgpt4d_plugin.regions.media_entries import Clip, ImageEntry
 from rgpt4d_plugin.regions.region import RegionError, parse_regions
 from rgpt4d_plugin.students import get_family
 from rgpt4d_plugin.synth4d.clips import encode_mp4
 from tests.harness import DATA
 from tests.host_parts import host_parts
-from tests.rle import encode_rle
 from tests.tiny_models import TEMPLATES as TEMPLATE_OF
 from tests.tiny_models import build_tiny_student
 
