@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Threads of the tiny networks on a CPU would only wait for each other.
 TEST_ENV := OMP_NUM_THREADS=1
 
-.PHONY: install bundle demo docs test test-fast test-lmms test-trl matrix lint clean
+.PHONY: install bundle demo docs test test-fast test-lmms test-trl test-browser matrix lint clean
 
 install: $(VENV)/.installed
 
@@ -68,6 +68,18 @@ $(TRL)/.installed: $(VENV)/.installed tests/trl_requirements.txt
 
 test-trl: $(TRL)/.installed
 	$(TEST_ENV) $(TRL)/bin/python -m pytest tests/trainers/test_trl.py
+
+# The page of `rgpt4d annotate` in a headless Chromium; without root, install chromium and chromium-driver yourself.
+BROWSER := .venv-browser
+
+$(BROWSER)/.installed: $(VENV)/.installed
+	$(call overlay,$(BROWSER))
+	$(BROWSER)/bin/python -m pip install -q 'selenium>=4.20'
+	touch $@
+
+test-browser: $(BROWSER)/.installed
+	command -v chromium google-chrome >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium chromium-driver; }
+	$(TEST_ENV) $(BROWSER)/bin/python -m pytest tests/annotate/test_browser.py
 
 # Before a release, by hand: the host's tests with every supported transformers. The table is in docs/training.md.
 MATRIX := 5.2.0 5.3.0 5.4.0 5.5.4

@@ -6,6 +6,7 @@ import os
 import sys
 
 from rgpt4d_plugin._version import __version__
+from rgpt4d_plugin.cli_curation import add_curation
 from rgpt4d_plugin.cli_eval import add_eval
 from rgpt4d_plugin.cli_model import add_convert_model
 from rgpt4d_plugin.cli_start import add_start
@@ -99,7 +100,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Reads a downloaded folder, writes records with the source's own prompts and registers them in "
         "OUT/dataset_info.json. Training data: robofac; sat (its images are written below OUT); vsti (VLM-3R-DATA "
         "with its vstibench_train and the videos; files from before 2026-07-13 have wrong answers, and nothing in "
-        "them shows it); wolf. Benchmarks: r4d_bench (R4D-Bench), vlm4d (VLM4D). A broken record or a missing "
+        "them shows it); wolf. Benchmarks: r4d_bench (R4D-Bench), vlm4d (VLM4D). Regions from annotation "
+        "tools: label_studio (video JSON), cvat (for video, XML 1.1), coco (with `videos`). A broken record or a missing "
         "media file is an error unless --skip-bad allows it; everything left out is listed in OUT/NAME.summary.json. "
         "The last line printed says what to put into the recipe. To train on several sources at once, convert them "
         "with the same --out and the same --media-root, a folder above all their media. "
@@ -124,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_convert_model(commands)
     add_eval(commands)
+    add_curation(commands)
     add_start(commands)
 
     preview = commands.add_parser(

@@ -8,13 +8,15 @@ import pytest
 import yaml
 
 from rgpt4d_plugin.arguments import PRESETS, parse_p4d
+from rgpt4d_plugin.curation.recipe import Filters, read_curation
 from rgpt4d_plugin.eval_hooks.arguments import parse_p4d_eval, schedule
 from tests.benchmark_folders import write_folder
 from tests.host_parts import HOST_KEYS
 
 
 ROOT = Path(__file__).parents[1]
-RECIPES = sorted(ROOT.glob("recipes/**/*.yaml"))
+CURATE = ROOT / "recipes/curate.yaml"
+RECIPES = sorted({*ROOT.glob("recipes/**/*.yaml")} - {CURATE})
 
 
 @pytest.fixture
@@ -46,6 +48,13 @@ def test_recipe(path, checkpoint, tmp_path):
         assert schedule(recipe, parse_p4d_eval({**evaluation, "benchmarks": folders}, recipe)) == recipe
     if recipe.get("deepspeed"):
         assert (ROOT / recipe["deepspeed"]).is_file()
+
+
+def test_recipe_of_a_curation():
+    """It is one that `rgpt4d curate` accepts, and it writes out defaults as they are."""
+    recipe = read_curation(str(CURATE))
+    assert recipe.filters == Filters()
+    assert recipe.models.keys() == {"vlm", "grounding", "tracking"}
 
 
 def test_release_recipe_states_the_preset(checkpoint):
