@@ -101,10 +101,10 @@ def _parser() -> argparse.ArgumentParser:
         "OUT/dataset_info.json. Training data: robofac; sat (its images are written below OUT); vsti (VLM-3R-DATA "
         "with its vstibench_train and the videos; files from before 2026-07-13 have wrong answers, and nothing in "
         "them shows it); wolf. Benchmarks: r4d_bench (R4D-Bench), vlm4d (VLM4D). Regions from annotation "
-        "tools: label_studio (video JSON), cvat (for video, XML 1.1), coco (with `videos`). A broken record or a missing "
-        "media file is an error unless --skip-bad allows it; everything left out is listed in OUT/NAME.summary.json. "
-        "The last line printed says what to put into the recipe. To train on several sources at once, convert them "
-        "with the same --out and the same --media-root, a folder above all their media. "
+        "tools: label_studio (video JSON), cvat (for video, XML 1.1), coco (with `videos`). A broken record or a "
+        "missing media file is an error unless --skip-bad allows it; everything left out is listed in "
+        "OUT/NAME.summary.json. The last line printed says what to put into the recipe. To train on several sources "
+        "at once, convert them with the same --out and the same --media-root, a folder above all their media. "
         "Example: rgpt4d convert wolf --src data/Wolf --out data/converted --media-root data",
     )
     convert.add_argument("source", type=source_name, choices=SOURCES, metavar="SOURCE", help=", ".join(SOURCES))

@@ -22,9 +22,20 @@ class Journal:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yields the records in their order; ValueError names a line that is none."""
-        content = self.path.read_bytes() if self.path.exists() else b""
-        *lines, _ = content.split(b"\n")  # what follows the last line break was torn
-        for number, line in enumerate(lines, start=1):
+        return iter(self.after(0)[0])
+
+    def after(self, offset: int, lines: int = 0) -> tuple[list[dict[str, Any]], int]:
+        """Returns the records behind a byte, and the byte behind them; `lines` have come before, for messages."""
+        if not self.path.exists():
+            return [], offset
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            content = file.read()
+        content = content[: content.rfind(b"\n") + 1]  # what follows the last line break was torn
+        return list(self._parsed(content, lines)), offset + len(content)
+
+    def _parsed(self, content: bytes, before: int) -> Iterator[dict[str, Any]]:
+        for number, line in enumerate(content.split(b"\n")[:-1], start=before + 1):
             try:
                 record = parse_json(line)
             except ValueError as err:

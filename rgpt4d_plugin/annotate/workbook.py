@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -73,6 +74,9 @@ class Workbook:
     def __post_init__(self) -> None:
         self.records = read_records(self.path)
         self.journal = Journal(self.path.with_suffix(".marks.jsonl"))
+        self._events: dict[int, dict[str, list[Event]]] = defaultdict(lambda: defaultdict(list))
+        self._read = self._lines = 0  # bytes and lines of the journal that are in _events
+        self._reading = Lock()
         if not self.records:
             raise ValueError(f"{self.path} has no records")
         for number in range(len(self.records)):
@@ -97,15 +101,17 @@ class Workbook:
         return first, final
 
     def events(self) -> dict[int, dict[str, list[Event]]]:
-        """All events, by record and annotator, in their order."""
-        found: dict[int, dict[str, list[Event]]] = defaultdict(lambda: defaultdict(list))
-        for line, values in enumerate(self.journal, start=1):
-            problems: list[str] = []
-            event = check(Event, values, "", problems)
-            if event is None or event.record >= len(self.records):
-                raise ValueError(f"{self.journal.path}, line {line}: {'; '.join(problems) or 'no such record'}")
-            found[event.record][event.by].append(event)
-        return found
+        """All events, by record and annotator, in their order; those that another server has written too."""
+        with self._reading:
+            found, end = self.journal.after(self._read, self._lines)
+            for line, values in enumerate(found, start=self._lines + 1):
+                problems: list[str] = []
+                event = check(Event, values, "", problems)
+                if event is None or event.record >= len(self.records):
+                    raise ValueError(f"{self.journal.path}, line {line}: {'; '.join(problems) or 'no such record'}")
+                self._events[event.record][event.by].append(event)
+            self._read, self._lines = end, self._lines + len(found)
+            return {number: {by: list(said) for by, said in names.items()} for number, names in self._events.items()}
 
     def original(self, number: int) -> Event:
         """A record as it came, as an event of nobody."""
@@ -120,7 +126,7 @@ class Workbook:
 
     def current(self, number: int, by: str) -> Event:
         """What an annotator sees of a record: their own last version, otherwise the record as it came."""
-        own = self.events()[number][by]
+        own = self.events().get(number, {}).get(by, [])
         event = own[-1] if own else self.original(number)
         return event.model_copy(update={"version": len(own)})
 
@@ -139,7 +145,7 @@ class Workbook:
             raise ValueError("; ".join(problems) or f"record: there are {len(self.records)}")
         self._check(event)
         with only_writer(self.path.parent, wait=True):  # between looking and writing
-            own = self.events()[event.record][event.by]
+            own = self.events().get(event.record, {}).get(event.by, [])
             if event.version < len(own):
                 base = own[event.version - 1] if event.version else self.original(event.record)
                 merged = merge(base.regions, event.regions, own[-1].regions)

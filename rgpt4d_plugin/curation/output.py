@@ -6,6 +6,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ def write_records(recipe: CurationRecipe, cases: Sequence[Case]) -> Path:
         }
         lines.append(json.dumps(record, ensure_ascii=False) + "\n")
     write_whole(path, "".join(lines))
-    register(out, recipe.name, path.name)
+    if lines:  # the host refuses a dataset without records
+        register(out, recipe.name, path.name)
     return path
 
 
@@ -113,14 +115,20 @@ def cut(item: Item, path: Path) -> None:
         shutil.copyfile(item.clip.path, path)
         return
     first, final, _ = span(item.clip, item.info)
+    origin = item.info.time_of(first)
     temporary = path.with_suffix(".part.mp4")
+    tick = Fraction(1, 90_000)  # frames keep their own times: the rate may vary
     with av.open(str(temporary), "w") as container:
-        stream = container.add_stream("libx264", rate=round(item.info.rate * 1000) / 1000)
+        stream = container.add_stream("libx264", rate=Fraction(item.info.rate).limit_denominator(1001))
+        stream.codec_context.time_base = tick
         stream.width, stream.height = item.info.width // 2 * 2, item.info.height // 2 * 2
         stream.pix_fmt, stream.options = "yuv420p", {"crf": "12"}
         for start in range(first, final + 1, 64):  # a few at a time: a clip may be long
-            for frame in read_frames(item.clip.path, range(start, min(start + 64, final + 1))):
-                container.mux(stream.encode(av.VideoFrame.from_image(frame.convert("RGB"))))
+            numbers = range(start, min(start + 64, final + 1))
+            for number, picture in zip(numbers, read_frames(item.clip.path, numbers), strict=True):
+                frame = av.VideoFrame.from_image(picture.convert("RGB"))
+                frame.time_base, frame.pts = tick, round((item.info.time_of(number) - origin) / tick)
+                container.mux(stream.encode(frame))
         container.mux(stream.encode())
     temporary.replace(path)
 

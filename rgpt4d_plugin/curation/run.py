@@ -10,6 +10,7 @@
 A run that was killed goes on where it was; one with a changed recipe asks only what the change touches.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -51,9 +52,9 @@ def curate(recipe: CurationRecipe, engine: Engine | None = None, sheets: bool = 
                 case.item.sampled(recipe.frames)
             except VideoError as err:
                 case.rejected = ("video", "the video cannot be read", str(err))
-        engine = engine or _engine(recipe)
+        engine_of = functools.cache(lambda: engine or _engine(recipe))
         for number, kind in enumerate(STEPS, start=1):
-            step = kind(recipe, engine)
+            step = kind(recipe, engine_of)
             asked = _run(step, Journal(folder / f"{number}_{step.name}.jsonl"), [case for case in cases if case.alive])
             yield f"{step.name}: {asked} asked anew, {sum(case.alive for case in cases)} of {len(cases)} left"
         kept = [case for case in cases if case.alive]

@@ -37,7 +37,7 @@ from rgpt4d_plugin.video.sampling import spread
 Outcome = dict[str, Any]
 """What a step found; {"rejected": reason, "detail": ...} ends the case, {"failed": error} is tried again."""
 
-_SAME = 0.9  # intersection over union of two boxes of one thing
+_SAME = 0.8  # intersection over union of two boxes of one thing
 _LETTER = re.compile(r"\W*([A-Z])\b")
 
 
@@ -60,10 +60,10 @@ class Drawn(Iterable[Medium]):
 
 @dataclass
 class Step:
-    """One step of a run; `engine` asks the VLM."""
+    """One step of a run; `engine` gives what asks the VLM, loaded when something is asked."""
 
     recipe: CurationRecipe
-    engine: Engine | None = None
+    engine: Callable[[], Engine]
     name: ClassVar[str]
 
     def depends(self, case: Case) -> Any:
@@ -84,9 +84,8 @@ class Step:
 
     def ask(self, questions: Mapping[str, tuple[Case, Question]]) -> Iterator[tuple[str, str, Outcome | None]]:
         """Yields key and reply of every question, and an outcome where no reply came."""
-        assert self.engine is not None
         asked = [question for _, question in questions.values()]
-        for key, reply in self.engine.ask(asked) if asked else ():
+        for key, reply in self.engine().ask(asked) if asked else ():
             yield key, reply.text, {"failed": reply.error} if reply.error else None
 
     def asked(self, prompt: str, **values: Any) -> str:
