@@ -28,6 +28,7 @@ from starlette.staticfiles import StaticFiles
 
 from rgpt4d_plugin.annotate.workbook import Drawn, Event, Workbook
 from rgpt4d_plugin.convert.scenes import PER_SECOND
+from rgpt4d_plugin.curation.output import safe
 from rgpt4d_plugin.regions.masks import decode_rle, encode_rle, run_lengths
 from rgpt4d_plugin.regions.prompt import RegionPrompt
 from rgpt4d_plugin.video.frames import read_frames
@@ -105,7 +106,7 @@ class Page:
 
     def export(self, values: dict[str, Any]) -> Any:
         """Writes the accepted records beside the file, as NAME_verified."""
-        folder, name = self.workbook.path.parent, f"{self.workbook.path.name.split('.')[0]}_verified"
+        folder, name = self.workbook.path.parent, safe(f"{self.workbook.path.name.split('.')[0]}_verified")
         return {"records": self.workbook.export(folder, name), "name": name, "folder": str(folder)}
 
     def frame(self, number: int, frame: int) -> bytes:

@@ -58,19 +58,51 @@ def owlv2(folder):
         projection_dim=16,
     )  # fmt: skip
     tf.Owlv2ForObjectDetection(config).save_pretrained(folder)
+    image = tf.Owlv2ImageProcessor(size={"height": 32, "width": 32})
+    tf.Owlv2Processor(image, clip_tokenizer()).save_pretrained(folder)
+
+
+def clip_tokenizer():
     vocabulary = {token: number for number, token in enumerate(["<|startoftext|>", "<|endoftext|>", "!", *WORDS])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="!"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    fast = tf.PreTrainedTokenizerFast(
+    return tf.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="!", bos_token="<|startoftext|>", eos_token="<|endoftext|>",
         model_max_length=16,
     )  # fmt: skip
-    image = tf.Owlv2ImageProcessor(size={"height": 32, "width": 32})
-    tf.Owlv2Processor(image, fast).save_pretrained(folder)
+
+
+def sam3_vision(hidden):
+    backbone = tf.Sam3ViTConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=56, patch_size=14,
+        window_size=2, global_attn_indexes=[1], pretrain_image_size=56,
+    )  # fmt: skip
+    return tf.Sam3VisionConfig(
+        backbone_config=backbone, fpn_hidden_size=hidden, backbone_feature_sizes=[[16, 16], [8, 8], [4, 4]]
+    )
+
+
+def sam3(folder):
+    torch.manual_seed(0)
+    small = {"hidden_size": 32, "num_attention_heads": 2}
+    layers = small | {"num_layers": 1, "intermediate_size": 16}
+    config = tf.Sam3Config(
+        vision_config=sam3_vision(32),
+        text_config={"vocab_size": 600, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1,
+                     "num_attention_heads": 2, "max_position_embeddings": 32, "projection_dim": 16,
+                     "bos_token_id": 0, "eos_token_id": 1},
+        geometry_encoder_config=layers, detr_encoder_config=layers, detr_decoder_config=layers | {"num_queries": 5},
+        mask_decoder_config=small,
+    )  # fmt: skip
+    tf.Sam3Model(config).save_pretrained(folder)
+    image = tf.Sam3ImageProcessor(size={"height": 56, "width": 56}, mask_size={"height": 16, "width": 16})
+    tf.Sam3Processor(image, clip_tokenizer()).save_pretrained(folder)
 
 
 @pytest.mark.parametrize(
-    "build", [grounding_dino, lambda f: grounding_dino(f, "MM"), owlv2], ids=["dino", "mm", "owl"]
+    "build",
+    [grounding_dino, lambda folder: grounding_dino(folder, "MM"), owlv2, sam3],
+    ids=["dino", "mm_dino", "owlv2", "sam3"],
 )
 def test_detectors(build, tmp_path):
     build(tmp_path)
