@@ -147,8 +147,27 @@ def sam2(folder):
     tf.Sam2VideoProcessor(image, tf.Sam2VideoVideoProcessor(size=size)).save_pretrained(folder)
 
 
-def test_tracker(tmp_path):
-    sam2(tmp_path)
+def sam3_tracker(folder):
+    torch.manual_seed(0)
+    config = tf.Sam3TrackerVideoConfig(
+        vision_config=sam3_vision(128),
+        prompt_encoder_config={"hidden_size": 128, "image_size": 56, "patch_size": 14, "mask_input_channels": 4},
+        mask_decoder_config={"hidden_size": 128, "mlp_dim": 16, "num_attention_heads": 2,
+                             "iou_head_hidden_dim": 128},
+        image_size=56, memory_attention_hidden_size=128, memory_attention_num_layers=1,
+        memory_attention_num_attention_heads=1, memory_attention_feed_forward_hidden_size=16,
+        memory_attention_rope_feat_sizes=[4, 4], memory_encoder_hidden_size=128, memory_encoder_output_channels=64,
+        mask_downsampler_embed_dim=128, memory_fuser_embed_dim=128, memory_fuser_intermediate_dim=16, num_maskmem=3,
+    )  # fmt: skip
+    tf.Sam3TrackerVideoModel(config).save_pretrained(folder)
+    size = {"height": 56, "width": 56}
+    image = tf.Sam3ImageProcessor(size=size, mask_size={"height": 16, "width": 16})
+    tf.Sam3TrackerVideoProcessor(image, tf.Sam2VideoVideoProcessor(size=size)).save_pretrained(folder)
+
+
+@pytest.mark.parametrize("build", [sam2, sam3_tracker])
+def test_tracker(build, tmp_path):
+    build(tmp_path)
     frames = [Image.fromarray(np.full((48, 80, 3), 40 * number, np.uint8)) for number in range(4)]
     masks = Tracker(Model(model=str(tmp_path), licence="none"))(frames, 2, [[10, 10, 30, 30], [40, 10, 70, 40]])
     assert [len(each) for each in masks] == [4, 4]
