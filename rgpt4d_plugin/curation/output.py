@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from rgpt4d_plugin.convert.records import VIDEO, exchange
+from rgpt4d_plugin.curation.candidates import mark, marked_frame
 from rgpt4d_plugin.curation.items import Case, Item
 from rgpt4d_plugin.curation.recipe import CurationRecipe
-from rgpt4d_plugin.curation.steps import mark, marked_frame
 from rgpt4d_plugin.files import only_writer, read_registry, write_json, write_whole
 from rgpt4d_plugin.preview.frame_grid import INK, SMALL, SOFT, Column, blank, draw_tiles, stack
 from rgpt4d_plugin.preview.text_layout import Span, draw_lines, wrap

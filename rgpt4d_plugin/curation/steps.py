@@ -16,19 +16,17 @@ from typing import Any, ClassVar
 
 from PIL import Image
 
+from rgpt4d_plugin.curation.candidates import from_thousandths, inside, linked, marked_frame
 from rgpt4d_plugin.curation.items import Case
 from rgpt4d_plugin.curation.recipe import CurationRecipe
 from rgpt4d_plugin.eval_hooks.benchmark_task import Question
 from rgpt4d_plugin.eval_hooks.benchmarks.base import LETTERS
 from rgpt4d_plugin.eval_hooks.benchmarks.records import Medium
 from rgpt4d_plugin.eval_hooks.engines import Engine
-from rgpt4d_plugin.regions.bounds import area, box_around, box_of, overlap
-from rgpt4d_plugin.regions.drawing.marks import Mark, draw_marks
-from rgpt4d_plugin.regions.drawing.shapes import Box
-from rgpt4d_plugin.regions.drawing.shapes import Mask as MaskShape
-from rgpt4d_plugin.regions.masks import decode_rle, encode_rle
+from rgpt4d_plugin.regions.bounds import area, box_around
+from rgpt4d_plugin.regions.masks import encode_rle
 from rgpt4d_plugin.regions.region import MENTION
-from rgpt4d_plugin.regions.tracks import Entry, at_frames, rounded
+from rgpt4d_plugin.regions.tracks import at_frames, rounded
 from rgpt4d_plugin.video import VideoError
 from rgpt4d_plugin.video.frames import read_frames
 from rgpt4d_plugin.video.sampling import spread
@@ -37,7 +35,6 @@ from rgpt4d_plugin.video.sampling import spread
 Outcome = dict[str, Any]
 """What a step found; {"rejected": reason, "detail": ...} ends the case, {"failed": error} is tried again."""
 
-_SAME = 0.8  # intersection over union of two boxes of one thing
 _LETTER = re.compile(r"\W*([A-Z])\b")
 
 
@@ -197,7 +194,7 @@ class GroundingStep(Step):
             if boxes is None:
                 return rejected("unreadable reply: grounding", text[:500])
             phrases, frame = case.found["keywords"]["phrases"], int(key.rpartition("@")[2])
-            found += _from_thousandths(boxes, frame, phrases, case.item.info)
+            found += from_thousandths(boxes, frame, phrases, case.item.info)
         return self._outcome(found)
 
     def one(self, case: Case) -> Outcome:
@@ -206,7 +203,7 @@ class GroundingStep(Step):
             {"frame": number, "phrase": each.phrase, "score": round(each.score, 4), "box": rounded(clipped)}
             for number, picture in zip(numbers, read_frames(case.item.clip.path, numbers), strict=True)
             for each in self._detector(picture, case.found["keywords"]["phrases"])
-            if (clipped := _inside(each.box, *picture.size)) is not None
+            if (clipped := inside(each.box, *picture.size)) is not None
         ]
         return self._outcome(found)
 
@@ -236,7 +233,7 @@ class Tracking(Step):
             dict.fromkeys(each["frame"] for each in detections),
             key=lambda frame: len({each["phrase"] for each in detections if each["frame"] == frame}),
         )
-        links = _linked(detections)
+        links = linked(detections)
         sampled = case.item.sampled(self.recipe.frames)
         candidates = []
         for chain in (chain for chain in links if any(each["frame"] == key for each in chain)):
@@ -363,25 +360,6 @@ STEPS: tuple[type[Step], ...] = (Keywords, GroundingStep, Tracking, Matching, Fi
 """In their order; what is left is for people to verify, see `rgpt4d annotate`."""
 
 
-def marked_frame(case: Case, numbers: Mapping[int, int] | None = None) -> Image.Image:
-    """The key frame with its candidates, numbered; with `numbers`, those alone, under the numbers they map to."""
-    found = case.found["tracking"]
-    (picture,) = read_frames(case.item.clip.path, [found["key_frame"]])
-    marks = []
-    for each in found["candidates"]:
-        number = each["number"] if numbers is None else numbers.get(each["number"])
-        if number is not None:
-            entry = next((e for e in each["entries"] if e["frame"] == found["key_frame"]), {"box": each["box"]})
-            marks.append(mark(number, entry, f"<obj_{number}>" if numbers else str(number)))
-    return draw_marks(picture.convert("RGB"), marks)
-
-
-def mark(number: int, entry: Entry, label: str) -> Mark:
-    """The mark of an entry of a track."""
-    shape = MaskShape(decode_rle(entry["mask"])) if "mask" in entry else Box(*box_of(entry))
-    return Mark(label, number, shape)
-
-
 def listed(options: Sequence[str]) -> str:
     """Returns options as lines (A) ..., with a blank line after them; nothing for none."""
     return "".join(f"({letter}) {option}\n" for letter, option in zip(LETTERS, options))
@@ -410,60 +388,6 @@ def _says(reply: str, answer: str, options: Sequence[str]) -> bool:
     return said == answer.strip().strip(".").lower()
 
 
-def _from_thousandths(values: list[Any], frame: int, phrases: Sequence[str], info: Any) -> list[dict[str, Any]]:
-    """Detections of a VLM's reply; what is no box of a phrase is passed over."""
-    found = []
-    known = {phrase.lower(): phrase for phrase in phrases}
-    for value in values:
-        label, box = (value.get("label"), value.get("box")) if isinstance(value, dict) else (None, None)
-        if not isinstance(label, str) or label.lower() not in known or not isinstance(box, list) or len(box) != 4:
-            continue
-        if not all(isinstance(side, int | float) and not isinstance(side, bool) for side in box):
-            continue
-        scaled = [side * (info.width, info.height)[at % 2] / 1000 for at, side in enumerate(box)]
-        if (clipped := _inside(scaled, info.width, info.height)) is not None:
-            found.append({"frame": frame, "phrase": known[label.lower()], "score": 1.0, "box": rounded(clipped)})
-    return found
-
-
 def _frame(path: str, number: int) -> Image.Image:
     (picture,) = read_frames(path, [number])
     return picture
-
-
-def _inside(box: Sequence[float], width: int, height: int) -> list[float] | None:
-    """The part of a box within the frame; None if there is none."""
-    x1, y1, x2, y2 = (min(max(side, 0), (width, height)[at % 2]) for at, side in enumerate(box))
-    return [x1, y1, x2, y2] if x2 - x1 >= 0.5 and y2 - y1 >= 0.5 else None
-
-
-def _linked(detections: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Chains of detections that are one thing: the same box for several phrases, the nearest one on the next frame."""
-    chains: list[list[dict[str, Any]]] = []
-    for frame in sorted({each["frame"] for each in detections}):
-        here: list[dict[str, Any]] = []
-        for each in (each for each in detections if each["frame"] == frame):
-            same = next((other for other in here if overlap(each["box"], other["box"]) >= _SAME), None)
-            if same is None:
-                here.append({**each, "phrases": [each["phrase"]]})
-            elif each["phrase"] not in same["phrases"]:
-                same["phrases"].append(each["phrase"])
-        pairs = [
-            (_distance(chain[-1]["box"], each["box"]), at, number)
-            for at, chain in enumerate(chains)
-            for number, each in enumerate(here)
-            if set(chain[-1]["phrases"]) & set(each["phrases"])
-        ]
-        taken: dict[str, set[int]] = {"chain": set(), "here": set()}
-        for _, at, number in sorted(pairs):
-            if at not in taken["chain"] and number not in taken["here"]:
-                chains[at].append(here[number])
-                taken["chain"].add(at)
-                taken["here"].add(number)
-        chains += [[each] for number, each in enumerate(here) if number not in taken["here"]]
-    return chains
-
-
-def _distance(one: Sequence[float], other: Sequence[float]) -> float:
-    """Squared distance of the centres of two boxes, in half pixels."""
-    return (one[0] + one[2] - other[0] - other[2]) ** 2 + (one[1] + one[3] - other[1] - other[3]) ** 2

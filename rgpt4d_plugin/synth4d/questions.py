@@ -6,6 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
+from rgpt4d_plugin.regions.bounds import box_around
 from rgpt4d_plugin.synth4d.scene import Ball, Clip4D
 
 
@@ -70,7 +71,7 @@ def ask_regions(clip: Clip4D, rng: np.random.Generator) -> tuple[list[Question],
         return [], []
     pair = [int(index) for index in rng.permutation(visible)[:2]]
     regions = [
-        {"id": f"obj_{number}", "video": 0, "frame": 0, "box": _box(clip.instance[0] == index)}
+        {"id": f"obj_{number}", "video": 0, "frame": 0, "box": box_around(clip.instance[0] == index)}
         for number, index in enumerate(pair, start=1)
     ]
     answers = {
@@ -88,12 +89,6 @@ def ask_regions(clip: Clip4D, rng: np.random.Generator) -> tuple[list[Question],
         for number, answer in enumerate(both, start=1)
     ]
     return questions, regions
-
-
-def _box(mask: np.ndarray) -> list[int]:
-    """[x1, y1, x2, y2] in pixels, the right and the lower edge outside of the mask."""
-    rows, columns = mask.any(axis=1).nonzero()[0], mask.any(axis=0).nonzero()[0]
-    return [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
 
 
 def _is_visible(clip: Clip4D, index: int) -> bool:

@@ -4,10 +4,10 @@
 import numpy as np
 import pytest
 
+from rgpt4d_plugin.curation.candidates import linked
 from rgpt4d_plugin.curation.items import Item
 from rgpt4d_plugin.curation.output import cut, safe
 from rgpt4d_plugin.curation.steps import Step, json_in
-from rgpt4d_plugin.curation.steps import _linked as linked
 from rgpt4d_plugin.video.entries import Clip
 from rgpt4d_plugin.video.frames import read_frames, read_info
 from tests.harness import DATA
