@@ -286,7 +286,8 @@ class Matching(VlmStep):
     def read(self, case: Case, reply: str) -> Outcome:
         found = json_in(reply, dict)
         regions, question = (found or {}).get("regions"), (found or {}).get("question")
-        if not isinstance(regions, dict) or not isinstance(question, str):
+        numbers = [number for number in (regions.values() if isinstance(regions, dict) else ()) if number is not None]
+        if not isinstance(regions, dict) or not isinstance(question, str) or {*map(type, numbers)} - {int}:
             return rejected("unreadable reply: matching", reply[:500])
         known = {each["number"] for each in case.found["tracking"]["candidates"]}
         chosen = {phrase: number for phrase, number in regions.items() if number is not None}

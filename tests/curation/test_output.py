@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from rgpt4d_plugin.curation.candidates import linked
-from rgpt4d_plugin.curation.items import Item
+from rgpt4d_plugin.curation.items import Case, Item
 from rgpt4d_plugin.curation.output import cut, safe
-from rgpt4d_plugin.curation.steps import Step, json_in
+from rgpt4d_plugin.curation.steps import Matching, Step, json_in
 from rgpt4d_plugin.video.entries import Clip
 from rgpt4d_plugin.video.frames import read_frames, read_info
 from tests.harness import DATA
@@ -62,6 +62,25 @@ def test_links():
 def test_names_of_files():
     assert safe("vlm4d/../12 ü") == "vlm4d_.._12_ü"
     assert safe("..") == "_"
+
+
+@pytest.mark.parametrize(
+    ("reply", "outcome"),
+    [
+        ('{"regions": {"car": 2}, "question": "Is <obj_2> red?"}', {"question": "Is <obj_1> red?", "numbers": [2]}),
+        ('{"regions": {"car": null}, "question": "Is the car red?"}', {"rejected": "no region matches"}),
+        ('{"regions": {"car": 9}, "question": "Is <obj_9> red?"}', {"rejected": "question and regions differ"}),
+        ('{"regions": {"car": 1}, "question": "Is <obj_2> red?"}', {"rejected": "question and regions differ"}),
+        ('{"regions": {"car": [1]}, "question": "Is <obj_1> red?"}', {"rejected": "unreadable reply: matching"}),
+        ('{"regions": [1], "question": "Is <obj_1> red?"}', {"rejected": "unreadable reply: matching"}),
+        ("The car is region 1.", {"rejected": "unreadable reply: matching"}),
+    ],
+)
+def test_replies_of_matching(reply, outcome):
+    case = Case(Item("x", Clip("x.mp4"), "x.mp4", "Is the car red?", "yes"))
+    case.found["tracking"] = {"key_frame": 0, "candidates": [{"number": 1}, {"number": 2}]}
+    found = Matching(None, None).read(case, reply)
+    assert outcome.items() <= found.items()
 
 
 def test_every_step_says_what_it_depends_on():
