@@ -18,6 +18,7 @@ from rgpt4d_plugin.curation.recipe import read_curation
 from rgpt4d_plugin.eval_hooks.benchmarks import get
 from rgpt4d_plugin.synth4d.clips import write_clips
 from tests.curation.oracle import Oracle, overlaps, serving
+from tests.harness import train_here
 
 
 def synthetic(folder, count, questions):
@@ -86,6 +87,16 @@ def test_right_regions_and_counted_rejections(clips, tmp_path, capsys):
     item = data.items[0]
     assert [medium.kind for medium in benchmark.media(item, data.folder)] == ["image", "video"]
     assert benchmark.score(item, benchmark.gold(item)).official == 1.0
+
+
+@pytest.mark.slow
+def test_what_is_left_trains_at_once(clips, assets, tmp_path):
+    folder, oracle = clips
+    with serving(oracle) as url:
+        assert main(["curate", recipe(folder, tmp_path / "out", url)]) == 0
+    places = {"dataset": "curated", "dataset_dir": str(tmp_path / "out"), "media_dir": str(folder)}
+    train_here(assets.recipe(tmp_path / "run", template="rgpt4d_qwen2_vl", **places))
+    assert json.loads((tmp_path / "run/trainer_state.json").read_text())["global_step"] == 2
 
 
 def write_tasks(folder):
