@@ -10,20 +10,21 @@ import torch
 from PIL import Image
 from transformers import (
     AutoConfig,
-    AutoModel,
     AutoModelForZeroShotObjectDetection,
     AutoProcessor,
+    Sam2VideoModel,
+    Sam2VideoProcessor,
     Sam3Model,
     Sam3Processor,
     Sam3TrackerVideoModel,
     Sam3TrackerVideoProcessor,
 )
-from transformers.models.auto.modeling_auto import MODEL_FOR_ZERO_SHOT_OBJECT_DETECTION_MAPPING_NAMES as DETECTORS
 
 from rgpt4d_plugin.curation.recipe import Grounding, Model
 
 
 _NOT_THERE = "the model must be a folder with a model and its processor, or its name on the hub"
+_DINO = ("grounding-dino", "mm-grounding-dino")
 _SAM3 = ("sam3", "sam3_video")
 """Types of SAM 3's checkpoints, whose file holds the detector and the tracker."""
 
@@ -38,7 +39,7 @@ class Detection:
 
 
 class Detector:
-    """GroundingDINO, MM-GroundingDINO, OWLv2 (or another zero-shot detector), or SAM 3 by text.
+    """GroundingDINO, MM-GroundingDINO, OWL-ViT, OWLv2, or SAM 3 by text.
 
     Raises:
         ValueError: The model is of another type, or cannot be loaded.
@@ -50,11 +51,14 @@ class Detector:
         name = options.model.model
         kind = _type_of(name)
         self._is_sam = kind in _SAM3
-        if not self._is_sam and kind not in DETECTORS:
-            known = ", ".join([*DETECTORS, "sam3"])
-            raise ValueError(f"grounding.model: {name} is a {kind}, which finds no phrases; known types: {known}")
+        types = (*_DINO, "owlv2", "owlvit", *_SAM3)
+        if kind not in types:
+            raise ValueError(
+                f"grounding.model: {name} is a {kind}, which finds no phrases; known types: {', '.join(types)}"
+            )
+        self._words = {"text_threshold": options.text_threshold} if kind in _DINO else {}
         self._processor = _load(Sam3Processor if self._is_sam else AutoProcessor, name)
-        model = _load(Sam3Model if self._is_sam else AutoModelForZeroShotObjectDetection, name)
+        model = _load_whole(Sam3Model if self._is_sam else AutoModelForZeroShotObjectDetection, name)
         self._model = model.to(self._device).eval()
 
     @torch.inference_mode()
@@ -72,11 +76,8 @@ class Detector:
         if self._is_sam:
             (result,) = self._processor.post_process_instance_segmentation(outputs, threshold, target_sizes=size)
         else:
-            words = {"text_threshold": self._options.text_threshold} if hasattr(inputs, "input_ids") else {}
             post = self._processor.post_process_grounded_object_detection
-            if "text_threshold" not in post.__code__.co_varnames:
-                words = {}
-            (result,) = post(outputs, threshold=threshold, target_sizes=size, **words)
+            (result,) = post(outputs, threshold=threshold, target_sizes=size, **self._words)
         pairs = zip(result["boxes"].tolist(), result["scores"].tolist(), strict=True)
         return [Detection(phrase, box, score) for box, score in pairs]
 
@@ -97,17 +98,9 @@ class Tracker:
                 f"tracking.model: {options.model} is a {kind}, which follows no boxes; known types: {known}"
             )
         of_sam3 = kind.startswith("sam3")
-        if kind == "sam2":  # published checkpoints of SAM 2 say so, and hold the tracker as well
-            from transformers import Sam2VideoModel as model
-        else:
-            model = Sam3TrackerVideoModel if of_sam3 else AutoModel
-        self._model = _load(model, options.model).to(options.device).eval()
-        if of_sam3:
-            self._processor = _load(Sam3TrackerVideoProcessor, options.model)
-        else:
-            from transformers import Sam2VideoProcessor
-
-            self._processor = _load(Sam2VideoProcessor, options.model)
+        model = _load_whole(Sam3TrackerVideoModel if of_sam3 else Sam2VideoModel, options.model)
+        self._model = model.to(options.device).eval()
+        self._processor = _load(Sam3TrackerVideoProcessor if of_sam3 else Sam2VideoProcessor, options.model)
         self._device = options.device
 
     @torch.inference_mode()
@@ -139,8 +132,19 @@ def _type_of(name: str) -> Any:
     return _load(AutoConfig, name).model_type
 
 
-def _load(kind: Any, name: str) -> Any:
+def _load_whole(kind: Any, name: str) -> Any:
+    """Loads a model; ValueError if the checkpoint lacks weights, which would be random numbers otherwise."""
+    model, about = _load(kind, name, output_loading_info=True)
+    if missing := sorted(about["missing_keys"]):
+        first = ", ".join(missing[:3])
+        raise ValueError(
+            f"{name} lacks {len(missing)} weights of {kind.__name__}, the first {first}; take another model"
+        )
+    return model
+
+
+def _load(kind: Any, name: str, **options: Any) -> Any:
     try:
-        return kind.from_pretrained(name)
+        return kind.from_pretrained(name, **options)
     except (OSError, ValueError, KeyError) as err:
         raise ValueError(f"{name}: {err} ({_NOT_THERE})") from err

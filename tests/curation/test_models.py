@@ -184,3 +184,10 @@ def test_models_without_the_needed_head(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "grounding-dino"}))
     with pytest.raises(ValueError, match="must be a folder with a model"):
         Detector(Grounding(model=model))
+
+
+def test_a_checkpoint_without_the_tracker_is_refused(tmp_path):
+    """SAM 3's image model alone: the tracker's weights would be random."""
+    sam3(tmp_path)
+    with pytest.raises(ValueError, match=r"lacks \d+ weights of Sam3TrackerVideoModel, the first "):
+        Tracker(Model(model=str(tmp_path), licence="none"))
