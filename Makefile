@@ -81,7 +81,7 @@ test-browser: $(BROWSER)/.installed
 	command -v chromium google-chrome >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium chromium-driver; }
 	$(TEST_ENV) $(BROWSER)/bin/python -m pytest tests/annotate/test_browser.py
 
-# Before a release, by hand: the host's tests with every supported transformers. The table is in docs/training.md.
+# Before a release, by hand: the host's tests with every supported transformers. The table is in docs/install.md.
 MATRIX := 5.2.0 5.3.0 5.4.0 5.5.4
 MATRIX_TESTS := tests/patches tests/modeling tests/template tests/trainers/test_training.py \
   tests/trainers/test_batches.py tests/test_recipes.py

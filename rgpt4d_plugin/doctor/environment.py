@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +54,7 @@ def check_environment(training: bool) -> Iterator[Finding]:
     yield from check_commands()
     yield from check_gpu()
     yield from check_options()
+    yield from check_locks()
     yield check_decoders()
 
 
@@ -205,6 +207,20 @@ def check_options() -> Iterator[Finding]:
     there = [f"{name} {version}" for name in options if (version := installed(name))]
     missing = [name for name in options if installed(name) is None]
     yield Finding("fine", "options", f"{', '.join(there) or 'none'}; not installed: {', '.join(missing) or 'none'}")
+
+
+def check_locks() -> Iterator[Finding]:
+    """Looks for locks that processes left behind that were killed while torch compiled an operator of DeepSpeed."""
+    if installed("deepspeed") is None:
+        return
+    from torch.utils.cpp_extension import get_default_build_root
+
+    folder = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root())
+    for lock in folder.rglob("lock"):
+        minutes = (time.time() - lock.stat().st_mtime) / 60
+        if minutes > 10:
+            found = f"{lock} is {minutes:.0f} minutes old: if its process was killed, every run waits for it for ever"
+            yield Finding("warning", "DeepSpeed", found, f"rm {lock}, unless a compilation is going on")
 
 
 def check_decoders() -> Finding:

@@ -96,13 +96,20 @@ def test_the_summary_says_what_is_stored_and_how_exactly(made):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{"latents": "int8", "maps": "half"}, {"latents": "fp8", "maps": "none"}])
-def test_training_from_a_coarser_cache(assets, tmp_path, options):
+@pytest.mark.parametrize(
+    ("options", "alike"),
+    [
+        # Half maps lose detail, of which the random teacher's flow and motion mostly consist.
+        ({"latents": "int8", "maps": "half"}, ("loss_sft", "loss_latent", "loss_depth", "loss_camray")),
+        ({"latents": "fp8", "maps": "none"}, TERMS),
+    ],
+)
+def test_training_from_a_coarser_cache(assets, tmp_path, options, alike):
     cache = make(assets, tmp_path, CacheOptions(workers=0, **options))
     train_here(assets.recipe(tmp_path / "online"))
     train_here(assets.recipe(tmp_path / "cached", p4d=cached(assets, cache)))
     for online, offline in zip(logs(tmp_path / "online"), logs(tmp_path / "cached"), strict=True):
-        assert all(offline[term] == pytest.approx(online[term], rel=0.1) for term in TERMS)
+        assert all(offline[term] == pytest.approx(online[term], rel=0.1) for term in alike)
 
 
 @pytest.mark.slow

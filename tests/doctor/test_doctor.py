@@ -195,6 +195,17 @@ def sizes(**changes):
     return RunSizes(**given | changes)
 
 
+def test_the_lock_of_a_killed_compilation(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    lock = tmp_path / "py311_cpu" / "deepspeed_shm_comm" / "lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    assert not list(environment.check_locks())
+    os.utime(lock, (0, 0))
+    (finding,) = environment.check_locks()
+    assert finding.state == "warning" and str(lock) in finding.mend
+
+
 def test_estimates_follow_the_stated_rules():
     gib = 2**30
     assert sizes(tokens=0).memory() == pytest.approx((2 * 8.29e9 + 16 * 4e7) / gib)
