@@ -68,7 +68,7 @@ def run_together(folder: Path, *runs: dict[str, Any], processes: int = 2) -> Non
     torchrun = Path(sys.executable).parent / "torchrun"
     command = [str(torchrun), "--standalone", "--nproc-per-node", str(processes), "-m", __name__, str(path)]
     # A process that waits for another in vain is what some of these tests look for.
-    result = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=Path(__file__).parents[2])
+    result = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=Path(__file__).parents[2])
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-6000:]
 
 
