@@ -221,7 +221,7 @@ def test_plain_peft_refuses_the_adapter(assets, adapter, host_modules):
     base = AutoModelForImageTextToText.from_pretrained(assets.student)
     with pytest.raises(ValueError, match="fits rgpt4d_qwen2_5_vl only.*export it merged"):
         PeftModel.from_pretrained(base, adapter["output_dir"])
-    timed = modeling.model_class("qwen2_5_vl").from_pretrained(
+    timed = modeling.load("qwen2_5_vl").model.from_pretrained(
         assets.student, config=modeling.timestamped_config(base.config, 0.5, 10000.0)
     )
     with warnings.catch_warnings():
