@@ -169,7 +169,7 @@ class RecipePipeline:
 
 
 def _with_any_checkpoint(recipe: dict[str, Any]) -> dict[str, Any]:
-    """Returns the recipe with a file in the teacher's place that is sure to exist; nothing reads it."""
+    """Returns the recipe with files in the place of the teacher's that are sure to exist; nothing reads them."""
     block = {} if recipe.get("p4d", "off") is None else recipe.get("p4d")
     teacher = block.get("teacher") or {} if isinstance(block, Mapping) else None
     # Where there is no block, or something is wrong with it, the parser says so.
@@ -179,10 +179,10 @@ def _with_any_checkpoint(recipe: dict[str, Any]) -> dict[str, Any]:
         options = teacher_class(str(teacher.get("type", "l4p"))).Arguments
     except ValueError:
         return recipe
-    if "checkpoint" not in options.model_fields:
-        return recipe
+    # A composite is asked for what it names alone; a single checkpoint is always needed.
+    files = [name for name in options.weight_files if name in teacher or options.weight_files == ("checkpoint",)]
     teacher = {key: value for key, value in teacher.items() if key != "cache"}
-    return {**recipe, "p4d": {**block, "teacher": {**teacher, "checkpoint": __file__}}}
+    return {**recipe, "p4d": {**block, "teacher": {**teacher, **dict.fromkeys(files, __file__)}}}
 
 
 def _with(arguments: Any, **values: Any) -> Any:

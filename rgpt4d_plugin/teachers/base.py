@@ -221,6 +221,9 @@ class TeacherWindows:
 class TeacherArguments(Checked):
     """The options of every teacher under `p4d.teacher`; a teacher with further options derives its own from it."""
 
+    weight_files: ClassVar[tuple[str, ...]] = ()
+    """Options that are paths of weights."""
+
     type: Text = Field("l4p", description="A registered teacher, or module:Class of your own.")
     dtype: Literal["float32", "bfloat16"] = Field("bfloat16", description="Precision the teacher runs in.")
     device: Text = Field("auto", description="'auto' (the student's device), 'cpu', 'cuda' or 'cuda:N'.")
@@ -243,6 +246,8 @@ class TeacherArguments(Checked):
 
 class CheckpointArguments(TeacherArguments):
     """For a teacher whose weights are one file."""
+
+    weight_files = ("checkpoint",)
 
     checkpoint: Text | None = Field(None, description="Path of the weights.")
 

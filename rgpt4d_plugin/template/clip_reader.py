@@ -417,7 +417,8 @@ def _check_frames(video: Any) -> None:
 
 def _located(error: MediaError, entry: Any) -> MediaError:
     """Returns an error that begins with the record it comes from, where that is known."""
-    where = where_used(entry)
+    missing = isinstance(getattr(error, "entry", None), str) and not os.path.isfile(error.entry)
+    where = where_used(entry, folder=missing)
     message = f"{where}: {error}" if where else str(error)
     if isinstance(error, VideoError):
         # Without an entry, so that nobody looks the record up a second time.

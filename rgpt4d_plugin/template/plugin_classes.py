@@ -118,7 +118,7 @@ def saying_cut_prompts(infer_seqlen: Callable[..., tuple[int, int]], data_args: 
                 from rgpt4d_plugin.template.record_lookup import where_used
 
                 entry = next(iter(asked_media), None)
-                where = where_used(entry, data_args) or where_used(entry) if asked_media else ""
+                where = where_used(entry, data_args) or where_used(entry, folder=True) if asked_media else ""
                 logger.warning(
                     f"cutoff_len: {data_args.cutoff_len} cuts the last {source_len - kept} of {source_len} tokens off "
                     f"a prompt, and with them its question{f' ({where})' if where else ''}; more prompts may be cut. "

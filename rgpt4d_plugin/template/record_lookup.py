@@ -24,11 +24,11 @@ def remember(converter: Any) -> None:
     _converters.append(converter)
 
 
-def where_used(entry: Any, data_args: Any = None) -> str:
+def where_used(entry: Any, data_args: Any = None, folder: bool = False) -> str:
     """Names the first record that holds a medium: 'dataset ..., file ..., record ...', or '' if none is found.
 
     Records are counted from 0. With the host's `data_args`, the records of all local datasets of a run are searched;
-    without, the datasets of the plugin's own formats.
+    without, the datasets of the plugin's own formats, and `folder` adds the field and where its files are looked for.
     """
     if data_args is not None:
         return next(_uses_in_run(entry, data_args), "")
@@ -41,8 +41,8 @@ def where_used(entry: Any, data_args: Any = None) -> str:
             for field in ("videos", "images"):
                 if entry in (converted[f"_{field}"] or []):
                     column = getattr(converter.dataset_attr, field)
-                    where = f"field {column!r}, media_dir {converter.data_args.media_dir}"
-                    return f"{place_name(converter, path, number)}, {where}"
+                    where = f", field {column!r}, media_dir {converter.data_args.media_dir}" if folder else ""
+                    return place_name(converter, path, number) + where
     return ""
 
 

@@ -316,9 +316,10 @@ def test_overrides(assets, rgpt4d, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_the_recipes(assets, rgpt4d, path, nothing_loaded):
+def test_the_recipes(assets, rgpt4d, path, nothing_loaded, tmp_path):
     """On one CPU without DeepSpeed's launcher, a GPU for bfloat16, or the checkpoint."""
-    overrides = [f"model_name_or_path={assets.student}", "dataset=real_clips"]
+    student = build_tiny_student(tmp_path, "nvila") if "nvila" in path.stem else assets.student
+    overrides = [f"model_name_or_path={student}", "dataset=real_clips"]
     overrides += [f"dataset_dir={DATA}", f"media_dir={DATA}"]
     code, samples, _, _ = rgpt4d(path.read_text(), *overrides, "--n", "1")
     assert code == 0 and len(samples[0].clips[0].frames) == 16

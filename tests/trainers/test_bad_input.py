@@ -22,7 +22,7 @@ from transformers import LlamaConfig
 from rgpt4d_plugin.arguments import P4DConfigError
 from rgpt4d_plugin.students import UnsupportedFamilyError
 from rgpt4d_plugin.teachers.l4p import L4P, L4PCheckpointError, read_l4p_config, save_l4p
-from rgpt4d_plugin.template import record_lookup
+from rgpt4d_plugin.template import plugin_classes
 from rgpt4d_plugin.trainers import mixin
 from rgpt4d_plugin.video import VideoError
 from tests.harness import logs, train_here
@@ -222,7 +222,7 @@ def test_an_entry_that_is_no_video(assets, dataset, entry):
 def test_a_prompt_that_loses_its_question_is_said(assets, dataset, monkeypatch, formatting):
     """Once, with the record and the tokens that are gone, whatever the format; a longer cutoff_len says nothing."""
     said = []
-    monkeypatch.setattr(record_lookup.logger, "warning", said.append)
+    monkeypatch.setattr(plugin_classes.logger, "warning", said.append)
     for name in ("short.mp4", "long.mp4", "longer.mp4"):
         encode(dataset.folder / name, frames={"short.mp4": 2}.get(name, 12))
     info = {"template": "rgpt4d_qwen2_vl", "max_steps": 1, "cutoff_len": 42, "overwrite_cache": True}
@@ -399,7 +399,10 @@ def test_a_term_whose_head_the_teacher_lacks(assets, tmp_path):
         train_here(assets.recipe(tmp_path / "out", p4d=block))
     message = str(caught.value)
     assert "3 problem(s)" in message and "p4d.loss.depth" not in message
-    assert f"p4d.loss.flow: the teacher {tmp_path / 'depth.safetensors'} gives no flow; it gives depth" in message
+    assert (
+        f"p4d.loss.flow: the teacher {tmp_path / 'depth.safetensors'} gives no flow; it gives latent, depth. It is"
+        in message
+    )
 
 
 # The student

@@ -22,11 +22,11 @@ from rgpt4d_plugin.arguments import P4DConfigError, RegionArguments, parse_p4d
 from rgpt4d_plugin.regions.region import RegionError
 from rgpt4d_plugin.students import UnsupportedFamilyError
 from rgpt4d_plugin.trainers.mixin import DECODER_FILE
-from rgpt4d_plugin.trainers.setup import ALL_LOG_KEYS, LOG_KEYS, P4DSetup
+from rgpt4d_plugin.trainers.setup import P4DSetup
 from rgpt4d_plugin.trainers.trl import P4DSFTTrainer, P4DVisionCollator, Sampling, VideoSFTTrainer
 from rgpt4d_plugin.trainers.trl_records import RecordError
 from rgpt4d_plugin.video import VideoError
-from tests.harness import DATA, largest_relative_difference, weights
+from tests.harness import ALL_LOG_KEYS, DATA, LOG_KEYS, largest_relative_difference, weights
 from tests.tiny_models import build_tiny_student
 from tests.trl_runs import LORA, SAMPLING, config, dataset_of, logged, train
 

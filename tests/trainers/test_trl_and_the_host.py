@@ -8,9 +8,8 @@ from transformers import AutoConfig
 from rgpt4d_plugin.arguments import TimestampEncoding
 from rgpt4d_plugin.modeling.marker import read_marker
 from rgpt4d_plugin.students import FAMILIES
-from rgpt4d_plugin.trainers.setup import ALL_LOG_KEYS
 from rgpt4d_plugin.trainers.trl import P4DVisionCollator
-from tests.harness import logs, train_here
+from tests.harness import ALL_LOG_KEYS, logs, train_here
 from tests.host_parts import host_parts
 from tests.tiny_models import TEMPLATES, build_tiny_student
 from tests.trl_runs import LORA, SAMPLING, dataset_of, host_records, logged, train

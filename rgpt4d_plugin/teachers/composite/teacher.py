@@ -39,6 +39,8 @@ INPUT, GRID, WIDTH, TUBELET = 224, 16, 256, 2
 class CompositeArguments(TeacherArguments):
     """Options of `type: composite`: which networks there are decides which terms there are."""
 
+    weight_files = ("depth_anything_3", "raft")
+
     depth_anything_3: Text | None = Field(
         None,
         description="Path of the weights of a Depth Anything 3: camray, pose, and latent and depth unless another "
