@@ -7,9 +7,8 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
-from rgpt4d_plugin.trainers.setup import LOG_KEYS
 from tests.e2e.launch import deepspeed_config, run_together
-from tests.harness import largest_relative_difference, logs, train_here
+from tests.harness import LOG_KEYS, largest_relative_difference, logs, train_here
 from tests.host_parts import host_parts
 from tests.tiny_models import TEMPLATES, build_tiny_student
 

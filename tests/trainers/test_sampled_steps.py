@@ -7,11 +7,11 @@ import pytest
 
 from rgpt4d_plugin.arguments import P4DConfigError
 from rgpt4d_plugin.distill.draw import draw
-from rgpt4d_plugin.terms import MAP_TERMS
-from rgpt4d_plugin.trainers.setup import GRADIENT_KEYS, LOG_KEYS
-from tests.harness import logs, train_here
+from rgpt4d_plugin.trainers.setup import GRADIENT_KEYS
+from tests.harness import LOG_KEYS, logs, train_here
 
 
+MAP_TERMS = ("depth", "flow", "motion", "camray")
 SGD = {"optim": "sgd", "learning_rate": 0.1, "max_grad_norm": 0, "save_strategy": "steps"}
 
 
