@@ -144,7 +144,12 @@ def test_a_clip_has_the_tokens_that_the_models_own_processor_gives_it(parts, fam
         return
     frames = [[Image.new("RGB", (64, 64))] * 5]
     text = [f"A|{parts.processor.video_token}|B"]
-    inputs = parts.processor(text=text, videos=frames, do_sample_frames=False, return_tensors="pt")
+    inputs = parts.processor(
+        text=text,
+        videos=frames,
+        **({} if family.name == "Video-LLaVA" else {"do_sample_frames": False}),
+        return_tensors="pt",
+    )
     text = parts.tokenizer.decode(inputs["input_ids"][0])
     assert found == text[text.index("A|") + 2 : text.rindex("|B")]
     assert found.count(family.clip_token) == family.clip_length((5, 3, 3))
