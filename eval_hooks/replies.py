@@ -3,7 +3,6 @@
 
 import json
 import logging
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import IO, Any
 from pydantic import ConfigDict, StrictBool
 
 from rgpt4d_plugin.eval_hooks.benchmarks.records import AnyText
-from rgpt4d_plugin.files import lock, parse_json
+from rgpt4d_plugin.files import append, lock, parse_json
 from rgpt4d_plugin.validation import check
 
 
@@ -209,15 +208,7 @@ def _split(content: bytes) -> tuple[bytes, bytes]:
 
 def _write(file: IO[bytes], *records: Mapping[str, Any]) -> None:
     # ASCII, since a reply may hold half of a surrogate pair, which UTF-8 cannot say.
-    rest = memoryview(b"".join(json.dumps(record).encode() + b"\n" for record in records))
-    before = os.fstat(file.fileno()).st_size
-    try:
-        while rest:  # a disk that is nearly full takes a part
-            rest = rest[file.write(rest) :]
-        os.fsync(file.fileno())
-    except OSError:
-        file.truncate(before)  # no half line for the next one to be joined to
-        raise
+    append(file, b"".join(json.dumps(record).encode() + b"\n" for record in records))
 
 
 def _record(reply: Reply) -> dict[str, Any]:

@@ -121,6 +121,23 @@ def write_json(path: Path, value: Any) -> None:
     write_whole(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def append(file: IO[bytes], content: bytes) -> None:
+    """Appends to a file that is open without a buffer; the content is on the disk when this returns.
+
+    Raises:
+        OSError: As of a full disk; the file is as it was.
+    """
+    rest, before = memoryview(content), os.fstat(file.fileno()).st_size
+    try:
+        while rest:  # a disk that is nearly full takes a part
+            rest = rest[file.write(rest) :]
+        os.fsync(file.fileno())
+    except OSError as err:
+        file.truncate(before)  # no half line for the next one to be joined to
+        err.filename = file.name  # a full disk names no file
+        raise
+
+
 def lock(file: IO[Any]) -> bool:
     """Takes the only lock of an open file; it is given back when the file is closed or the process ends.
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rgpt4d_plugin.files import parse_json
+from rgpt4d_plugin.files import append, parse_json
 
 
 class Journal:
@@ -49,15 +49,8 @@ class Journal:
         line = json.dumps(record, ensure_ascii=False).encode(errors="surrogatepass") + b"\n"
         with self.path.open("a+b", buffering=0) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            end = _whole(file)
-            file.truncate(end)
-            try:
-                if file.write(line) != len(line):
-                    raise OSError(f"{self.path}: the disk is full")
-                os.fsync(file.fileno())
-            except OSError:
-                file.truncate(end)
-                raise
+            file.truncate(_whole(file))
+            append(file, line)
 
 
 def _whole(file: Any) -> int:

@@ -22,7 +22,7 @@ from rgpt4d_plugin.students.llava import frames_of_each
 from rgpt4d_plugin.students.shared_token import token_runs
 from rgpt4d_plugin.template.llava import clip_tensors
 from rgpt4d_plugin.template.plugin_classes import with_reader
-from rgpt4d_plugin.template.square import video_options
+from rgpt4d_plugin.template.square import image_options, video_options
 
 
 NAME = "rgpt4d_llava_onevision"
@@ -97,11 +97,7 @@ class LlavaOnevisionPlugin(BasePlugin):
         """
         if len(images) < 2:
             return [len(images)]
-        limits = {
-            "image_max_pixels": getattr(processor, "image_max_pixels", 768 * 768),
-            "image_min_pixels": getattr(processor, "image_min_pixels", 32 * 32),
-        }
-        sizes = [image.size[::-1] for image in self._regularize_images(images, **limits)["images"]]
+        sizes = [image.size[::-1] for image in self._regularize_images(images, **image_options(processor))["images"]]
         tile, whole = processor.image_processor.size, processor.num_image_tokens + 1
         tiled: list[bool] = []
         for start, stop in token_runs(np.asarray(ids), processor.image_token_id):

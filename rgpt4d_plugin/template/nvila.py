@@ -21,7 +21,7 @@ from PIL import Image
 from rgpt4d_plugin.students import get_family
 from rgpt4d_plugin.students.shared_token import token_runs
 from rgpt4d_plugin.template.plugin_classes import with_reader
-from rgpt4d_plugin.template.square import video_options
+from rgpt4d_plugin.template.square import image_options, video_options
 
 
 NAME = "rgpt4d_nvila"
@@ -92,11 +92,7 @@ class NVILAPlugin(BasePlugin):
         return inputs
 
     def _images(self, images: list, processor: Any) -> list[Image.Image]:
-        limits = {
-            "image_max_pixels": getattr(processor, "image_max_pixels", 768 * 768),
-            "image_min_pixels": getattr(processor, "image_min_pixels", 32 * 32),
-        }
-        return self._regularize_images(images, **limits)["images"]
+        return self._regularize_images(images, **image_options(processor))["images"]
 
     def _tile_counts(self, images: list, processor: Any) -> list[int]:
         return [processor.image_processor.pictures_of(*image.size) for image in self._images(images, processor)]

@@ -28,6 +28,14 @@ def video_options(processor: Any) -> dict[str, Any]:
     }
 
 
+def image_options(processor: Any) -> dict[str, Any]:
+    """Returns the arguments of `_regularize_images` in the host's plugins, with their defaults."""
+    return {
+        "image_max_pixels": getattr(processor, "image_max_pixels", 768 * 768),
+        "image_min_pixels": getattr(processor, "image_min_pixels", 32 * 32),
+    }
+
+
 class SquareReader(ClipReader):
     """Mixin in front of a host plugin class, see `students.square`."""
 
