@@ -2,4 +2,4 @@
 """Published model folders that transformers cannot load, to folders that it can, and back."""
 
 MODELS = ("nvila",)
-"""What `rgpt4d convert-model` takes: a module here each, with `convert` and `convert_back`."""
+"""What `rgpt4d convert-model` takes."""

@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 from transformers.dynamic_module_utils import custom_object_save
 
-from rgpt4d_plugin.convert_model.nvila_names import PARTS, TABLES, our_name
-from rgpt4d_plugin.files import read_json, write_json
+from rgpt4d_plugin.convert_model.nvila_names import PARTS, TABLES, check_new, our_name, shard_name, write_index
+from rgpt4d_plugin.files import read_json
 from rgpt4d_plugin.modeling import BaseClasses, load
 from rgpt4d_plugin.modeling.modeling_nvila import NVILAConfig, NVILAForConditionalGeneration
 from rgpt4d_plugin.modeling.processing_nvila import (
@@ -29,13 +29,11 @@ from rgpt4d_plugin.modeling.processing_nvila import (
     NVILAProcessor,
     NVILAVideoProcessor,
 )
+from rgpt4d_plugin.students.nvila import SYSTEM
 from rgpt4d_plugin.validation import Checked, check
 
 
 _PLAIN = BaseClasses(NVILAConfig, NVILAForConditionalGeneration, NVILAProcessor)
-
-SYSTEM = "You are a helpful assistant"
-"""What VILA says where a conversation has no system message; without a full stop, unlike Qwen."""
 
 CHAT_TEMPLATE = """{%- macro parts(content) %}
 {%- if content is string %}{{ content }}
@@ -168,8 +166,7 @@ def convert(src: str, out: str, tpe: bool = False) -> list[str]:
         ModelFolderError: The folder is not that of such a model, or its tensors are not those of its configuration.
     """
     source, target = Path(src), Path(out)
-    if (target / "config.json").exists():
-        raise ValueError(f"{target} has a model already; choose another folder for --out")
+    check_new(target)
     found = _read_configs(source)
     tokenizer, added = _tokenizer(source / "llm")
     classes = load("nvila") if tpe or found["config.json"].use_time_pe else _PLAIN
@@ -328,11 +325,11 @@ def _write_weights(target: Path, tensors: dict[str, _Tensor], rows: int) -> None
         shard = {name: _read(tensor) for name, tensor in tensors.items() if tensor.path == path}
         for name in shard.keys() & set(TABLES):
             shard[name] = _with_rows(shard[name], rows)
-        file = f"model-{number:05d}-of-{len(paths):05d}.safetensors"
+        file = shard_name(number, len(paths))
         save_file(shard, target / file, metadata={"format": "pt"})
         places |= dict.fromkeys(shard, file)
         size += sum(weight.nbytes for weight in shard.values())
-    write_json(target / "model.safetensors.index.json", {"metadata": {"total_size": size}, "weight_map": places})
+    write_index(target, places, size)
 
 
 def _with_rows(table: torch.Tensor, rows: int) -> torch.Tensor:

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoProcessor
 
-from rgpt4d_plugin.convert_model.nvila_names import PARTS, published_name
+from rgpt4d_plugin.convert_model.nvila_names import PARTS, check_new, published_name, shard_name, write_index
 from rgpt4d_plugin.files import read_json, write_json, write_whole
 from rgpt4d_plugin.modeling import base_type, is_timestamped
 
@@ -37,8 +37,7 @@ def convert_back(src: str, out: str) -> list[str]:
         ValueError: The folder holds no such model, or there is one at `out` already.
     """
     source, target = Path(src), Path(out)
-    if (target / "config.json").exists():
-        raise ValueError(f"{target} has a model already; choose another folder for --out")
+    check_new(target)
     if not (source / "config.json").is_file():
         raise ValueError(f"{source} has no config.json: expected a whole model; merge an adapter first")
     found = read_json(source / "config.json", _AGAIN).get("model_type", "")
@@ -51,9 +50,14 @@ def convert_back(src: str, out: str) -> list[str]:
     for part in PARTS:
         (target / part).mkdir(parents=True, exist_ok=True)
     _write_weights(target, files)
-    _write_configs(target, config, processor)
+    configs = {
+        "llm": _as_published(config.text_config, "Qwen2ForCausalLM"),
+        "vision_tower": _as_published(config.vision_config, "SiglipVisionModel"),
+        "mm_projector": {"model_type": "v2l_projector", "mm_projector_type": "mlp_downsample_3x3_fix"},
+    }
+    _write_configs(target, configs, processor)
     _write_tokenizer(target / "llm", processor)
-    write_json(target / "config.json", _published(config, processor))  # last: a folder without it is no model
+    write_json(target / "config.json", _published(config, configs, processor))  # last: no model without it
     return [f"{target}: llm/, vision_tower/ and mm_projector/ of a {found} model"]
 
 
@@ -82,13 +86,12 @@ def _write_weights(target: Path, files: dict[Path, list[tuple[str, str, str]]]) 
         if not shard:
             continue
         number, count = with_llm.index(path) + 1, len(with_llm)
-        name = "model.safetensors" if count == 1 else f"model-{number:05d}-of-{count:05d}.safetensors"
+        name = "model.safetensors" if count == 1 else shard_name(number, count)
         save_file(shard, target / "llm" / name, metadata={"format": "pt"})
         places |= dict.fromkeys(shard, name)
         size += sum(weight.nbytes for weight in shard.values())
     if len(with_llm) > 1:
-        index = {"metadata": {"total_size": size}, "weight_map": places}
-        write_json(target / "llm" / "model.safetensors.index.json", index)
+        write_index(target / "llm", places, size)
     for part, tensors in small.items():
         save_file(tensors, target / part / "model.safetensors", metadata={"format": "pt"})
 
@@ -105,18 +108,19 @@ def _as_published(config: Any, architecture: str) -> dict[str, Any]:
     return written
 
 
-def _write_configs(target: Path, config: Any, processor: Any) -> None:
-    write_json(target / "llm" / "config.json", _as_published(config.text_config, "Qwen2ForCausalLM"))
-    write_json(target / "vision_tower" / "config.json", _as_published(config.vision_config, "SiglipVisionModel"))
-    projector = {"model_type": "v2l_projector", "mm_projector_type": "mlp_downsample_3x3_fix"}
-    write_json(target / "mm_projector" / "config.json", {"architectures": ["MultimodalProjector"], **projector})
+def _write_configs(target: Path, configs: dict[str, dict[str, Any]], processor: Any) -> None:
+    """Writes the configuration of each part, and that of the pictures."""
+    projector = {"architectures": ["MultimodalProjector"], **configs["mm_projector"]}
+    for part, values in (configs | {"mm_projector": projector}).items():
+        write_json(target / part / "config.json", values)
     names = "do_normalize do_rescale do_resize image_mean image_std resample rescale_factor size".split()
     pictures = {name: processor.image_processor.to_dict()[name] for name in names}
     kind = {"image_processor_type": "SiglipImageProcessor", "do_convert_rgb": None}
     write_json(target / "vision_tower" / "preprocessor_config.json", {**kind, **pictures})
 
 
-def _published(config: Any, processor: Any) -> dict[str, Any]:
+def _published(config: Any, configs: dict[str, dict[str, Any]], processor: Any) -> dict[str, Any]:
+    """Returns the configuration of the whole, which repeats those of its parts."""
     images, videos = processor.image_processor, processor.video_processor
     values = {
         "architectures": ["LlavaLlamaModel"],
@@ -141,9 +145,9 @@ def _published(config: Any, processor: Any) -> dict[str, Any]:
         "time_token_format": "<t{t}>",
         "time_token_ids": [],
         "soft_ce_std": 1.0,
-        "llm_cfg": _as_published(config.text_config, "Qwen2ForCausalLM"),
-        "vision_tower_cfg": _as_published(config.vision_config, "SiglipVisionModel"),
-        "mm_projector_cfg": {"model_type": "v2l_projector", "mm_projector_type": "mlp_downsample_3x3_fix"},
+        "llm_cfg": configs["llm"],
+        "vision_tower_cfg": configs["vision_tower"],
+        "mm_projector_cfg": configs["mm_projector"],
     }
     return {**values, "use_time_pe": True} if is_timestamped(config.model_type) else values
 

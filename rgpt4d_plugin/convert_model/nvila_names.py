@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The layout of a published NVILA folder: its parts, and the names of tensors there and in `nvila`."""
+"""The layout of a published NVILA folder: its parts, the names of tensors there and in `nvila`, files of weights."""
+
+from pathlib import Path
+
+from rgpt4d_plugin.files import write_json
+
 
 PARTS = ("llm", "vision_tower", "mm_projector")
 """Folders, each with a configuration and weights."""
@@ -33,3 +38,19 @@ def published_name(name: str) -> tuple[str, str]:
         if name.startswith(ours):
             return part, theirs + name.removeprefix(ours)
     raise ValueError(f"{name}: no tensor of NVILA-Lite has this name")
+
+
+def shard_name(number: int, count: int) -> str:
+    """Name of a file of weights, counted from 1."""
+    return f"model-{number:05d}-of-{count:05d}.safetensors"
+
+
+def write_index(folder: Path, places: dict[str, str], size: int) -> None:
+    """Writes the index of the files of weights: tensor -> file, and their bytes in all."""
+    write_json(folder / "model.safetensors.index.json", {"metadata": {"total_size": size}, "weight_map": places})
+
+
+def check_new(folder: Path) -> None:
+    """Raises ValueError if there is a model at `--out` already."""
+    if (folder / "config.json").exists():
+        raise ValueError(f"{folder} has a model already; choose another folder for --out")

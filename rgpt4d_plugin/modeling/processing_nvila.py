@@ -52,9 +52,6 @@ class NVILAImageProcessor(SiglipImageProcessorPil):
     image_mean = [0.5, 0.5, 0.5]
     image_std = [0.5, 0.5, 0.5]
     size = {"height": 448, "width": 448}
-    image_aspect_ratio = "dynamic"
-    min_tiles = 1
-    max_tiles = 12
 
     def __init__(
         self, image_aspect_ratio: str = "dynamic", min_tiles: int = 1, max_tiles: int = 12, **kwargs: Any

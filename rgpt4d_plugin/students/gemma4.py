@@ -5,6 +5,7 @@ A frame is scaled to as many pixels as its share of tokens allows, whatever its 
 into one token. The positions of the patches, which go into the model too, say how many there are along each side.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rgpt4d_plugin.students.base import Grid, RowMedia, StudentFamily
+from rgpt4d_plugin.students.base import Grid, RowMedia, StudentFamily, unscaled
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,11 @@ class Gemma4Family(StudentFamily):
         if "video_position_ids" not in inputs:
             return []
         positions = inputs["video_position_ids"].flatten(0, 1)  # (frames of all clips, patches, 2)
-        firsts = np.cumsum([0, *(frames for row in rows for frames in row.frames)])
-        sides = [_tokens(positions[first], processor.video_processor) for first in firsts[:-1]]
-        return [(stop - first, *side) for first, stop, side in zip(firsts.tolist(), firsts[1:].tolist(), sides)]
+        firsts = np.cumsum([0, *(frames for row in rows for frames in row.frames)]).tolist()
+        return [
+            (stop - first, *_tokens(positions[first], processor.video_processor))
+            for first, stop in itertools.pairwise(firsts)
+        ]
 
     def image_grids(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> list[Grid]:
         return [(1, *_tokens(image, processor.image_processor)) for image in inputs.get("image_position_ids", ())]
@@ -35,11 +38,8 @@ class Gemma4Family(StudentFamily):
             return []
         pixels, positions = (inputs[key].flatten(0, 1) for key in ("pixel_values_videos", "video_position_ids"))
         found = [_picture(*frame, processor.video_processor) for frame in zip(pixels, positions, strict=True)]
-        clips, counts = [], (frames for row in rows for frames in row.frames)
-        for count in counts:
-            clips.append(np.stack(found[:count]))
-            found = found[count:]
-        return clips
+        left = iter(found)
+        return [np.stack(list(itertools.islice(left, frames))) for row in rows for frames in row.frames]
 
     def images(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> list[np.ndarray]:
         pixels, positions = inputs.get("pixel_values", ()), inputs.get("image_position_ids", ())
@@ -61,13 +61,9 @@ def _picture(pixels: torch.Tensor, positions: torch.Tensor, processor: Any) -> n
     """Patches (patches, patch * patch * 3) back to a picture (H, W, 3) uint8."""
     rows, columns = _sides(positions)
     patch = processor.patch_size
-    pixels = pixels[: rows * columns].float().view(rows, columns, patch, patch, 3)
-    if processor.do_normalize:
-        pixels = pixels * torch.tensor(processor.image_std) + torch.tensor(processor.image_mean)
-    if processor.do_rescale:
-        pixels = pixels / processor.rescale_factor
-    pixels = pixels.round().clamp(0, 255).to(torch.uint8)
-    return pixels.permute(0, 2, 1, 3, 4).reshape(rows * patch, columns * patch, 3).numpy()
+    patches = pixels[: rows * columns].view(-1, patch, patch, 3).permute(0, 3, 1, 2)
+    patches = unscaled(patches, processor).view(rows, columns, 3, patch, patch)
+    return patches.permute(0, 3, 1, 4, 2).reshape(rows * patch, columns * patch, 3).numpy()
 
 
 FAMILIES = (

@@ -9,15 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from rgpt4d_plugin.students.base import RowMedia
 from rgpt4d_plugin.students.square import SquareFamily, pictures, split_clips
-
-
-def frames_of_each(pixels: torch.Tensor) -> list[int]:
-    """Frames of each clip of (clips, frames, 3, H, W), in which shorter ones are filled up with what is no number."""
-    return (~pixels[:, :, 0, 0, 0].isnan()).sum(1).tolist()
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,10 @@ from rgpt4d_plugin.students.base import Grid, RowMedia
 from rgpt4d_plugin.students.square import SquareFamily, pictures, split_clips
 
 
+SYSTEM = "You are a helpful assistant"
+"""What VILA says where a conversation has no system message; without a full stop, unlike Qwen."""
+
+
 @dataclass(frozen=True)
 class NVILAFamily(SquareFamily):
     """The model type of the plugin, see `modeling.modeling_nvila`."""

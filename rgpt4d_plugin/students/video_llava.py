@@ -24,9 +24,8 @@ class VideoLlavaFamily(LlavaVideoFamily):
 
     def image_grids(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> list[Grid]:
         side = self.side(processor)
-        if processor.vision_feature_select_strategy == "default":
-            return [(1, side, side) for _ in inputs.get("pixel_values_images", ())]
-        return [(1, 1, side * side + 1) for _ in inputs.get("pixel_values_images", ())]
+        grid = (1, side, side) if processor.vision_feature_select_strategy == "default" else (1, 1, side * side + 1)
+        return [grid] * len(inputs.get("pixel_values_images", ()))
 
     def images(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> list[np.ndarray]:
         pixels = inputs.get("pixel_values_images")

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from llamafactory.extras.constants import VIDEO_PLACEHOLDER
 
-from rgpt4d_plugin.template.square import SharedTokenReader
+from rgpt4d_plugin.template.square import SharedTokenReader, clips_of
 
 
 class Gemma3Reader(SharedTokenReader):
@@ -39,7 +39,7 @@ class Gemma3Reader(SharedTokenReader):
         self, images: list, videos: list, audios: list, processor: Any, **kwargs: Any
     ) -> dict[str, Any]:
         inputs = super()._get_mm_inputs(images, [], audios, processor, **kwargs)
-        clips = self._p4d_clips(videos, processor)
+        clips = clips_of(self, videos, processor)
         if clips:
             frames = processor.image_processor([frame for clip in clips for frame in clip], return_tensors="pt")
             pixels = [inputs["pixel_values"]] if images else []

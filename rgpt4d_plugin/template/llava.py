@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from rgpt4d_plugin.template.square import SquareReader
+from rgpt4d_plugin.template.square import SquareReader, clips_of
 
 
 def clip_tensors(clips: Sequence[list[Image.Image]], processor: Any) -> list[torch.Tensor]:
@@ -31,7 +31,7 @@ class LlavaVideoReader(SquareReader):
         self, images: list, videos: list, audios: list, processor: Any, imglens: list[int] | None = None
     ) -> dict[str, Any]:
         inputs = super()._get_mm_inputs(images, [], audios, processor, imglens)
-        clips = clip_tensors(self._p4d_clips(videos, processor), processor)
+        clips = clip_tensors(clips_of(self, videos, processor), processor)
         if clips:
             same = len({clip.shape for clip in clips}) == 1
             inputs["pixel_values_videos"] = torch.cat(clips, dim=0 if same else 1)

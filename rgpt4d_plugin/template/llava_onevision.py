@@ -18,11 +18,10 @@ from llamafactory.extras.constants import IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER
 from torch.nn.functional import pad
 
 from rgpt4d_plugin.students import RowMedia, get_family
-from rgpt4d_plugin.students.llava import frames_of_each
 from rgpt4d_plugin.students.shared_token import token_runs
 from rgpt4d_plugin.template.llava import clip_tensors
 from rgpt4d_plugin.template.plugin_classes import with_reader
-from rgpt4d_plugin.template.square import image_options, video_options
+from rgpt4d_plugin.template.square import clips_of, image_options
 
 
 NAME = "rgpt4d_llava_onevision"
@@ -42,8 +41,8 @@ class LlavaOnevisionPlugin(BasePlugin):
         written = {IMAGE_PLACEHOLDER: self.image_token, VIDEO_PLACEHOLDER: self.video_token}
         counts = {IMAGE_PLACEHOLDER: [1] * len(images), VIDEO_PLACEHOLDER: [1] * len(videos)}
         if self.expand_mm_tokens:
-            inputs = self._get_mm_inputs(images, videos, audios, processor, [len(images)])
-            frames = frames_of_each(inputs["pixel_values_videos"]) if videos else []
+            inputs = self._get_mm_inputs(images, [], audios, processor, [len(images)])
+            frames = [len(clip) for clip in clips_of(self, videos, processor)]
             rows, family = [RowMedia(len(images), tuple(frames))], get_family("llava_onevision")
             counts = {
                 IMAGE_PLACEHOLDER: [n for _, _, n in family.image_grids(inputs, processor, rows)],
@@ -64,7 +63,7 @@ class LlavaOnevisionPlugin(BasePlugin):
         inputs = super()._get_mm_inputs(images, [], audios, processor, imglens)
         if not videos:
             return inputs
-        clips = clip_tensors(self._regularize_videos(videos, **video_options(processor))["videos"], processor)
+        clips = clip_tensors(clips_of(self, videos, processor), processor)
         longest = max(clip.shape[1] for clip in clips)
         # (clips, frames, 3, H, W); frames that a clip does not have are no number, see `patches.onevision`
         filled = [pad(clip, (0, 0) * 3 + (0, longest - clip.shape[1]), value=torch.nan) for clip in clips]

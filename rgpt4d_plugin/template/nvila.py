@@ -19,9 +19,10 @@ from llamafactory.extras.constants import IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER
 from PIL import Image
 
 from rgpt4d_plugin.students import get_family
+from rgpt4d_plugin.students.nvila import SYSTEM
 from rgpt4d_plugin.students.shared_token import token_runs
 from rgpt4d_plugin.template.plugin_classes import with_reader
-from rgpt4d_plugin.template.square import image_options, video_options
+from rgpt4d_plugin.template.square import clips_of, image_options
 
 
 NAME = "rgpt4d_nvila"
@@ -49,12 +50,11 @@ class NVILAPlugin(BasePlugin):
         if not self.expand_mm_tokens:
             shown = iter([self.image_token] * len(images)), iter([self.video_token] * len(videos))
         else:
-            alone = len(images) == 1 and not videos and processor.image_processor.image_aspect_ratio == "dynamic"
             written = processor.written(self.image_token, 1)
-            if alone:
-                written = processor.written_tiles(self._tile_counts(images, processor)[0])
-            clips = self._regularize_videos(videos, **video_options(processor))["videos"] if videos else []
-            frames = [processor.written(self.video_token, len(clip)) for clip in clips]
+            if len(images) == 1 and not videos and processor.image_processor.image_aspect_ratio == "dynamic":
+                (image,) = self._images(images, processor)
+                written = processor.written_tiles(processor.image_processor.pictures_of(*image.size))
+            frames = [processor.written(self.video_token, len(clip)) for clip in clips_of(self, videos, processor)]
             shown = iter([written] * len(images)), iter(frames)
 
         def expanded(found: re.Match) -> str:
@@ -78,24 +78,19 @@ class NVILAPlugin(BasePlugin):
         self._validate_input(processor, images, videos, audios)
         inputs: dict[str, torch.Tensor] = {}
         if images:
-            whole = self._images(images, processor)
-            left, shown = iter(whole), []
+            left, shown = iter(self._images(images, processor)), []
             for count, ids in zip(imglens, batch_ids, strict=True):
                 shown += _shown([next(left) for _ in range(count)], ids, processor)
             pictures = [picture for tiles in shown for picture in tiles]
             inputs |= processor.image_processor(pictures, return_tensors="pt")
             inputs["image_tiles"] = torch.tensor([len(tiles) for tiles in shown])
         if videos:
-            clips = self._regularize_videos(videos, **video_options(processor))["videos"]
-            frames = [frame for clip in clips for frame in clip]
+            frames = [frame for clip in clips_of(self, videos, processor) for frame in clip]
             inputs["pixel_values_videos"] = processor.image_processor(frames, return_tensors="pt")["pixel_values"]
         return inputs
 
     def _images(self, images: list, processor: Any) -> list[Image.Image]:
         return self._regularize_images(images, **image_options(processor))["images"]
-
-    def _tile_counts(self, images: list, processor: Any) -> list[int]:
-        return [processor.image_processor.pictures_of(*image.size) for image in self._images(images, processor)]
 
 
 def _shown(images: Sequence[Image.Image], ids: Sequence[int], processor: Any) -> list[list[Image.Image]]:
@@ -147,7 +142,7 @@ def register(module: ModuleType, plugins: ModuleType) -> list[str]:
         ),
         format_assistant=module.StringFormatter(slots=["{{content}}<|im_end|>"]),
         format_system=module.StringFormatter(slots=["<|im_start|>system\n{{content}}<|im_end|>"]),
-        default_system="You are a helpful assistant",  # no full stop, unlike Qwen
+        default_system=SYSTEM,
         stop_words=["<|im_end|>"],
         replace_eos=True,
         mm_plugin=with_reader(plugin),

@@ -36,6 +36,11 @@ def image_options(processor: Any) -> dict[str, Any]:
     }
 
 
+def clips_of(plugin: Any, videos: list, processor: Any) -> list[list[Image.Image]]:
+    """Returns the frames of each clip, as a host plugin reads them."""
+    return plugin._regularize_videos(videos, **video_options(processor))["videos"] if videos else []
+
+
 class SquareReader(ClipReader):
     """Mixin in front of a host plugin class, see `students.square`."""
 
@@ -43,11 +48,7 @@ class SquareReader(ClipReader):
 
     def counted(self, videos: list, processor: Any) -> tuple[list[int], dict[str, Any]]:
         with reading_with(counting=True):
-            return [len(frames) for frames in self._p4d_clips(videos, processor)], {}
-
-    def _p4d_clips(self, videos: list, processor: Any) -> list[list[Image.Image]]:
-        """Returns the frames of each clip."""
-        return self._regularize_videos(videos, **video_options(processor))["videos"] if videos else []
+            return [len(frames) for frames in clips_of(self, videos, processor)], {}
 
 
 class SharedTokenReader(SquareReader):
