@@ -66,7 +66,7 @@ def make(folder: Path, clips: int, per_shard: int) -> list[ClipKey]:
         path.touch()
         keys.append(ClipKey(str(path), tuple(range(32)), files=(str(path),)))
         tensors = {"latents.0": torch.full((WINDOWS, 64, width), float(number % 7), dtype=torch.bfloat16)}
-        shard.append(results_of(store.names.of(keys[-1]), keys[-1], store.names, tensors, {}))
+        shard.append(results_of(store.names.of(keys[-1]), keys[-1], store.names.files(keys[-1]), tensors, {}))
         if len(shard) == per_shard:
             store.add(shard)
             shard = []

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from rgpt4d_plugin.modeling import TimestampEncoding
 from rgpt4d_plugin.teachers import TeacherArguments, teacher_class
+from rgpt4d_plugin.teachers.base import MapSize
 from rgpt4d_plugin.terms import TERMS
 from rgpt4d_plugin.validation import Checked, Integer, Number, Switch, Text, check, shown
 
@@ -93,7 +94,7 @@ class LossArguments(Checked):
     pose: Weight = Field(0.0, description="Camera of each frame relative to its window's first: quaternion, position.")
     scale: Weight = Field(0.0, description="Logarithm of a window's mean depth in metres.")
     per_step: PerStepArguments = PerStepArguments()
-    map_size: Literal["native", "half", "quarter"] = Field(
+    map_size: MapSize = Field(
         "native",
         description="Size that maps are compared at, for a teacher whose heads can stop early; a map without smaller "
         "sizes keeps its own.",
@@ -108,6 +109,16 @@ class LossArguments(Checked):
     def active(self) -> dict[str, float]:
         """Weight per term that has one."""
         return {term: weight for term, weight in self.weights.items() if weight > 0}
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """Terms that have a weight and compare maps."""
+        return tuple(term for term in self.active if TERMS[term].compares == "map")
+
+    @property
+    def summary(self) -> str:
+        """The active terms with their weights."""
+        return f"{self.type} of {', '.join(f'{term} x {weight:g}' for term, weight in self.active.items())}"
 
 
 class VideoArguments(Checked):

@@ -8,7 +8,7 @@ import os
 import secrets
 import struct
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -53,6 +53,23 @@ def read_registry(path: Path) -> dict[str, Any]:
     if not isinstance(info, dict):
         raise ValueError(f"{path} should be one JSON object: {remedy}")
     return info
+
+
+def registry_entry(file: str, formatting: str, columns: Iterable[str]) -> dict[str, Any]:
+    """Returns the entry of a file of records in a dataset_info.json; columns have their own names."""
+    return {
+        "file_name": file,
+        "formatting": formatting,
+        "columns": {name: name for name in columns},
+        "tags": {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"},
+    }
+
+
+def register(folder: Path, name: str, entry: Mapping[str, Any]) -> None:
+    """Puts a dataset into a folder's dataset_info.json, which other processes may be writing too."""
+    with only_writer(folder, wait=True):
+        path = folder / "dataset_info.json"
+        write_json(path, read_registry(path) | {name: dict(entry)})
 
 
 def open_image(source: str | Path | bytes) -> "Image.Image":

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 SUPPORTED_HOSTS = ">=0.9.5,<=0.9.6.dev0"
 """LLaMA-Factory versions that the test suite was run on: the release, and its main branch of August 2026."""
 SUPPORTED_TRANSFORMERS = ">=5.2,<5.6"
-"""The same for transformers; docs/training.md has the table."""
+"""The same for transformers; docs/install.md has the table."""
 
 
 class HostSeamError(RuntimeError):
@@ -32,6 +32,14 @@ def host_version() -> str:
         from llamafactory.extras.env import VERSION
 
         return VERSION
+
+
+def installed(name: str) -> str | None:
+    """The version of a package, or None."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def need_host(command: str) -> None:

@@ -5,10 +5,8 @@ Requests from other web sites are refused: a foreign Host header by the middlewa
 send JSON without asking first.
 """
 
-import base64
 import functools
 import io
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -27,10 +25,12 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from rgpt4d_plugin.annotate.workbook import Drawn, Event, Workbook
-from rgpt4d_plugin.convert.scenes import PER_SECOND
+from rgpt4d_plugin.convert.scenes import step_of
 from rgpt4d_plugin.curation.output import safe
+from rgpt4d_plugin.eval_hooks.replies import NO_COMPLETION, of_completion
+from rgpt4d_plugin.files import parse_json
 from rgpt4d_plugin.regions.masks import decode_rle, encode_rle, run_lengths
-from rgpt4d_plugin.regions.prompt import RegionPrompt
+from rgpt4d_plugin.regions.prompt import RegionPrompt, data_url
 from rgpt4d_plugin.video.frames import read_frames
 
 
@@ -71,7 +71,10 @@ class Page:
         """What a model gets in a style: text and pictures."""
         prompt = self._prompt(values)
         pictures = [*prompt.images, *(prompt.clip.frames if prompt.clip else [])]
-        return {"text": prompt.styled.messages[0]["content"], "pictures": [_data_url(each) for each in pictures]}
+        return {
+            "text": prompt.styled.messages[0]["content"],
+            "pictures": [data_url(each.convert("RGB")) for each in pictures],
+        }
 
     def ask(self, values: dict[str, Any]) -> Any:
         """The reply of the server's model to the question about the regions."""
@@ -87,8 +90,8 @@ class Page:
                 timeout=120,
             )
             answer.raise_for_status()
-            return {"reply": answer.json()["choices"][0]["message"]["content"]}
-        except (httpx.HTTPError, LookupError, TypeError, ValueError) as err:
+            return {"reply": of_completion("", answer.json()).text}
+        except (httpx.HTTPError, *NO_COMPLETION) as err:
             raise ValueError(f"{self.server}: {type(err).__name__}: {err}") from err
 
     def follow(self, values: dict[str, Any]) -> Any:
@@ -97,7 +100,7 @@ class Page:
             raise ValueError("no model to follow with: start with --tracker FOLDER")
         number, frame = values["record"], values["frame"]
         first, final = self.workbook.frames(number)
-        step = max(1, round(self.workbook.info(number).rate / PER_SECOND), (final - first) // _LONGEST + 1)
+        step = max(step_of(self.workbook.info(number)), (final - first) // _LONGEST + 1)
         frames = sorted({*range(first, final + 1, step), frame})
         pictures = read_frames(self.workbook.clip(number).path, frames)
         (masks,) = self.tracker(pictures, frames.index(frame), [values["box"]])
@@ -120,7 +123,7 @@ class Page:
         first, final = self.workbook.frames(number)
         frames = range(max(first, chunk * _CHUNK), min(final + 1, (chunk + 1) * _CHUNK))
         pictures = read_frames(self.workbook.clip(number).path, frames)
-        return {at: _encoded(picture, "JPEG") for at, picture in zip(frames, pictures, strict=True)}
+        return {at: _jpeg(picture) for at, picture in zip(frames, pictures, strict=True)}
 
     def _prompt(self, values: dict[str, Any]) -> RegionPrompt:
         number, clip = values["record"], self.workbook.clip(values["record"])
@@ -151,7 +154,7 @@ def application(page: Page, host: str = "127.0.0.1") -> Starlette:
             if request.headers.get("content-type", "").partition(";")[0] != "application/json":
                 return JSONResponse({"error": "expected JSON"}, 415)
             try:
-                values = json.loads(await request.body())
+                values = parse_json(await request.body())
                 return JSONResponse(await run_in_threadpool(method, values))
             except (ValueError, LookupError, TypeError, OSError) as err:
                 return JSONResponse({"error": str(err) or type(err).__name__}, 400)
@@ -197,11 +200,7 @@ def _entry_to_page(entry: dict[str, Any]) -> dict[str, Any]:
     return entry | {"mask": {"size": list(bitmap.shape), "counts": run_lengths(bitmap).tolist()}}
 
 
-def _data_url(picture: Image.Image) -> str:
-    return "data:image/png;base64," + base64.b64encode(_encoded(picture, "PNG")).decode()
-
-
-def _encoded(picture: Image.Image, kind: str) -> bytes:
+def _jpeg(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    picture.convert("RGB").save(buffer, kind, quality=92)
+    picture.convert("RGB").save(buffer, "JPEG", quality=92)
     return buffer.getvalue()

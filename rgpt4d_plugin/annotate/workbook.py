@@ -19,9 +19,8 @@ from pydantic import Field
 
 from rgpt4d_plugin.annotate.agreement import kappa
 from rgpt4d_plugin.convert.records import VIDEO, exchange
-from rgpt4d_plugin.convert.scenes import PER_SECOND, naming, read_records
-from rgpt4d_plugin.curation.output import register
-from rgpt4d_plugin.files import only_writer, write_whole
+from rgpt4d_plugin.convert.scenes import naming, read_records, step_of
+from rgpt4d_plugin.files import only_writer, register, registry_entry, write_whole
 from rgpt4d_plugin.journal import Journal
 from rgpt4d_plugin.regions.media_entries import parse_clip
 from rgpt4d_plugin.regions.region import check_mentions, parse_regions
@@ -195,12 +194,12 @@ class Workbook:
                 lines.append(json.dumps(record, ensure_ascii=False) + "\n")
         out.mkdir(parents=True, exist_ok=True)
         write_whole(out / f"{name}.jsonl", "".join(lines))
-        register(out, name, f"{name}.jsonl")
+        register(out, name, registry_entry(f"{name}.jsonl", "rgpt4d", ("messages", "videos", "regions")))
         return len(lines)
 
     def regions_of(self, event: Event) -> list[dict[str, Any]]:
         """The regions of an event in the form of records, filled between key frames."""
-        step = max(1, round(self.info(event.record).rate / PER_SECOND))
+        step = step_of(self.info(event.record))
         ordered = [(each, sorted(each.entries, key=lambda entry: entry["frame"])) for each in event.regions]
         return [region_of(each.number, each.name, filled([entries], step)) for each, entries in ordered]
 

@@ -16,6 +16,7 @@ from rgpt4d_plugin.preview.recipe_pipeline import RecipePipeline
 from rgpt4d_plugin.teachers import ClipKey
 from rgpt4d_plugin.teachers.cached.identity import ClipNames, FileRecord, TeacherCacheError
 from rgpt4d_plugin.template.clip_reader import reading_with
+from rgpt4d_plugin.template.record_lookup import dataset_names
 from rgpt4d_plugin.template.square import video_options
 from rgpt4d_plugin.video import MediaError, SeenClip
 
@@ -56,7 +57,7 @@ def recipe_entries(pipeline: RecipePipeline) -> dict[str, tuple[Any, str]]:
     """Every different entry of `videos` in the recipe's datasets, those for evaluation included, with its record."""
     data_args = pipeline.data_args
     found: dict[str, tuple[Any, str]] = {}
-    for dataset in dict.fromkeys([*(data_args.dataset or []), *(data_args.eval_dataset or [])]):
+    for dataset in dict.fromkeys(dataset_names(data_args)):
         for number, record in enumerate(pipeline.records(dataset, data_args.max_samples or sys.maxsize)):
             for entry in record["_videos"] or []:
                 found.setdefault(json.dumps(entry, default=repr), (entry, f"dataset {dataset!r}, record {number}"))

@@ -22,8 +22,7 @@ from rgpt4d_plugin.teachers import Teacher, TeacherWindows, cut_windows, teacher
 from rgpt4d_plugin.teachers.cached.identity import MANIFEST, CacheManifest, ClipNames, TeacherCacheError, manifest_for
 from rgpt4d_plugin.teachers.cached.precision import Error
 from rgpt4d_plugin.teachers.cached.results import ResultForm, joined, results_of
-from rgpt4d_plugin.teachers.cached.store import CacheStore, ClipResults
-from rgpt4d_plugin.terms import MAP_TERMS
+from rgpt4d_plugin.teachers.cached.store import CacheStore, ClipResults, Shard
 
 
 SUMMARY = "summary.json"
@@ -117,7 +116,7 @@ def _manifest(pipeline: RecipePipeline, folder: Path, options: CacheOptions, ver
         )
     path = folder / MANIFEST
     old = CacheManifest.read(folder) if path.exists() or verify else None
-    terms = tuple(term for term in MAP_TERMS if term in loss.active)
+    terms = loss.maps
     latents = options.latents or (old.latents if old else "bf16" if "latent" in loss.active else "none")
     maps = options.maps or (old.maps if old else "native" if terms else "none")
     if latents == "none" and "latent" in loss.active:
@@ -187,10 +186,10 @@ def _estimate(folder: Path, form: ResultForm, clips: list[RecipeClip], missing: 
 def _shards(form: ResultForm, clips: list[RecipeClip], limit: float) -> Iterator[list[RecipeClip]]:
     """Cuts the clips into runs whose results have about `limit` bytes."""
     shard: list[RecipeClip] = []
-    size = 0
+    size, each = 0, form.window_bytes()
     for clip in clips:
         shard.append(clip)
-        size += _windows(form, clip) * form.window_bytes()
+        size += _windows(form, clip) * each
         if size >= limit:
             yield shard
             shard, size = [], 0
@@ -217,7 +216,7 @@ def _compute(
                     _complain([found], options)
                     yield found
                 else:
-                    results.append(_results(teacher, form, store.names, clip, found))
+                    results.append(_results(teacher, form, clip, found))
                     written += results[-1].nbytes
                 bar.set_postfix_str(_size(written), refresh=False)
                 bar.update()
@@ -233,14 +232,12 @@ def _load(pipeline: RecipePipeline, form: ResultForm) -> Teacher:
     return teacher_class(options.type).load(options, torch.device(name), tuple(form.manifest.terms))
 
 
-def _results(
-    teacher: Teacher, form: ResultForm, names: ClipNames, clip: RecipeClip, frames: torch.Tensor
-) -> ClipResults:
+def _results(teacher: Teacher, form: ResultForm, clip: RecipeClip, frames: torch.Tensor) -> ClipResults:
     starts = form.spec.window_starts(len(clip.key))[1]
     windows = TeacherWindows(tuple((clip.key, start) for start in starts), cut_windows(frames, form.spec, starts))
     at_once = 8 if teacher.device.type == "cpu" else 1  # as in training, see `Distiller`
     parts = [form.compute(teacher, windows[first : first + at_once]) for first in range(0, len(starts), at_once)]
-    return results_of(clip.name, clip.key, names, *joined(parts))
+    return results_of(clip.name, clip.key, clip.files, *joined(parts))
 
 
 def _sum_up(folder: Path, clips: list[RecipeClip], unreadable: list[Unreadable]) -> None:
@@ -279,8 +276,6 @@ def _sum_up(folder: Path, clips: list[RecipeClip], unreadable: list[Unreadable])
 
 def _verify(pipeline: RecipePipeline, folder: Path, options: CacheOptions) -> None:
     """Reads every byte of the cache; raises TeacherCacheError with everything that is wrong."""
-    from rgpt4d_plugin.teachers.cached.store import Shard
-
     problems: list[str] = []
     paths = sorted((folder / "shards").glob("*.safetensors"))
     for path in tqdm(paths, "verifying", unit="shard"):

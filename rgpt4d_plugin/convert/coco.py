@@ -15,7 +15,7 @@ from rgpt4d_plugin.convert.files import annotation_files, find_media, nothing_fo
 from rgpt4d_plugin.convert.records import BadRecord, Dataset, Record, Row
 from rgpt4d_plugin.convert.scenes import UNNAMED, Foreign, Marked, Scene, named, read_part, records_of
 from rgpt4d_plugin.files import read_json, write_json
-from rgpt4d_plugin.regions.bounds import area, box_of, drawn
+from rgpt4d_plugin.regions.bounds import area, box_of, clamped, drawn
 from rgpt4d_plugin.regions.masks import decode_rle, encode_rle
 from rgpt4d_plugin.regions.tracks import Entry, rounded
 from rgpt4d_plugin.video.frames import VideoInfo, read_info
@@ -95,7 +95,7 @@ def records(row: Row, src: Path) -> list[Record]:
             Marked(key if own else number, named(names.get(found[0].category_id, "")), [[entry] for entry in entries])
         )
     scene = Scene(path, shown, info, marked, video.messages)
-    return records_of(scene, f"{row.file.stem}/{video.id}", "coco", tuple(dict.fromkeys(remarks)))
+    return records_of(scene, f"{row.file.stem}/{video.id}", "coco", remarks)
 
 
 def write(scenes: Sequence[Scene], out: Path) -> tuple[list[Path], Counter]:
@@ -170,8 +170,7 @@ def _shape(each: Annotation, info: VideoInfo, remarks: list[str]) -> dict[str, A
     x, y, width, height = each.bbox
     if each.keypoints and not (width and height):
         return {"point": each.keypoints[:2]}
-    edges = zip((x, y, x + width, y + height), (info.width, info.height) * 2)
-    return {"box": rounded([min(max(edge, 0), most) for edge, most in edges])}
+    return {"box": rounded(clamped((x, y, x + width, y + height), info.width, info.height))}
 
 
 def _columns(entry: Entry) -> dict[str, Any]:

@@ -18,9 +18,18 @@ from defusedxml import DefusedXmlException
 
 from rgpt4d_plugin.convert.files import find_media, nothing_found
 from rgpt4d_plugin.convert.records import BadRecord, Dataset, Record, Row
-from rgpt4d_plugin.convert.scenes import PER_SECOND, UNNAMED, Foreign, Marked, Scene, named, read_part, records_of
+from rgpt4d_plugin.convert.scenes import (
+    UNNAMED,
+    Foreign,
+    Marked,
+    Scene,
+    named,
+    read_part,
+    records_of,
+    step_of,
+)
 from rgpt4d_plugin.files import write_whole
-from rgpt4d_plugin.regions.bounds import box_around
+from rgpt4d_plugin.regions.bounds import box_around, clamped
 from rgpt4d_plugin.regions.masks import decode_rle, encode_rle, run_lengths
 from rgpt4d_plugin.regions.tracks import Entry
 from rgpt4d_plugin.video.frames import VideoInfo, read_info
@@ -89,7 +98,7 @@ def records(row: Row, src: Path) -> list[Record]:
             )
     if len({each.number for each in marked}) < len(marked):
         raise BadRecord("tracks of one id", "track.id", "two tracks of a video have the same id")
-    return records_of(Scene(path, source, info, marked), name, "cvat", tuple(dict.fromkeys(remarks)))
+    return records_of(Scene(path, source, info, marked), name, "cvat", remarks)
 
 
 def write(scenes: Sequence[Scene], out: Path) -> tuple[list[Path], Counter]:
@@ -148,7 +157,7 @@ def _read(path: Path) -> tuple[int, list[tuple[str, str, list[ElementTree.Elemen
 
 def _pieces(track: ElementTree.Element, info: VideoInfo, remarks: list[str]) -> list[list[Entry]]:
     """Key frames, and enough of what CVAT interpolated between them."""
-    step = max(1, round(info.rate / PER_SECOND))
+    step = step_of(info)
     pieces: list[list[Entry]] = [[]]
     for element in sorted(track, key=lambda element: int(element.get("frame", "0"))):
         if element.tag not in _KINDS:
@@ -169,7 +178,8 @@ def _shapes(tag: str, at: Any, info: VideoInfo, remarks: list[str]) -> Iterator[
     if tag == "box":
         if at.rotation:
             remarks.append("the rotation of boxes is passed over")
-        yield {"box": _inside([at.xtl, at.ytl, at.xbr, at.ybr], info)}
+        # CVAT lets shapes hang over the edge.
+        yield {"box": clamped([at.xtl, at.ytl, at.xbr, at.ybr], info.width, info.height)}
     elif tag == "mask":
         runs = np.array([int(run) for run in at.rle.split(",")])
         if (runs < 0).any() or runs.sum() != at.width * at.height:
@@ -181,18 +191,14 @@ def _shapes(tag: str, at: Any, info: VideoInfo, remarks: list[str]) -> Iterator[
     else:
         if not _POINTS.fullmatch(at.points):
             raise BadRecord("broken points", f"{tag}.points", f"expected x,y;x,y, found {at.points[:60]!r}")
-        points = [_inside([float(side) for side in pair.split(",")], info) for pair in at.points.split(";")]
+        pairs = ([float(side) for side in pair.split(",")] for pair in at.points.split(";"))
+        points = [clamped(pair, info.width, info.height) for pair in pairs]
         if tag == "points":
             if len(points) > 1:
                 remarks.append("of several points of one annotation the first one counts")
             yield {"point": points[0]}
         else:
             yield {"polygon": points}
-
-
-def _inside(values: list[float], info: VideoInfo) -> list[float]:
-    """CVAT lets shapes hang over the edge."""
-    return [min(max(value, 0.0), float((info.width, info.height)[at % 2])) for at, value in enumerate(values)]
 
 
 def _add(track: ElementTree.Element, entry: Entry, frame: int, outside: str) -> None:

@@ -17,7 +17,7 @@ from rgpt4d_plugin.convert.files import annotation_files, find_media, nothing_fo
 from rgpt4d_plugin.convert.records import BadRecord, Dataset, Record, Row
 from rgpt4d_plugin.convert.scenes import Foreign, Marked, Scene, held, read_part, records_of
 from rgpt4d_plugin.files import write_json
-from rgpt4d_plugin.regions.bounds import box_of
+from rgpt4d_plugin.regions.bounds import box_of, clamped
 from rgpt4d_plugin.regions.tracks import Entry, rounded
 from rgpt4d_plugin.video.frames import VideoInfo, read_info
 
@@ -109,7 +109,7 @@ def records(row: Row, src: Path) -> list[Record]:
             remarks = (*remarks, "the tool counted other frames than the file has: placed by time")
         marked.append(Marked(number, ", ".join(value.labels), _pieces(value, info)))
     scene = Scene(path, task.data.video, info, marked, task.data.messages)
-    return records_of(scene, f"{row.file.stem}/{task.id or row.number}", "label_studio", tuple(dict.fromkeys(remarks)))
+    return records_of(scene, f"{row.file.stem}/{task.id or row.number}", "label_studio", remarks)
 
 
 def write(scenes: Sequence[Scene], out: Path) -> tuple[list[Path], Counter]:
@@ -171,16 +171,14 @@ def _shape(key: Key, info: VideoInfo) -> dict[str, Any]:
     across, down = info.width / 100, info.height / 100
     left, top, width, height = key.x * across, key.y * down, key.width * across, key.height * down
     if not key.rotation:
-        sides = (info.width, info.height) * 2
-        box = [min(max(at, 0), most) for at, most in zip((left, top, left + width, top + height), sides)]
-        return {"box": rounded(box)}
+        return {"box": rounded(clamped((left, top, left + width, top + height), info.width, info.height))}
     turn = math.radians(key.rotation)
     corners = [(0, 0), (width, 0), (width, height), (0, height)]
     turned = [
         (left + x * math.cos(turn) - y * math.sin(turn), top + x * math.sin(turn) + y * math.cos(turn))
         for x, y in corners
     ]
-    return {"polygon": rounded([[min(max(x, 0), info.width), min(max(y, 0), info.height)] for x, y in turned])}
+    return {"polygon": rounded([clamped(point, info.width, info.height) for point in turned])}
 
 
 def _percent(box: Sequence[float], info: VideoInfo) -> dict[str, float]:

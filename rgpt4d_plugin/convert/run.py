@@ -24,7 +24,7 @@ from tqdm import tqdm
 from rgpt4d_plugin._version import __version__
 from rgpt4d_plugin.convert import SOURCES, source_name
 from rgpt4d_plugin.convert.records import IMAGE, VIDEO, BadRecord, Dataset, LeftOut, Record, Row
-from rgpt4d_plugin.files import only_writer, parse_json, read_registry, replacing, write_json
+from rgpt4d_plugin.files import parse_json, read_registry, register, registry_entry, replacing, write_json
 
 
 @dataclass
@@ -94,8 +94,9 @@ def convert(
         tallies.append(tally)
         settings = {"src": str(src), "media_dir": str(media_dir), "skip_bad": skip_bad}
         write_json(out / f"{dataset.name}.summary.json", _summary(source, dataset, tally, src, settings))
-        with only_writer(out, wait=True):  # other sources may be converted into the same folder at the same time
-            write_json(registry, read_registry(registry) | {dataset.name: _info_entry(dataset)})
+        columns = ["messages", *dataset.media, *(["regions"] if dataset.regions else [])]
+        formatting = "rgpt4d" if dataset.regions else "sharegpt"
+        register(out, dataset.name, registry_entry(f"{dataset.name}.jsonl", formatting, columns))
     return Converted(datasets, tallies, out, media_dir)
 
 
@@ -211,14 +212,4 @@ def _summary(source: str, dataset: Dataset, tally: Tally, src: Path, settings: d
         "left_out": _reasons(tally),
         "left_out_entries": tally.left_out,
         "notes": list(dataset.notes),
-    }
-
-
-def _info_entry(dataset: Dataset) -> dict[str, Any]:
-    columns = ["messages", *dataset.media, *(["regions"] if dataset.regions else [])]
-    return {
-        "file_name": f"{dataset.name}.jsonl",
-        "formatting": "rgpt4d" if dataset.regions else "sharegpt",
-        "columns": {name: name for name in columns},
-        "tags": {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"},
     }

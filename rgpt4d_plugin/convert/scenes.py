@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 from pydantic import ConfigDict
 
 from rgpt4d_plugin.convert.records import VIDEO, BadRecord, Record, exchange
+from rgpt4d_plugin.files import parse_json
 from rgpt4d_plugin.regions.media_entries import parse_clip
 from rgpt4d_plugin.regions.region import parse_regions
-from rgpt4d_plugin.regions.tracks import Entry, entries_of, filled, region_of
+from rgpt4d_plugin.regions.tracks import Entry, entries_of, filled, kind_of, region_of
 from rgpt4d_plugin.validation import Checked, check
 from rgpt4d_plugin.video.frames import VideoInfo, read_info
 
@@ -77,17 +78,23 @@ def read_part(kind: type[T], value: Any, field: str) -> T:
     return found
 
 
+def step_of(info: VideoInfo) -> int:
+    """Returns the frames from one annotation of a followed region to the next."""
+    return max(1, round(info.rate / PER_SECOND))
+
+
 def records_of(scene: Scene, name: str, kind: str, remarks: Sequence[str] = ()) -> list[Record]:
     """Returns the records of a scene: its conversations, or, where it has none, one that names the regions."""
     if not scene.regions:
         raise BadRecord("no regions", "regions", f"nothing is marked on {scene.shown}")
-    step = max(1, round(scene.info.rate / PER_SECOND))
+    step = step_of(scene.info)
     try:
         regions = [region_of(each.number, each.name, filled(each.pieces, step)) for each in scene.regions]
         for region in parse_regions(regions, 1, 0):
             entries_of(region, scene.info)
     except ValueError as err:
         raise BadRecord("regions that do not fit the video", "regions", str(err)) from err
+    remarks = tuple(dict.fromkeys(remarks))
     record = Record(name, kind, naming(scene.regions), [scene.path], regions=regions, remarks=remarks)
     if not scene.exchanges:
         return [record]
@@ -136,10 +143,10 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     text = path.read_text(encoding="utf-8")
     try:
         if text.lstrip()[:1] == "[":
-            records = json.loads(text)
-        else:
-            records = [json.loads(line) for line in text.splitlines() if line.strip()]
-    except (ValueError, RecursionError) as err:
+            records = parse_json(text)
+        else:  # at line breaks alone: texts may hold U+2028, where `splitlines` cuts too
+            records = [parse_json(line) for line in text.split("\n") if line.strip()]
+    except ValueError as err:
         raise ValueError(f"{path} is neither a JSON list nor JSON Lines: {err}") from err
     for number, record in enumerate(records):
         if not isinstance(record, dict):
@@ -155,7 +162,7 @@ def held(scene: Scene, kinds: Iterable[str], lost: Counter, instead: Callable[[E
         for piece in each.pieces:
             kept = []
             for entry in piece:
-                kind = next(name for name in entry if name != "frame")
+                kind = kind_of(entry)
                 if kind not in kinds:
                     lost[f"{kind}: written as its box" if instead and kind != "point" else f"{kind}: left out"] += 1
                     if not instead or kind == "point":

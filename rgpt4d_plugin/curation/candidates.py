@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image
 
 from rgpt4d_plugin.curation.items import Case
-from rgpt4d_plugin.regions.bounds import box_of, overlap
+from rgpt4d_plugin.regions.bounds import box_of, clamped, overlap
 from rgpt4d_plugin.regions.drawing.marks import Mark, draw_marks
 from rgpt4d_plugin.regions.drawing.shapes import Box
 from rgpt4d_plugin.regions.drawing.shapes import Mask as MaskShape
@@ -56,7 +56,7 @@ def from_thousandths(values: list[Any], frame: int, phrases: Sequence[str], info
 
 def inside(box: Sequence[float], width: int, height: int) -> list[float] | None:
     """The part of a box within the frame; None if there is none."""
-    x1, y1, x2, y2 = (min(max(side, 0), (width, height)[at % 2]) for at, side in enumerate(box))
+    x1, y1, x2, y2 = clamped(box, width, height)
     return [x1, y1, x2, y2] if x2 - x1 >= 0.5 and y2 - y1 >= 0.5 else None
 
 

@@ -18,7 +18,7 @@ from rgpt4d_plugin.convert.records import VIDEO, exchange
 from rgpt4d_plugin.curation.candidates import mark, marked_frame
 from rgpt4d_plugin.curation.items import Case, Item
 from rgpt4d_plugin.curation.recipe import CurationRecipe
-from rgpt4d_plugin.files import only_writer, read_registry, write_json, write_whole
+from rgpt4d_plugin.files import register, registry_entry, write_json, write_whole
 from rgpt4d_plugin.preview.frame_grid import INK, SMALL, SOFT, Column, blank, draw_tiles, stack
 from rgpt4d_plugin.preview.text_layout import Span, draw_lines, wrap
 from rgpt4d_plugin.regions.drawing.marks import draw_marks
@@ -54,18 +54,8 @@ def write_records(recipe: CurationRecipe, cases: Sequence[Case]) -> Path:
         lines.append(json.dumps(record, ensure_ascii=False) + "\n")
     write_whole(path, "".join(lines))
     if lines:  # the host refuses a dataset without records
-        register(out, recipe.name, path.name)
+        register(out, recipe.name, registry_entry(path.name, "rgpt4d", ("messages", "videos", "regions")))
     return path
-
-
-def register(folder: Path, name: str, file: str) -> None:
-    """Adds a dataset of records with regions to a folder's dataset_info.json."""
-    columns = {key: key for key in ("messages", "videos", "regions")}
-    tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}
-    entry = {"file_name": file, "formatting": "rgpt4d", "columns": columns, "tags": tags}
-    with only_writer(folder, wait=True):
-        registry = folder / "dataset_info.json"
-        write_json(registry, read_registry(registry) | {name: entry})
 
 
 def asked(case: Case) -> str:

@@ -11,7 +11,6 @@ A run that was killed goes on where it was; one with a changed recipe asks only 
 """
 
 import functools
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from rgpt4d_plugin.curation.output import write_r4d, write_records, write_sheet,
 from rgpt4d_plugin.curation.recipe import CurationRecipe
 from rgpt4d_plugin.curation.steps import STEPS, Step
 from rgpt4d_plugin.eval_hooks.engines import Engine
+from rgpt4d_plugin.eval_hooks.scoring import digest
 from rgpt4d_plugin.files import only_writer
 from rgpt4d_plugin.journal import Journal
 from rgpt4d_plugin.video import VideoError
@@ -101,7 +101,7 @@ def _take(step: Step, case: Case, outcome: dict[str, Any]) -> None:
 
 def _key(step: Step, case: Case) -> str:
     content = json.dumps([step.name, step.depends(case)], sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()[:32]
+    return digest(content).hex()[:32]
 
 
 def _engine(recipe: CurationRecipe) -> Engine:

@@ -9,7 +9,7 @@ import functools
 import io
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -177,11 +177,12 @@ class GroundingStep(Step):
                 key, path = f"{case.item.id}@{number}", case.item.clip.path
                 draw = functools.partial(_frame, path, number)
                 questions[key] = (case, self.question(key, self.asked(self.name, phrases=phrases), draw))
+        expected = Counter(case.item.id for case, _ in questions.values())
         replies: dict[str, dict[str, tuple[str, Outcome | None]]] = defaultdict(dict)
         for key, text, failure in self.ask(questions):
             case = questions[key][0]
             replies[case.item.id][key] = (text, failure)
-            if len(replies[case.item.id]) == len(self.frames(case)):
+            if len(replies[case.item.id]) == expected[case.item.id]:
                 yield case, self._read(case, replies.pop(case.item.id))
 
     def _read(self, case: Case, replies: Mapping[str, tuple[str, Outcome | None]]) -> Outcome:
@@ -246,16 +247,16 @@ class Tracking(Step):
         return {"key_frame": key, "candidates": candidates}
 
     def _follow(self, case: Case, sampled: list[int], key: int, candidates: list[dict[str, Any]]) -> None:
-        pictures = read_frames(case.item.clip.path, sampled)
+        pictures, at = read_frames(case.item.clip.path, sampled), sampled.index(key)
         boxes = [each["box"] for each in candidates]
-        for each, masks in zip(candidates, self._tracker(pictures, sampled.index(key), boxes), strict=True):
+        for each, masks in zip(candidates, self._tracker(pictures, at, boxes), strict=True):
             each["entries"] = [
                 {"frame": frame, "mask": encode_rle(mask)}
                 for frame, mask in zip(sampled, masks, strict=True)
                 if mask.any()
             ]
-            seen = [mask for frame, mask in zip(sampled, masks, strict=True) if frame == key and mask.any()]
-            each["box"] = [float(side) for side in box_around(seen[0])] if seen else each["box"]
+            if masks[at].any():
+                each["box"] = [float(side) for side in box_around(masks[at])]
 
     @functools.cached_property
     def _tracker(self) -> Any:
@@ -335,6 +336,8 @@ class Filters(VlmStep):
     def _of_regions(self, case: Case) -> Outcome | None:
         options, info = self.recipe.filters, case.item.info
         candidates = case.found["tracking"]["candidates"]
+        sampled = len(case.item.sampled(self.recipe.frames))
+        followed = self.recipe.tracking is not None or self.recipe.grounding.frames > 1
         for number in case.found["matching"]["numbers"]:
             (chosen,) = (each for each in candidates if each["number"] == number)
             name = json.dumps(chosen["phrases"][0])
@@ -348,12 +351,8 @@ class Filters(VlmStep):
                 each["score"] >= options.several * chosen["score"] for each in rivals
             ):
                 return rejected("several candidates", f"{len(rivals) + 1} regions for {name}")
-            sampled = case.item.sampled(self.recipe.frames)
-            followed = self.recipe.tracking is not None or self.recipe.grounding.frames > 1
-            if followed and len(chosen["entries"]) < options.min_seen * len(sampled):
-                return rejected(
-                    "leaves the frame", f"{name} is seen on {len(chosen['entries'])} of {len(sampled)} frames"
-                )
+            if followed and len(chosen["entries"]) < options.min_seen * sampled:
+                return rejected("leaves the frame", f"{name} is seen on {len(chosen['entries'])} of {sampled} frames")
         return None
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from rgpt4d_plugin.doctor.finding import Finding
+from rgpt4d_plugin.seams import installed
 
 
 TESTED = {
@@ -56,14 +58,6 @@ def check_environment(training: bool) -> Iterator[Finding]:
     yield from check_options()
     yield from check_locks()
     yield check_decoders()
-
-
-def installed(name: str) -> str | None:
-    """Returns the version of a package, or None."""
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def check_versions() -> Iterator[Finding]:
@@ -135,8 +129,7 @@ def check_activation() -> Iterator[Finding]:
     asked = ["host"] if installed("llamafactory") else []
     child = subprocess.run([sys.executable, "-u", "-c", _CHILD, *asked], capture_output=True, text=True)
     if not child.stdout.startswith("alive"):
-        folder = Path(importlib.metadata.__file__)  # only to have a name if the next line finds none
-        folder = next((path for path in map(Path, sys.path) if path.name == "site-packages"), folder.parent)
+        folder = sysconfig.get_path("purelib")
         yield Finding(
             "wrong",
             "activation",

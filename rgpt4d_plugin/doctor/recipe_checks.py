@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks of a recipe: all that a run reads before its first step, without loading any weight."""
 
-import difflib
-import itertools
 import json
 import os
 import shutil
@@ -11,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from rgpt4d_plugin.arguments import P4DArguments, P4DConfigError, parse_p4d
-from rgpt4d_plugin.doctor.environment import installed
 from rgpt4d_plugin.doctor.estimate import RunSizes, seconds, sizes_of
 from rgpt4d_plugin.doctor.finding import Finding
-from rgpt4d_plugin.files import parse_json
+from rgpt4d_plugin.files import read_registry
 from rgpt4d_plugin.recipe import read_recipe
-from rgpt4d_plugin.seams import switched_on
+from rgpt4d_plugin.seams import installed, switched_on
 from rgpt4d_plugin.teachers import TeacherSpec, teacher_class
-from rgpt4d_plugin.terms import MAP_TERMS
+from rgpt4d_plugin.validation import hint
 
 
 FAILURES = (ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError)
@@ -74,11 +71,9 @@ def check_teacher(p4d: P4DArguments) -> tuple[TeacherSpec | None, Finding]:
         problems, spec = [str(err)], None
     if spec is None:
         return None, Finding("wrong", "teacher", "; ".join(problems), "docs/teachers.md says where the weights are")
-    given = [*(["latent"] if spec.features else []), *(term for term in MAP_TERMS if term in spec.maps)]
-    wanted = [term for term in p4d.loss.active if term not in given]
-    text = (
-        f"{spec.name}: {spec.window} frames of {spec.input_size[0]} x {spec.input_size[1]}; gives {', '.join(given)}"
-    )
+    wanted = [term for term in p4d.loss.active if term not in spec.terms]
+    size = f"{spec.input_size[0]} x {spec.input_size[1]}"
+    text = f"{spec.name}: {spec.window} frames of {size}; gives {', '.join(spec.terms)}"
     if wanted:
         mend = f"set p4d.loss.{wanted[0]}: 0 (and so for each), or name another checkpoint"
         return spec, Finding("wrong", "teacher", f"{text}; not {', '.join(wanted)}, which p4d.loss weighs", mend)
@@ -98,14 +93,15 @@ def check_dataset_files(recipe: Mapping[str, Any]) -> Iterator[Finding]:
         return
     path = Path(folder, "dataset_info.json")
     try:
-        entries = parse_json(path.read_bytes())
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no such file")
+        entries = read_registry(path)
     except (OSError, ValueError) as err:
-        yield Finding("wrong", "data", f"{path}: {err}", "dataset_dir is the folder that has dataset_info.json")
+        yield Finding("wrong", "data", str(err), "dataset_dir is the folder that has dataset_info.json")
         return
     for name in names:
         if name not in entries:
-            nearest = difflib.get_close_matches(name, entries, n=1)
-            mend = f"did you mean {nearest[0]!r}?" if nearest else f"it has {', '.join(entries) or 'none'}"
+            mend = hint(name, entries, "it has") if entries else "it has none"
             yield Finding("wrong", "data", f"{path} has no {name!r}", mend)
             continue
         file = entries[name].get("file_name") if isinstance(entries[name], dict) else None
@@ -166,7 +162,7 @@ def _with_host(
     except FAILURES as err:
         if p4d is not None or not isinstance(err, P4DConfigError):  # its faults stand above already
             yield Finding(
-                "wrong", "model", _first_line(err), "name a model on the hub, or a folder with config and tokenizer"
+                "wrong", "model", _first_lines(err), "name a model on the hub, or a folder with config and tokenizer"
             )
         return
     usable = yield from check_model(pipeline)
@@ -229,7 +225,7 @@ def check_data(pipeline: Any, media: int) -> Generator[Finding, None, tuple[int,
             yield Finding(
                 "wrong",
                 "data",
-                f"{name}: {_first_line(err)}",
+                f"{name}: {_first_lines(err)}",
                 "correct the record or the entry; media_dir is the folder of relative paths",
             )
             continue
@@ -334,6 +330,6 @@ def _zero_stage(config: Any) -> int:
         return 0
 
 
-def _first_line(err: BaseException) -> str:
-    lines = [line for line in str(err).splitlines() if line.strip()]
-    return " ".join(itertools.islice((line.strip() for line in lines), 3)) or type(err).__name__
+def _first_lines(err: BaseException) -> str:
+    lines = [line.strip() for line in str(err).splitlines() if line.strip()]
+    return " ".join(lines[:3]) or type(err).__name__

@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 
 from rgpt4d_plugin.preview.recipe_pipeline import RecipePipeline
 from rgpt4d_plugin.teachers import ClipKey, TeacherWindows, cut_windows
-from rgpt4d_plugin.terms import MAP_TERMS
 from rgpt4d_plugin.trainers.mixin import BATCH_KEY, DECODER_FILE
 from rgpt4d_plugin.trainers.tap import StudentTap
 from rgpt4d_plugin.video import SeenClip
@@ -63,10 +62,9 @@ def clip_maps(recipe: dict[str, Any], dataset: str, record: int, checkpoint: str
     stored = {term: found.map(lambda tensor: tensor[:1]) for term, found in batch.stored[0].items()}
     window = TeacherWindows(((key, 0),), cut_windows(frames, run.teacher, (0,)), stored)
     features = teacher.features(window, run.hooks)
-    terms = [term for term in MAP_TERMS if term in run.arguments.loss.active]
-    targets = {term: teacher.targets(window, features, term)[0] for term in terms}
+    targets = {term: teacher.targets(window, features, term)[0] for term in run.arguments.loss.maps}
     decoded = {hook: latents[None, :, k] for k, hook in enumerate(run.hooks)}
-    predictions = {term: own[term][0] if term in own else teacher.predict(decoded, term)[0] for term in terms}
+    predictions = {term: own[term][0] if term in own else teacher.predict(decoded, term)[0] for term in targets}
     return ClipMaps(
         frames=frames.permute(0, 2, 3, 1).cpu().numpy(),
         teacher={term: value.float().cpu().numpy() for term, value in targets.items()},

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Boxes around other shapes, and overlaps of boxes, in source pixels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,11 @@ def box_of(entry: Mapping[str, Any]) -> list[float]:
     points = [entry["point"]] if entry.get("point") is not None else entry["polygon"]
     xs, ys = zip(*points, strict=True)
     return [min(xs), min(ys), max(xs), max(ys)]
+
+
+def clamped(values: Iterable[float], width: int, height: int) -> list[float]:
+    """Returns coordinates x, y, x, y, ... moved into a frame of that size."""
+    return [min(max(value, 0.0), float((width, height)[at % 2])) for at, value in enumerate(values)]
 
 
 def overlap(one: Sequence[float], other: Sequence[float]) -> float:

@@ -141,7 +141,7 @@ class RegionPrompt:
                 content.append(part)
             else:
                 pictures = self.clip.frames if self.clip and part["type"] == "video" else [next(images)]
-                content += [{"type": "image_url", "image_url": {"url": _data_url(picture)}} for picture in pictures]
+                content += [{"type": "image_url", "image_url": {"url": data_url(picture)}} for picture in pictures]
         return [{"role": "user", "content": content}]
 
     def _parts(self) -> list[dict[str, Any]]:
@@ -166,7 +166,8 @@ class RegionPrompt:
         return Sampling(self.fps, self.max_frames, self.frames, self.max_pixels, self.image_max_pixels)
 
 
-def _data_url(picture: Image.Image) -> str:
+def data_url(picture: Image.Image) -> str:
+    """A picture as a PNG in a URL."""
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

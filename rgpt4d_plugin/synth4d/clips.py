@@ -24,7 +24,7 @@ from typing import Any
 import av
 import numpy as np
 
-from rgpt4d_plugin.files import only_writer, parse_json, read_registry, write_json, write_whole
+from rgpt4d_plugin.files import only_writer, parse_json, read_registry, registry_entry, write_json, write_whole
 from rgpt4d_plugin.synth4d.questions import Question, ask, ask_regions
 from rgpt4d_plugin.synth4d.scene import Clip4D, render, sample_scene
 
@@ -190,9 +190,5 @@ def _record(question: Question, video: str) -> dict:
 
 def _dataset_entry(name: str) -> dict:
     """Returns the entry of the host's own mllm_video_demo, for another file."""
-    return {
-        "file_name": f"{name}.json",
-        "formatting": "rgpt4d" if name in (REGIONS, REGIONS_HELD_OUT) else "sharegpt",
-        "columns": {"messages": "messages", "videos": "videos"},
-        "tags": {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"},
-    }
+    formatting = "rgpt4d" if name in (REGIONS, REGIONS_HELD_OUT) else "sharegpt"
+    return registry_entry(f"{name}.json", formatting, ("messages", "videos"))

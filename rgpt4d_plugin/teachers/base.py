@@ -10,6 +10,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -19,7 +20,20 @@ from torch import Tensor
 from rgpt4d_plugin.validation import Checked, Switch, Text, hint
 
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of RGB in [0, 1]."""
+
 MapSize = Literal["native", "half", "quarter"]
+
+
+@lru_cache(maxsize=32)
+def channel_constants(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """One number a channel: (C, 1, 1) float32.
+
+    Kept: a tensor made from Python numbers on a GPU makes the host wait for the copy, at every step.
+    """
+    with torch.inference_mode(False):
+        return torch.tensor(values, device=device)[:, None, None]
 
 
 @dataclass(frozen=True)

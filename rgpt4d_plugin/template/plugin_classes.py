@@ -17,6 +17,7 @@ from rgpt4d_plugin.arguments import VideoArguments
 from rgpt4d_plugin.seams import require
 from rgpt4d_plugin.students import FAMILIES
 from rgpt4d_plugin.template.clip_reader import HOST_NAMES, ClipReader, P4DSettings, asked_media
+from rgpt4d_plugin.template.record_lookup import where_used
 from rgpt4d_plugin.video.entries import with_time_sentences
 
 
@@ -115,8 +116,6 @@ def saying_cut_prompts(infer_seqlen: Callable[..., tuple[int, int]], data_args: 
             with said.get_lock():
                 first, said.value = not said.value, 1
             if first:
-                from rgpt4d_plugin.template.record_lookup import where_used
-
                 entry = next(iter(asked_media), None)
                 where = where_used(entry, data_args) or where_used(entry, folder=True) if asked_media else ""
                 logger.warning(

@@ -97,10 +97,15 @@ def read_records(path: str) -> Iterator[Any]:
         yield from (json.loads(line) for line in stream if line.strip())
 
 
+def dataset_names(data_args: Any) -> list[str]:
+    """Names of the datasets of a run, those for evaluation included."""
+    return [*(data_args.dataset or []), *(data_args.eval_dataset or [])]
+
+
 def _uses_in_run(entry: Any, data_args: Any) -> Iterator[str]:
     from llamafactory.data.parser import get_dataset_list
 
-    names = [*(data_args.dataset or []), *(data_args.eval_dataset or [])]
+    names = dataset_names(data_args)
     for name, attributes in zip(names, get_dataset_list(names, data_args.dataset_dir), strict=True):
         column = attributes.videos
         for file in dataset_files(attributes, data_args) if column else ():

@@ -14,7 +14,7 @@ from llamafactory.data.parser import get_dataset_list
 from llamafactory.extras.constants import DATA_CONFIG
 
 from rgpt4d_plugin.files import read_registry
-from rgpt4d_plugin.template.record_lookup import dataset_files
+from rgpt4d_plugin.template.record_lookup import dataset_files, dataset_names
 
 
 _LOOKED_AT = 1 << 20
@@ -27,7 +27,7 @@ def check_region_formats(data_args: Any, names: Sequence[str] | None = None) -> 
     Checked are these names in `dataset_info.json`, or the datasets of the run.
     """
     if names is None:
-        names = [*(data_args.dataset or []), *(data_args.eval_dataset or [])]
+        names = dataset_names(data_args)
     for name, attributes in zip(names, get_dataset_list(names, data_args.dataset_dir), strict=True):
         if attributes.formatting.startswith("rgpt4d"):
             continue

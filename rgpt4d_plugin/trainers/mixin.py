@@ -65,7 +65,6 @@ class P4DTrainerMixin:
         arguments, weights = p4d.arguments, p4d.arguments.loss.active
         scales = [weight if arguments.logging.weighted else 1.0 for weight in weights.values()]
         self._p4d_meter, self._p4d_eval_meter = (TermMeter(list(weights), scales, self.args.device) for _ in range(2))
-        self._p4d = p4d
         self._p4d_finite = FiniteCheck(["loss_sft", *(LOG_KEYS[term] for term in weights)])
         self._p4d_learning_rate = arguments.decoder.learning_rate
         self._p4d_global_clips: float | torch.Tensor = 1.0
@@ -104,7 +103,7 @@ class P4DTrainerMixin:
         with self._p4d_tap.listen(batch) as tap:
             result = super().compute_loss(model, inputs, *args, **kwargs)
             latents, maps = tap.latents(), tap.maps
-        draw = self._p4d.draw(self.args.seed, self.state.global_step) if model.training else None
+        draw = self._p4d_run.draw(self.args.seed, self.state.global_step) if model.training else None
         sums = self._p4d_distiller(latents, batch, draw, ahead, maps)
         self._p4d_left_out += batch.left_out
         if not model.training:  # `eval_loss` stays the host's; the terms are logged beside it

@@ -8,7 +8,6 @@ comment has the facts once more, as JSON: an export makes the section of the mer
 import json
 import os
 import re
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from peft import PeftModel
 
 from rgpt4d_plugin._version import __version__
 from rgpt4d_plugin.files import parse_json, write_whole
+from rgpt4d_plugin.seams import installed
 from rgpt4d_plugin.teachers import teacher_class
 from rgpt4d_plugin.trainers.setup import P4DSetup
 from rgpt4d_plugin.validation import Checked, check
@@ -157,17 +157,16 @@ def _rows(run: P4DSetup) -> dict[str, str]:
     rows = {}
     if run.distils:
         file = os.path.basename(getattr(given.teacher, "checkpoint", None) or "")
-        terms = ", ".join(f"{term} x {weight:g}" for term, weight in given.loss.active.items())
         licence = teacher_class(given.teacher.type).licence
         rows |= {
             "teacher": f"{given.teacher.type}{f' ({file})' if file else ''}. {licence}",
-            "loss": f"SFT + {given.loss.type} of {terms}",
+            "loss": f"SFT + {given.loss.summary}",
         }
     if encoding is not None:
         times = f"added to the video tokens (`p4d.tpe: add`, scale {encoding.scale:g}, base {encoding.base:g})"
     else:
         times = "each clip's length in words (`p4d.tpe: text`)" if given.tpe == "text" else "none"
-    versions = {name: _installed(name) for name in _PACKAGES}
+    versions = {name: installed(name) for name in _PACKAGES}
     return rows | {
         "frames": "by `video_fps` and `video_maxlen`" if given.frames is None else f"{given.frames} a clip",
         "timestamps": times,
@@ -213,10 +212,3 @@ def _evaluation_of(history: list[dict[str, float]]) -> dict[str, float]:
     for entry in history:
         found |= {key: value for key, value in entry.items() if key.startswith("eval_")}
     return {key: value for key, value in sorted(found.items()) if not any(word in key for word in _TIMING)}
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

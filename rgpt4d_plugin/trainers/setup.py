@@ -23,7 +23,7 @@ from rgpt4d_plugin.modeling import encoding_of
 from rgpt4d_plugin.students import StudentFamily, get_family
 from rgpt4d_plugin.teachers import ClipKey, StoredMap, Teacher, TeacherSpec, teacher_class
 from rgpt4d_plugin.teachers.base import teachers_of
-from rgpt4d_plugin.terms import MAP_TERMS, TERMS
+from rgpt4d_plugin.terms import TERMS
 from rgpt4d_plugin.video import SeenClip
 
 
@@ -78,7 +78,7 @@ class P4DSetup:
         if not (distils and arguments.loss.active):
             return cls(arguments, family, None, (), encoding)
         spec = teacher_class(arguments.teacher.type).read_spec(arguments.teacher)
-        maps = tuple(term for term in MAP_TERMS if term in arguments.loss.active)
+        maps = arguments.loss.maps
         own = teacher_class(arguments.teacher.type).options_of
         problems = [_not_given(term, spec, own) for term in arguments.loss.active if term not in spec.terms]
         named = [spec.maps[term] for term in maps if term in spec.maps]
@@ -126,13 +126,12 @@ class P4DSetup:
     def summary(self) -> str:
         """One line for the log of a run that distils."""
         given, decoder = self.arguments, self.arguments.decoder
-        terms = ", ".join(f"{term} x {weight:g}" for term, weight in given.loss.active.items())
         frames = "chosen by the host" if given.frames is None else f"{given.frames} a clip"
         shape = "linear" if decoder.layers == 1 else f"{decoder.layers} layers of width {decoder.hidden_size}"
         return (
             f"P4D is on: student family {self.family.name}; teacher {self.teacher.name} "
             f"({', '.join(f'{name} {value}' for name, value in given.teacher if name != 'type')}); "
-            f"{given.loss.type} of {terms}{_sampled(given.loss)}; frames {frames}; "
+            f"{given.loss.summary}{_sampled(given.loss)}; frames {frames}; "
             f"tpe {given.tpe}; decoder {shape}, at hooks {list(self.hooks)}."
         )
 
@@ -151,12 +150,7 @@ class P4DSetup:
             return LatentDecoder(**sizes)
         from rgpt4d_plugin.distill.heads import DecoderWithHeads
 
-        return DecoderWithHeads(**sizes, teacher=self.teacher, at=self.hooks, terms=self._maps)
-
-    @property
-    def _maps(self) -> tuple[str, ...]:
-        """The active terms that compare maps."""
-        return tuple(term for term in MAP_TERMS if term in self.arguments.loss.active)
+        return DecoderWithHeads(**sizes, teacher=self.teacher, at=self.hooks, terms=self.arguments.loss.maps)
 
     def load_distiller(self, device: torch.device) -> Distiller:
         """The teacher, for the maps that the terms need, and the distiller on it.
@@ -169,9 +163,9 @@ class P4DSetup:
         if options.cache is not None:
             from rgpt4d_plugin.teachers.cached.teacher import CachedTeacher
 
-            teacher: Teacher = CachedTeacher.load(options, device, self._maps)
+            teacher: Teacher = CachedTeacher.load(options, device, loss.maps)
         else:
-            teacher = teacher_class(options.type).load(options, device, self._maps)
+            teacher = teacher_class(options.type).load(options, device, loss.maps)
         measure = self.arguments.logging.gradients
         return Distiller(teacher, loss.active, loss.type, self.hooks, loss.map_size, measure)
 
@@ -182,7 +176,7 @@ class P4DSetup:
             return None
         from rgpt4d_plugin.distill.draw import draw  # read only by runs that sample
 
-        return draw(list(self._maps), loss.per_step.maps, loss.per_step.crop, seed, step)
+        return draw(list(loss.maps), loss.per_step.maps, loss.per_step.crop, seed, step)
 
     def clip_key(self, clip: SeenClip, processor: Any) -> ClipKey:
         """The key by which the teacher's windows over a clip can be looked up."""
@@ -210,7 +204,7 @@ class P4DSetup:
     def stored_maps(self, key: ClipKey) -> dict[str, StoredMap]:
         """What the teacher has in files for a clip; see `Teacher.read_maps`."""
         options = self.arguments.teacher
-        return teacher_class(options.type).read_maps(options, self.teacher, key, self._maps)
+        return teacher_class(options.type).read_maps(options, self.teacher, key, self.arguments.loss.maps)
 
     @property
     def needs_frames(self) -> bool:

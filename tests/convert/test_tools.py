@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rgpt4d_plugin.cli import main
 from rgpt4d_plugin.convert.export import export
 from rgpt4d_plugin.convert.run import convert
+from rgpt4d_plugin.convert.scenes import read_records
 from rgpt4d_plugin.regions.masks import decode_rle, encode_rle
 from rgpt4d_plugin.regions.tracks import at_frames, filled
 from rgpt4d_plugin.synth4d.clips import encode_mp4
@@ -255,6 +256,13 @@ def test_export_names_the_record(folder, capsys):
     path.write_text(json.dumps({"videos": ["a.mp4"], "regions": [{"id": "obj_1", "frame": 99, "box": [1, 1, 9, 9]}]}))
     assert main(["export", "coco", str(path), "--out", str(folder / "no")]) == 1
     assert "bad.jsonl, record 0: regions[0].frame: frame 99 is past the end" in capsys.readouterr().err
+
+
+def test_records_may_hold_line_separators_of_unicode(tmp_path):
+    records = [{"messages": [{"role": "user", "content": "one\u2028two\u0085"}]}, {"messages": []}]
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8")
+    assert read_records(path) == records
 
 
 def test_interpolation():

@@ -116,6 +116,23 @@ def test_detectors(build, tmp_path):
     assert strict(picture, ["the red ball"]) == []
 
 
+DECODER = {"hidden_size": 128, "mlp_dim": 16, "num_attention_heads": 2, "iou_head_hidden_dim": 128}
+MEMORY = {
+    "memory_attention_hidden_size": 128,
+    "memory_attention_num_layers": 1,
+    "memory_attention_num_attention_heads": 1,
+    "memory_attention_feed_forward_hidden_size": 16,
+    "memory_attention_rope_feat_sizes": [4, 4],
+    "memory_encoder_hidden_size": 128,
+    "memory_encoder_output_channels": 64,
+    "mask_downsampler_embed_dim": 128,
+    "memory_fuser_embed_dim": 128,
+    "memory_fuser_intermediate_dim": 16,
+    "num_maskmem": 3,
+}
+"""Of the trackers of SAM 2 and SAM 3."""
+
+
 def sam2(folder):
     torch.manual_seed(0)
     backbone = tf.Sam2HieraDetConfig(
@@ -133,13 +150,8 @@ def sam2(folder):
         prompt_encoder_config=Sam2VideoPromptEncoderConfig(
             hidden_size=128, image_size=64, patch_size=16, mask_input_channels=4
         ),
-        mask_decoder_config=Sam2VideoMaskDecoderConfig(
-            hidden_size=128, mlp_dim=16, num_attention_heads=2, iou_head_hidden_dim=128
-        ),
-        image_size=64, memory_attention_hidden_size=128, memory_attention_num_layers=1,
-        memory_attention_num_attention_heads=1, memory_attention_feed_forward_hidden_size=16,
-        memory_attention_rope_feat_sizes=[4, 4], memory_encoder_hidden_size=128, memory_encoder_output_channels=64,
-        mask_downsampler_embed_dim=128, memory_fuser_embed_dim=128, memory_fuser_intermediate_dim=16, num_maskmem=3,
+        mask_decoder_config=Sam2VideoMaskDecoderConfig(**DECODER),
+        image_size=64, **MEMORY,
     )  # fmt: skip
     tf.Sam2VideoModel(config).save_pretrained(folder)
     size = {"height": 64, "width": 64}
@@ -152,12 +164,8 @@ def sam3_tracker(folder):
     config = tf.Sam3TrackerVideoConfig(
         vision_config=sam3_vision(128),
         prompt_encoder_config={"hidden_size": 128, "image_size": 56, "patch_size": 14, "mask_input_channels": 4},
-        mask_decoder_config={"hidden_size": 128, "mlp_dim": 16, "num_attention_heads": 2,
-                             "iou_head_hidden_dim": 128},
-        image_size=56, memory_attention_hidden_size=128, memory_attention_num_layers=1,
-        memory_attention_num_attention_heads=1, memory_attention_feed_forward_hidden_size=16,
-        memory_attention_rope_feat_sizes=[4, 4], memory_encoder_hidden_size=128, memory_encoder_output_channels=64,
-        mask_downsampler_embed_dim=128, memory_fuser_embed_dim=128, memory_fuser_intermediate_dim=16, num_maskmem=3,
+        mask_decoder_config=DECODER,
+        image_size=56, **MEMORY,
     )  # fmt: skip
     tf.Sam3TrackerVideoModel(config).save_pretrained(folder)
     size = {"height": 56, "width": 56}

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rgpt4d_plugin.arguments import parse_p4d
 from rgpt4d_plugin.cli import main
 from rgpt4d_plugin.doctor import environment, recipe_checks
 from rgpt4d_plugin.doctor.estimate import RunSizes, seconds
@@ -73,6 +74,19 @@ def test_broken_recipes(assets, tmp_path, case):
     assert any(finding.about == about and message in finding.found and finding.mend for finding in wrong), wrong
     causes = {finding.about for finding in wrong}
     assert causes == {about}  # one cause, and no others in its train
+
+
+def test_a_registry_that_is_a_list(assets, tmp_path):
+    (tmp_path / "dataset_info.json").write_text('[{"a": 1}]')
+    (finding,) = diagnose(assets.recipe(tmp_path / "out", use_cpu=True, dataset_dir=str(tmp_path)), tmp_path)
+    assert finding.about == "data" and "dataset_info.json should be one JSON object" in finding.found
+
+
+def test_latents_of_a_teacher_that_has_none(assets, tmp_path):
+    teacher = {"type": "ground_truth", "files": "{stem}.npz"}
+    block = {"preset": "none", "teacher": teacher, "loss": {"latent": 1.0, "depth": 1.0}}
+    spec, finding = recipe_checks.check_teacher(parse_p4d(block, training=False))
+    assert spec is not None and finding.state == "wrong" and "not latent" in finding.found
 
 
 def test_a_missing_video_is_named_with_its_record(assets, tmp_path):

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from rgpt4d_plugin.arguments import P4DConfigError, parse_p4d
-from rgpt4d_plugin.teachers import ClipKey, register_teacher
+from rgpt4d_plugin.teachers import ClipKey, base, register_teacher
 from rgpt4d_plugin.teachers.base import teacher_class
 from tests.harness import logs, train_here
 
@@ -60,7 +60,8 @@ def test_options_that_cannot_work(teacher, complaint):
     assert complaint in str(caught.value)
 
 
-def test_a_class_is_found_by_its_module_or_its_name(brightness):
+def test_a_class_is_found_by_its_module_or_its_name(brightness, monkeypatch):
+    monkeypatch.setattr(base, "_TEACHERS", dict(base._TEACHERS))
     assert teacher_class("brightness:BrightnessTeacher") is brightness.BrightnessTeacher
     register_teacher("bright", brightness.BrightnessTeacher)
     assert teacher_class("bright") is brightness.BrightnessTeacher

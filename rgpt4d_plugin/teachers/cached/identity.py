@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from rgpt4d_plugin.files import parse_json, write_whole
+from rgpt4d_plugin.files import read_json, write_json
 from rgpt4d_plugin.teachers.base import ClipKey, Teacher, TeacherArguments, TeacherSpec, teacher_class
 from rgpt4d_plugin.validation import Checked, check
+from rgpt4d_plugin.video.clip import is_address
 
 
 PREPROCESSING = 1
@@ -51,7 +52,7 @@ class CacheManifest(Checked):
 
     def save(self, folder: Path) -> None:
         """Writes it into the cache's folder."""
-        write_whole(folder / MANIFEST, json.dumps(self.model_dump(), indent=2) + "\n")
+        write_json(folder / MANIFEST, self.model_dump())
 
     @classmethod
     def read(cls, folder: Path) -> "CacheManifest":
@@ -64,9 +65,9 @@ class CacheManifest(Checked):
             )
         problems: list[str] = []
         try:
-            manifest = check(cls, parse_json(path.read_bytes()), "", problems)
+            manifest = check(cls, read_json(path, "make the cache again."), "", problems)
         except ValueError as err:
-            raise TeacherCacheError(f"{path} is no JSON: {err}; make the cache again") from err
+            raise TeacherCacheError(str(err)) from err
         if manifest is None:
             raise TeacherCacheError(f"{path}: {'; '.join(problems)}; make the cache again with this version")
         return manifest
@@ -201,7 +202,7 @@ class ClipNames:
         return [self._file(path) for path in key.files]
 
     def _file(self, path: str) -> FileRecord:
-        if path.startswith(("http://", "https://")):  # its content may change, and nobody can tell
+        if is_address(path):  # its content may change, and nobody can tell
             return FileRecord(path=path, size=0, mtime_ns=0, digest=_digest(path))
         path = os.path.abspath(path)
         stat = os.stat(path)

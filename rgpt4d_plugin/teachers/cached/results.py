@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rgpt4d_plugin.teachers.base import ClipKey, Teacher, TeacherSpec, TeacherWindows
-from rgpt4d_plugin.teachers.cached.identity import CacheManifest, ClipNames, MapResolution
+from rgpt4d_plugin.teachers.cached.identity import CacheManifest, FileRecord, MapResolution
 from rgpt4d_plugin.teachers.cached.precision import Error, decode_latents, decode_map, encode_latents, encode_map
 from rgpt4d_plugin.teachers.cached.store import ClipRecord, ClipResults, checksum
 
@@ -78,9 +78,9 @@ class ResultForm:
 
 
 def results_of(
-    name: str, key: ClipKey, names: ClipNames, tensors: Mapping[str, Tensor], errors: Mapping[str, Error]
+    name: str, key: ClipKey, files: list[FileRecord], tensors: Mapping[str, Tensor], errors: Mapping[str, Error]
 ) -> ClipResults:
-    """A whole clip's results, with the record that goes into its shard."""
+    """A whole clip's results, with the record that goes into its shard; its files as its name was made from them."""
     windows = len(next(iter(tensors.values())))
     record = ClipRecord(
         name=name,
@@ -88,7 +88,7 @@ def results_of(
         frames=len(key),
         windows=windows,
         checksum=checksum(tensors),
-        files=names.files(key),
+        files=files,
         errors=dict(errors),
     )
     return ClipResults(record, tensors)

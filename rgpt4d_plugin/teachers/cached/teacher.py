@@ -141,7 +141,8 @@ class CachedTeacher(Teacher):
         if self._full:
             return
         try:
-            self._store.add([results_of(name, key, self._store.names, *joined([parts[at] for at in sorted(parts)]))])
+            files = self._store.names.files(key)
+            self._store.add([results_of(name, key, files, *joined([parts[at] for at in sorted(parts)]))])
         except OSError as err:
             # What was computed is as good as before; only later epochs have to compute it again.
             self._full = True

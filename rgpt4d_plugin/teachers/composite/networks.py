@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rgpt4d_plugin.teachers.base import IMAGENET_MEAN, IMAGENET_STD, channel_constants
+
 
 DepthKind = Literal["metric", "inverse"]
 """Depth in metres, or inverse depth up to a factor and an offset per frame."""
@@ -25,8 +27,6 @@ _KIND_OF_TYPE: dict[str, DepthKind] = {
     "depth_pro": "metric",
 }
 """By the `model_type` of a depth estimator; `depth_anything` says it in its configuration."""
-
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of V-JEPA 2
 
 _RAFT_SIDE = 128
 """Pixels that RAFT needs at least: its coarsest correlations are taken at 1/64."""
@@ -118,7 +118,7 @@ def _resized(frames: Tensor, size: tuple[int, int], mean: Any, std: Any, dtype: 
     images = frames.float() / 255
     if tuple(images.shape[-2:]) != size:
         images = F.interpolate(images, size, mode="bilinear", antialias=True)
-    mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in (mean, std))
+    mean, std = (channel_constants(tuple(values), images.device) for values in (mean, std))
     return ((images - mean) / std).to(dtype)
 
 
@@ -138,7 +138,7 @@ class VJEPA2:
         """Windows (W, T, 3, H, W') to features after the blocks at the hooks, (W, N, C)."""
         config, encoder = self.model.config, self.model.encoder
         side = config.crop_size
-        images = _resized(windows.flatten(0, 1), (side, side), _MEAN, _STD, self.model.dtype)
+        images = _resized(windows.flatten(0, 1), (side, side), IMAGENET_MEAN, IMAGENET_STD, self.model.dtype)
         hidden = encoder.embeddings(images.unflatten(0, windows.shape[:2]))
         found = {}
         for index, block in enumerate(encoder.layer):
@@ -234,7 +234,7 @@ class Raft:
         flow = self.model(images[:, 1:].flatten(0, 1), images[:, :-1].flatten(0, 1))[-1]
         if size != (height, width):
             flow = F.interpolate(flow, (height, width), mode="bilinear", antialias=True)
-            flow = flow * torch.tensor([width / size[1], height / size[0]], device=flow.device)[:, None, None]
+            flow = flow * channel_constants((width / size[1], height / size[0]), flow.device)
         flow = flow.unflatten(0, (len(windows), -1)).transpose(1, 2)
         return torch.cat([torch.zeros_like(flow[:, :, :1]), flow], dim=2)
 

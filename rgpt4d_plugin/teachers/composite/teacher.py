@@ -8,17 +8,25 @@ several terms need of the same windows is computed once.
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from rgpt4d_plugin.teachers.base import MapSpec, Teacher, TeacherArguments, TeacherSpec, TeacherWindows
+from rgpt4d_plugin.teachers.base import (
+    MapSpec,
+    Teacher,
+    TeacherArguments,
+    TeacherSpec,
+    TeacherWindows,
+    channel_constants,
+)
 from rgpt4d_plugin.teachers.composite.motion import cameras_of_rays, motion_logit, rigid_backward_flow
 from rgpt4d_plugin.teachers.composite.networks import (
     VJEPA2,
+    DepthKind,
     DepthModel,
     Raft,
     depth_kind,
@@ -49,7 +57,7 @@ class CompositeArguments(TeacherArguments):
     depth_model: Text | None = Field(
         None, description="Folder or Hub name of a depth estimator of transformers: depth, and scale if it is metric."
     )
-    depth_kind: Literal["metric", "inverse"] | None = Field(
+    depth_kind: DepthKind | None = Field(
         None, description="What `depth_model` gives; null: what is known of its kind."
     )
     raft: Text | None = Field(
@@ -183,7 +191,10 @@ class CompositeTeacher(Teacher):
         if self._vjepa2 is not None:
             return self._vjepa2.features(self._frames(windows), hooks)
         encoded = self._encoded(windows)
-        return {hook: encoded[hook] if hook in encoded else self._encode(windows, (hook,))[hook] for hook in hooks}
+        rest = tuple(hook for hook in hooks if hook not in encoded)
+        if rest:
+            encoded = {**encoded, **self._encode(windows, rest)}
+        return {hook: encoded[hook] for hook in hooks}
 
     def targets(self, windows: TeacherWindows, features: Mapping[int, Tensor], term: str) -> Tensor:
         made: dict[str, Callable[[TeacherWindows], Tensor]] = {
@@ -194,6 +205,10 @@ class CompositeTeacher(Teacher):
             "pose": lambda given: pose_map(relative_to_first(self._geometry(given).poses)),
             "scale": self._scale,
         }
+        # The encoder may have run ahead, on other slices of the same windows.
+        network = self._anything
+        if self._vjepa2 is None and network is not None and set(network.config.hooks) <= features.keys():
+            self._once(windows, "encoded", lambda: features)
         return made[term](windows)
 
     def _once(self, windows: TeacherWindows, name: str, make: Callable[[], Any]) -> Any:
@@ -277,7 +292,7 @@ class CompositeTeacher(Teacher):
         depth = F.interpolate(found.log_depth, size, mode="bilinear", antialias=True).exp()
         cells = rigid_backward_flow(found.rays, depth, found.matrices, found.poses)
         height, width = self.spec.input_size
-        unit = torch.tensor([width / size[1], height / size[0]], device=cells.device)[:, None, None, None]
+        unit = channel_constants((width / size[1], height / size[0]), cells.device)[..., None]
         rigid = self._sized(cells * unit, "motion")
         return motion_logit(self._sized(self._flow(windows), "motion"), rigid, self.options.motion_threshold)
 

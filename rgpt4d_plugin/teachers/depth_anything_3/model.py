@@ -3,22 +3,14 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
+from rgpt4d_plugin.teachers.base import IMAGENET_MEAN, IMAGENET_STD, channel_constants
 from rgpt4d_plugin.teachers.depth_anything_3.config import DepthAnything3Config
 from rgpt4d_plugin.teachers.depth_anything_3.encoder import AnyViewEncoder, Reference
 from rgpt4d_plugin.teachers.depth_anything_3.head import DualDPTHead
-
-
-@lru_cache(maxsize=8)
-def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
-    """ImageNet mean and standard deviation of RGB in [0, 1], each (3, 1, 1); made once, so that no step waits."""
-    with torch.inference_mode(False):
-        mean, deviation = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], device=device)[..., None, None]
-    return mean, deviation
 
 
 @dataclass(frozen=True)
@@ -69,7 +61,7 @@ class DepthAnything3(nn.Module):
 
     def normalise(self, frames: Tensor) -> Tensor:
         """uint8 RGB frames (B, S, 3, H, W) to views in the model's dtype and on its device."""
-        mean, std = _statistics(self.device)
+        mean, std = (channel_constants(values, self.device) for values in (IMAGENET_MEAN, IMAGENET_STD))
         return ((frames.to(self.device).float() / 255 - mean) / std).to(self.dtype)
 
     def encode(self, views: Tensor, hooks: Collection[int], reference: Reference = "first") -> dict[int, Tensor]:

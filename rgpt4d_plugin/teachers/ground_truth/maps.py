@@ -38,6 +38,8 @@ class ClipMaps:
         places = torch.tensor(starts)[:, None] + torch.arange(spec.window)
         self._real = places < len(frames)  # (W, F): the rest repeats the last frame
         self._places = places.clamp(max=len(frames) - 1)
+        self._sizes: dict[str, tuple[int, int]] = {}
+        """(height, width) of the arrays that were read."""
 
     def of(self, term: str) -> StoredMap:
         """The map of a term.
@@ -65,6 +67,7 @@ class ClipMaps:
     def _sampled(self, name: str, why: str) -> Tensor:
         """An array of images at the map's pixels: the value at each one's center, for edges are not to be mixed."""
         array = self._file.read(name, self._frames, why)
+        self._sizes[name] = (array.shape[-2], array.shape[-1])
         left, top, right, bottom = self._box(array.shape[-2:])
         side_h, side_w = self._spec.maps["depth"].shape[2:]
         rows = (top + (np.arange(side_h) + 0.5) * (bottom - top) / side_h).astype(int)
@@ -128,8 +131,7 @@ class ClipMaps:
         array = self._sampled("flow_2d_backward", "p4d.loss.flow")
         known = self._known(array.isfinite().all(dim=1))
         # In pixels of a frame that is stretched to the input size.
-        size = self._file.read("flow_2d_backward", self._frames[:1], "").shape[-2:]
-        left, top, right, bottom = self._box(size)
+        left, top, right, bottom = self._box(self._sizes["flow_2d_backward"])
         height, width = self._spec.input_size
         unit = torch.tensor([width / (right - left), height / (bottom - top)], dtype=array.dtype)
         values = torch.where(known[:, None], array, 0.0) * unit[:, None, None]
@@ -197,8 +199,10 @@ class ClipMaps:
             return self._file.image_size
         for name in ("depth", "flow_2d_backward", "motion", "valid"):
             if name in self._file.names:
-                height, width = self._file.read(name, self._frames[:1], "").shape[-2:]
-                return height, width
+                if name not in self._sizes:
+                    height, width = self._file.read(name, self._frames[:1], "").shape[-2:]
+                    self._sizes[name] = (height, width)
+                return self._sizes[name]
         raise ClipFileError(
             f"{self._file.path} has intrinsics in pixels, but no image_size (height, width) and no map that says of "
             "what image"

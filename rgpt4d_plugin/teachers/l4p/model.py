@@ -5,31 +5,23 @@ Source: L4P, NVlabs/L4P commit 8701a4b.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from rgpt4d_plugin.teachers.base import WHOLE_MAP, MapView, window_starts
+from rgpt4d_plugin.teachers.base import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    WHOLE_MAP,
+    MapView,
+    channel_constants,
+    window_starts,
+)
 from rgpt4d_plugin.teachers.l4p.config import L4PConfig
 from rgpt4d_plugin.teachers.l4p.dpt import DPTHead
 from rgpt4d_plugin.teachers.l4p.encoder import VideoEncoder
 from rgpt4d_plugin.teachers.l4p.windows import append_window
-
-
-# ImageNet statistics of RGB in [0, 1].
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
-
-
-# Cached per device: a tensor made from Python numbers on a GPU makes the host wait for the copy, at every step.
-@lru_cache(maxsize=8)
-def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation, each (3, 1, 1) float32."""
-    with torch.inference_mode(False):
-        mean, std = torch.tensor((_MEAN, _STD), device=device).view(2, 3, 1, 1)
-        return mean, std
 
 
 class L4P(nn.Module):
@@ -121,7 +113,7 @@ class L4P(nn.Module):
                 )
         else:
             raise ValueError(f"Expected frames in uint8 or floating point, found {frames.dtype}.")
-        mean, std = _statistics(self.device)
+        mean, std = (channel_constants(values, self.device) for values in (IMAGENET_MEAN, IMAGENET_STD))
         return ((frames - mean) / std).transpose(1, 2).to(self.dtype)
 
     def encode(self, clip: Tensor, only: Iterable[int] | None = None) -> list[Tensor] | dict[int, Tensor]:

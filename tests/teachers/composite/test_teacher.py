@@ -89,6 +89,20 @@ def test_what_terms_share_is_computed_once_for_the_same_windows(saved, monkeypat
     assert len(calls) == 2 and not torch.equal(first, other)
 
 
+def test_features_that_ran_ahead_serve_all_terms(saved, monkeypatch):
+    """On a GPU the encoder runs ahead, on other slices of a batch than the terms are compared on."""
+    teacher = load(options(depth_anything_3=saved["depth_anything_3"]), ("depth", "camray", "pose"))
+    given, hooks = windows(28, seed=1), teacher.spec.hooks_of(("depth",))
+    wanted = {term: teacher.targets(given, {}, term) for term in ("depth", "camray", "pose")}
+    ahead = teacher.features(given[:], hooks)
+    monkeypatch.setattr(CompositeTeacher, "_encode", None)
+    for index in range(len(given)):
+        part = slice(index, index + 1)
+        features, window = {hook: ahead[hook][part] for hook in hooks}, given[part]
+        for term, whole in wanted.items():
+            torch.testing.assert_close(teacher.targets(window, features, term), whole[part])
+
+
 def test_depth_anything_3_alone_gives_what_it_gives_as_a_teacher(saved):
     teacher = load(options(depth_anything_3=saved["depth_anything_3"]), ("depth", "camray", "pose"))
     alone = DepthAnything3Teacher(seeded.network())
