@@ -149,8 +149,8 @@ def test_two_processes_with_zero3_do_the_same(recipe, one_process, tmp_path):
     for (family, method), run in runs.items():
         one, two = one_process(family, method)[1], logs(run["output_dir"])
         assert len(one) == len(two) == STEPS
-        # Under ZeRO-3 the library draws a parameter of these models (`image_newline`, CLIP's `class_embedding`) before it
-        # loads it, and the host's random adapters after: they begin as others do. The first step does not show them yet.
+        # Under ZeRO-3 the library draws a parameter of these models (`image_newline`, CLIP's `class_embedding`) before
+        # it loads it, and the host's random adapters after: they begin as others do. The first step does not show it.
         same = 1 if method == "lora" and "llava" in family else STEPS
         for step in range(same):
             for key in ("loss", "loss_sft", *LOG_KEYS.values()):
