@@ -2,14 +2,18 @@
 """Runs several recipes one after the other in the same processes, whose start takes longer than a tiny run.
 
 The processes share one group and leave by `os._exit`: how they end says nothing about the product. That two processes
-of the real command end cleanly is tested in `test_distributed.py`, which starts `llamafactory-cli` for each way.
+of the real command end cleanly is tested in `test_distributed.py`, which starts `llamafactory-cli`.
 """
 
 import gc
 import json
+import multiprocessing.connection
 import os
-import subprocess
+import socket
 import sys
+import time
+import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,29 +58,70 @@ def ways(tmp_path: Path) -> dict[str, dict[str, str]]:
 
 
 def run_together(folder: Path, *runs: dict[str, Any], processes: int = 2) -> None:
-    """Runs recipes under torchrun and asserts that each ends as it should.
+    """Runs recipes in several processes of one group and asserts that each ends as it should.
+
+    The processes are forked by a server that has imported the libraries, which takes longer than a tiny run.
 
     Args:
-        folder: The folder in which the list of runs is written.
+        folder: The folder in which the processes' output is written.
         runs: Recipes. A key `environment` holds variables for this run and those after it; a key `raises` says the
             type of the exception that every process must end with, and a part of its message.
         processes: The number of processes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "runs.json"
-    path.write_text(json.dumps(runs))
-    torchrun = Path(sys.executable).parent / "torchrun"
-    command = [str(torchrun), "--standalone", "--nproc-per-node", str(processes), "-m", __name__, str(path)]
-    # A process that waits for another in vain is what some of these tests look for.
-    result = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=Path(__file__).parents[2])
-    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-6000:]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "deepspeed", "llamafactory.train.tuner"])
+    with socket.create_server(("localhost", 0)) as free:
+        port = free.getsockname()[1]
+    outputs = [folder / f"rank_{rank}.txt" for rank in range(processes)]
+    group = [
+        context.Process(target=_rank, args=(runs, rank, processes, port, str(output)))
+        for rank, output in enumerate(outputs)
+    ]
+    for process in group:
+        process.start()
+    # A process that waits for another in vain is what some of these tests look for: what has failed or taken long ends
+    # all of them.
+    waiting, deadline = list(group), time.monotonic() + 600
+    while waiting and not any(process.exitcode for process in group) and time.monotonic() < deadline:
+        multiprocessing.connection.wait([process.sentinel for process in waiting], timeout=5)
+        waiting = [process for process in group if process.is_alive()]
+    for process in waiting:
+        process.kill()
+        process.join()
+    assert [process.exitcode for process in group] == [0] * processes, "\n".join(
+        output.read_text(errors="replace")[-6000:] for output in outputs
+    )
 
 
-def main(path: str) -> None:
+def _rank(runs: Sequence[dict[str, Any]], rank: int, processes: int, port: int, output: str) -> None:
+    """What one process of the group does."""
+    with open(output, "wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+    os.environ.update({key: str(value) for key, value in (ranks | {"MASTER_PORT": port}).items()})
+    os.environ["MASTER_ADDR"] = "localhost"
+    os.chdir(Path(__file__).parents[2])
     # A new group of the same processes waits for the addresses of the last one: the runs share one.
     dist.destroy_process_group = lambda *args, **kwargs: None
     _let_fsdp_run_on_cpus()
-    for run in json.loads(Path(path).read_text()):
+    status = 1
+    try:
+        _train(runs)
+        # Without the destructors of C++ threads, in which a process of a gloo group sometimes aborts.
+        dist.barrier()
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _train(runs: Sequence[dict[str, Any]]) -> None:
+    for run in runs:
+        run = dict(run)
         os.environ.update(run.pop("environment", {}))
         kind, text = run.pop("raises", (None, None))
         try:
@@ -87,11 +132,6 @@ def main(path: str) -> None:
         else:
             assert kind is None, f"{run['output_dir']} did not raise {kind}"
         gc.freeze()  # the libraries, which every run would search for garbage several times
-    # Without the destructors of C++ threads, in which a process of a gloo group sometimes aborts.
-    dist.barrier()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
 
 
 def _let_fsdp_run_on_cpus() -> None:
@@ -109,7 +149,3 @@ def _let_fsdp_run_on_cpus() -> None:
 
     AcceleratorState.__init__ = init_with_fsdp
     _init_utils._get_device_from_device_id = lambda device_id, rank, handle: torch.device("cpu")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

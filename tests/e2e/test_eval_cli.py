@@ -13,7 +13,7 @@ from rgpt4d_plugin.eval_hooks.run import run_with_host
 from rgpt4d_plugin.eval_hooks.scoring import Result
 from tests.benchmark_folders import put, write_folder
 from tests.e2e.launch import FSDP1, FSDP2, SHARDED, run_together, ways
-from tests.harness import logs, succeeded, train_cli, train_here, weights
+from tests.harness import logs, succeeded, train_here, weights
 
 
 pytestmark = pytest.mark.slow
@@ -66,7 +66,7 @@ def test_two_processes_answer_as_one(assets, tmp_path, r4d):
     run_with_host({**model, "infer_dtype": "float32", "p4d_eval": block}, tmp_path / "one", progress=False)
     recipe = {**model, "stage": "sft", "do_predict": True, "report_to": "none", "ddp_backend": "gloo"}
     recipe |= {"output_dir": str(tmp_path / "two"), "infer_dtype": "float32", "p4d_eval": block}
-    succeeded(train_cli(recipe, processes=2))
+    run_together(tmp_path, recipe)
 
     one, two = (ReplyFile.read(tmp_path / run / "r4d_bench/replies.jsonl") for run in ("one", "two"))
     assert two.replies == one.replies and two.settings == one.settings
@@ -110,7 +110,7 @@ def test_zero3_evaluates_and_trains_on(assets, tmp_path, r4d):
     still = {"learning_rate": 0.0, "max_steps": 1, "p4d": None}
     train_here(assets.recipe(tmp_path / "one", **still, p4d_eval=block))
     recipe = assets.recipe(tmp_path / "two", **{**still, "max_steps": 2}, p4d_eval=block, **ways(tmp_path)["zero3"])
-    succeeded(train_cli(recipe, processes=2))
+    run_together(tmp_path, recipe)
 
     runs = ("one/p4d_eval/step-1", "two/p4d_eval/step-1", "two/p4d_eval/step-2", "two/p4d_eval/final")
     one, *others = (ReplyFile.read(tmp_path / run / "r4d_bench/replies.jsonl").replies for run in runs)
