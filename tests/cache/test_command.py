@@ -7,8 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -23,7 +21,8 @@ from rgpt4d_plugin.teachers.cached import store as store_module
 from rgpt4d_plugin.teachers.cached.store import CacheStore, open_cache
 from rgpt4d_plugin.teachers.depth_anything_3 import save_depth_anything_3
 from rgpt4d_plugin.teachers.l4p.teacher import L4PTeacher
-from tests.harness import Assets, logs, train_cli, train_here
+from tests.e2e.launch import forks, in_processes, run_together
+from tests.harness import Assets, logs, train_here
 from tests.teachers.depth_anything_3 import seeded
 
 
@@ -296,10 +295,9 @@ def test_parts_of_a_file_and_lists_of_frames_have_entries_of_their_own(assets, t
 @pytest.mark.distributed
 def test_several_processes_write_the_shards_of_one(assets, tmp_path):
     recipe = written(assets.recipe(tmp_path / "out"), tmp_path / "recipe.yaml")
-    run = [str(Path(sys.executable).with_name("rgpt4d")), "cache-teacher", str(recipe), "--workers", "0"]
-    torchrun = [str(Path(sys.executable).with_name("torchrun")), "--nproc-per-node", "2", "--no-python"]
-    for command_line, out in ((run, "one"), ([*torchrun, *run], "two")):
-        subprocess.run([*command_line, "--out", str(tmp_path / out), "--shard-mb", "0.01"], check=True)
+    run = ["cache-teacher", str(recipe), "--workers", "0", "--shard-mb", "0.01", "--out"]
+    assert main([*run, str(tmp_path / "one")]) == 0
+    in_processes(tmp_path / "ranks", main, [*run, str(tmp_path / "two")])
     assert digests(tmp_path / "one") == digests(tmp_path / "two")
     assert len(list((tmp_path / "one" / "shards").iterdir())) > 1
 
@@ -308,8 +306,11 @@ def test_several_processes_write_the_shards_of_one(assets, tmp_path):
 def test_training_in_two_processes_with_loader_workers(assets, made, tmp_path):
     changes = {"dataloader_num_workers": 1, "gradient_accumulation_steps": 2, "num_train_epochs": 2, "max_steps": None}
     changes |= {"disable_shuffling": None, "ddp_timeout": 180}
-    train_cli(assets.recipe(tmp_path / "online", **changes), processes=2)
-    train_cli(assets.recipe(tmp_path / "cached", **changes, p4d=cached(assets, made)), processes=2)
+    run_together(
+        tmp_path,
+        assets.recipe(tmp_path / "online", **changes),
+        assets.recipe(tmp_path / "cached", **changes, p4d=cached(assets, made)),
+    )
     for online, offline in zip(logs(tmp_path / "online"), logs(tmp_path / "cached"), strict=True):
         assert all(offline[term] == pytest.approx(online[term], rel=5e-3) for term in TERMS)
 
@@ -317,16 +318,23 @@ def test_training_in_two_processes_with_loader_workers(assets, made, tmp_path):
 @pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_cache(assets, tmp_path):
     recipe = written(assets.recipe(tmp_path / "out"), tmp_path / "recipe.yaml")
-    run = [str(Path(sys.executable).with_name("rgpt4d")), "cache-teacher", str(recipe), "--shard-mb", "0.01", "--out"]
+    run = ["cache-teacher", str(recipe), "--shard-mb", "0.01", "--out"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run([*run, str(whole)], check=True)
+    assert main([*run, str(whole)]) == 0
     shards = len(list((whole / "shards").iterdir()))
     for count in range(1, shards):
-        process = subprocess.Popen([*run, str(killed)], start_new_session=True)
-        while process.poll() is None and len(list(killed.glob("shards/*.safetensors"))) < count:
+        process = forks().Process(target=_leading, args=([*run, str(killed)],))
+        process.start()
+        while process.is_alive() and len(list(killed.glob("shards/*.safetensors"))) < count:
             time.sleep(0.01)
+        # With the processes that decode, which are of its session.
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.join()
     assert not (killed / "summary.json").exists()
-    subprocess.run([*run, str(killed)], check=True)
+    assert main([*run, str(killed)]) == 0
     assert digests(killed) == digests(whole)
+
+
+def _leading(arguments: list[str]) -> None:
+    os.setsid()
+    main(arguments)

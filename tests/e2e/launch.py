@@ -8,15 +8,17 @@ of the real command end cleanly is tested in `test_distributed.py`, which starts
 import gc
 import json
 import multiprocessing.connection
+import multiprocessing.context
 import os
 import socket
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import deepspeed.comm.torch
 import torch
 import torch.distributed as dist
 
@@ -60,22 +62,33 @@ def ways(tmp_path: Path) -> dict[str, dict[str, str]]:
 def run_together(folder: Path, *runs: dict[str, Any], processes: int = 2) -> None:
     """Runs recipes in several processes of one group and asserts that each ends as it should.
 
-    The processes are forked by a server that has imported the libraries, which takes longer than a tiny run.
-
     Args:
         folder: The folder in which the processes' output is written.
         runs: Recipes. A key `environment` holds variables for this run and those after it; a key `raises` says the
             type of the exception that every process must end with, and a part of its message.
         processes: The number of processes.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    in_processes(folder, _train, runs, processes=processes)
+
+
+def forks() -> multiprocessing.context.ForkServerContext:
+    """Makes processes of a server that has imported the libraries, which takes longer than a tiny run."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "deepspeed", "llamafactory.train.tuner"])
+    context.set_forkserver_preload([__name__, "llamafactory.train.tuner"])
+    return context
+
+
+def in_processes(folder: Path, function: Callable[..., int | None], *args: Any, processes: int = 2) -> None:
+    """Calls a function in several processes, with the environment of torchrun, and asserts that none fails.
+
+    What it returns, if anything, is the exit code.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     with socket.create_server(("localhost", 0)) as free:
         port = free.getsockname()[1]
     outputs = [folder / f"rank_{rank}.txt" for rank in range(processes)]
     group = [
-        context.Process(target=_rank, args=(runs, rank, processes, port, str(output)))
+        forks().Process(target=_rank, args=(rank, processes, port, str(output), function, args))
         for rank, output in enumerate(outputs)
     ]
     for process in group:
@@ -94,7 +107,9 @@ def run_together(folder: Path, *runs: dict[str, Any], processes: int = 2) -> Non
     )
 
 
-def _rank(runs: Sequence[dict[str, Any]], rank: int, processes: int, port: int, output: str) -> None:
+def _rank(
+    rank: int, processes: int, port: int, output: str, function: Callable[..., int | None], args: Sequence[Any]
+) -> NoReturn:
     """What one process of the group does."""
     with open(output, "wb") as file:
         os.dup2(file.fileno(), 1)
@@ -103,19 +118,23 @@ def _rank(runs: Sequence[dict[str, Any]], rank: int, processes: int, port: int, 
     os.environ.update({key: str(value) for key, value in (ranks | {"MASTER_PORT": port}).items()})
     os.environ["MASTER_ADDR"] = "localhost"
     os.chdir(Path(__file__).parents[2])
+    multiprocessing.set_start_method("fork", force=True)  # of loaders, as in processes that nobody forked
     # A new group of the same processes waits for the addresses of the last one: the runs share one.
     dist.destroy_process_group = lambda *args, **kwargs: None
+    # Shared memory for collectives on CPUs, which DeepSpeed would compile for a minute.
+    deepspeed.comm.torch.build_shm_op = lambda: None
     _let_fsdp_run_on_cpus()
     status = 1
     try:
-        _train(runs)
-        # Without the destructors of C++ threads, in which a process of a gloo group sometimes aborts.
-        dist.barrier()
-        status = 0
+        code = function(*args)
+        if dist.is_initialized():
+            dist.barrier()
+        status = code or 0
     except BaseException:
         traceback.print_exc()
     sys.stdout.flush()
     sys.stderr.flush()
+    # Without the destructors of C++ threads, in which a process of a gloo group sometimes aborts.
     os._exit(status)
 
 

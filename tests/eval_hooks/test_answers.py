@@ -544,7 +544,7 @@ LONG = {
         "1'000", "so 1 ", "A than B ", "\u4e0d\u662fA", "A\u4e0d", "frames 1, ", "as A as B ", "\u25c1", "minus ",
         "1.1,",
     )},
-    "words": " ".join(random.Random(0).choices(WORDS, k=200_000)),
+    "words": " ".join(random.Random(0).choices(WORDS, k=50_000)),
 }  # fmt: skip
 
 
@@ -552,11 +552,10 @@ LONG = {
 @pytest.mark.parametrize("piece", LONG)
 def test_the_work_on_a_reply_does_not_grow_with_its_length(piece):
     """What the reader's searches see is bounded; `benchmarks/long_replies.py` measures how long they take."""
-    reply = (LONG[piece] * (2_000_000 // len(LONG[piece]) + 1))[:2_000_000]
-    for length in (1_000_000, 2_000_000):
-        assert len(plain(reply[:length])) <= HEAD + TAIL + 10
-        assert read_choice(reply[:length], MOVES).how in (*READ, *NOT_READ)
-        assert read_number(reply[:length]).how in (*READ, *NOT_READ)
+    reply = (LONG[piece] * (100_000 // len(LONG[piece]) + 1))[:100_000]
+    assert len(plain(reply)) <= HEAD + TAIL + 10
+    assert read_choice(reply, MOVES).how in (*READ, *NOT_READ)
+    assert read_number(reply).how in (*READ, *NOT_READ)
 
 
 def test_of_a_long_reply_the_ends_are_read():
