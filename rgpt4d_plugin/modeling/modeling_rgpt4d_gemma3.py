@@ -26,7 +26,7 @@ class RGPT4DGemma3ForConditionalGeneration(TimestampedModel, Gemma3ForConditiona
 
     config_class = RGPT4DGemma3Config
 
-    clip_input = "pixel_values"  # frames come as images do
+    clip_inputs = ("pixel_values",)  # frames come as images do
 
 
 class RGPT4DGemma3Processor(TimestampedProcessor, Gemma3Processor):

@@ -18,6 +18,7 @@ A saved model takes this file and its own with it, as remote code: both import n
 
 import functools
 import inspect
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -97,8 +98,8 @@ class TimestampedModel:
     tensors by model type, so the base's renaming is registered for the new type too.
     """
 
-    clip_input = "pixel_values_videos"
-    """The input that may hold clips; with it, `video_timestamps` is required."""
+    clip_inputs: tuple[str, ...] = ("pixel_values_videos",)
+    """The inputs that may hold clips; with one, `video_timestamps` is required."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -123,7 +124,7 @@ class TimestampedModel:
         self._auto_class = "AutoModelForImageTextToText"
         self.rgpt4d_timestamps = nn.Identity()  # computes nothing: adapters tell this model from its base by it
         # The model below the head takes the times, for TRL's fused head calls it past `forward` of the whole.
-        take = functools.partial(_take_timestamps, clip_input=self.clip_input, whole=type(self).__name__)
+        take = functools.partial(_take_timestamps, clip_inputs=self.clip_inputs, whole=type(self).__name__)
         self.base_model.register_forward_pre_hook(take, with_kwargs=True)
         self.base_model.register_forward_hook(_forget_timestamps, always_call=True)
         decoder = self.get_decoder()
@@ -155,14 +156,15 @@ def _with_parameter(signature: inspect.Signature, name: str) -> inspect.Signatur
 
 
 def _take_timestamps(
-    model: nn.Module, args: tuple, kwargs: dict[str, Any], clip_input: str, whole: str
+    model: nn.Module, args: tuple, kwargs: dict[str, Any], clip_inputs: Sequence[str], whole: str
 ) -> tuple[tuple, dict[str, Any]]:
     """Forward pre-hook of the model below the head: hands `video_timestamps` to the text decoder's hook."""
     stamps = kwargs.get("video_timestamps")
     if stamps is None:
-        if kwargs.get(clip_input) is not None:
+        given = [name for name in clip_inputs if kwargs.get(name) is not None]
+        if given:
             raise ValueError(
-                f"{whole} needs `video_timestamps` with `{clip_input}`: without the times of the frames it would "
+                f"{whole} needs `video_timestamps` with `{given[0]}`: without the times of the frames it would "
                 "answer as another model. Use the processor saved with it, or in LLaMA-Factory a template "
                 "`rgpt4d_...`."
             )
@@ -285,6 +287,23 @@ class TimestampedGridProcessor(TimestampedProcessor):
         return [
             (step_times(seconds, t, frames), h * w // merged) for seconds, (t, h, w) in zip(clips, grids, strict=True)
         ]
+
+
+class TimestampedRunsProcessor(TimestampedProcessor):
+    """For processors that write images and clips with the same token: an image is one run of it, and a step of a clip
+    is one."""
+
+    def clip_tokens(
+        self, row: torch.Tensor, text: str, layouts: list[tuple[list[float], int | None]]
+    ) -> list[torch.Tensor]:
+        runs, clips, places = iter(runs_of(row, self.image_token_id)), iter(layouts), []
+        for found in re.findall(f"{re.escape(self.image_token)}|{re.escape(self.video_token)}", text):
+            if found == self.video_token:
+                times, _ = next(clips)
+                places.append(torch.cat([next(runs) for _ in times]))
+            else:
+                next(runs)
+        return places
 
 
 class _FrameTimes:

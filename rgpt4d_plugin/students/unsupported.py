@@ -30,13 +30,7 @@ class UnsupportedFamily:
 _REMOTE = "its code comes with the checkpoint; transformers 5.5 has no class for it"
 
 _LIST = (
-    UnsupportedFamily(
-        "GLM-4.1V, GLM-4.5V, GLM-4.6V, GLM-OCR",
-        ("glm4v", "glm4v_moe", "glm46v", "glm_ocr"),
-        ("glm4v", "glm4_5v", "glm_ocr"),
-        "LLaMA-Factory 0.9.5 reads no videos for it: its plugin calls the video processor with an argument that "
-        "transformers 5 refuses, and its collator counts the positions of frames as those of images",
-    ),
+    UnsupportedFamily("GLM-OCR", ("glm_ocr",), ("glm_ocr",), "it reads documents"),
     UnsupportedFamily(
         "ERNIE-4.5-VL",
         ("ernie4_5_vl_moe", "ernie4_5_moe_vl"),

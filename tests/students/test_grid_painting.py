@@ -27,8 +27,9 @@ CROPPED = ("llava_next_video", "video_llava")
 """Families that see the middle square of a frame."""
 
 
-def is_qwen(family):
-    return family.startswith("qwen")
+def pairs_frames(family):
+    """Qwen and GLM, whose grids have the shape of the video."""
+    return family.startswith(("qwen", "glm"))
 
 
 def miscounted(family):
@@ -37,13 +38,13 @@ def miscounted(family):
 
 
 def grid_of(family, frames, height, width):
-    """(t, h, w) of the tiny students: Qwen's tokens are 16 x 16 pixels of two frames, the others' 4 x 4 a frame.
+    """(t, h, w) of the tiny students: Qwen's and GLM's tokens are 16 x 16 pixels of two frames, the others' 4 x 4 a frame.
 
     Gemma 4 has as many in its shape as 70 allow.
     """
     if family == "gemma4":
         return frames, math.floor(math.sqrt(70 * height / width)), math.floor(math.sqrt(70 * width / height))
-    return ((frames + 1) // 2, height // 16, width // 16) if is_qwen(family) else (frames, 4, 4)
+    return ((frames + 1) // 2, height // 16, width // 16) if pairs_frames(family) else (frames, 4, 4)
 
 
 def seen_of(family, height, width):

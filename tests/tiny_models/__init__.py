@@ -15,6 +15,7 @@ from rgpt4d_plugin.synth4d.tiny_qwen import build_qwen
 from rgpt4d_plugin.synth4d.tiny_sizes import StudentSizes
 from rgpt4d_plugin.teachers.l4p import L4P, L4PConfig, read_l4p_config, save_l4p
 from tests.tiny_models.gemma4 import build_gemma4
+from tests.tiny_models.glm4v import build_glm4v
 from tests.tiny_models.nvila import build_nvila
 from tests.tiny_models.qwen import as_released, build_qwen3
 from tests.tiny_models.square import (
@@ -39,6 +40,8 @@ _BUILDERS: dict[str, Callable[[str, StudentSizes], tuple[PreTrainedConfig, Proce
     "internvl": build_internvl,
     "gemma3": build_gemma3,
     "gemma4": build_gemma4,
+    "glm4v": build_glm4v,
+    "glm4v_moe": build_glm4v,
     "nvila": build_nvila,
 }
 FAMILIES = tuple(_BUILDERS)
@@ -56,6 +59,8 @@ TEMPLATES = {
     "internvl": "intern_vl",
     "gemma3": "rgpt4d_gemma3",
     "gemma4": "gemma4",
+    "glm4v": "rgpt4d_glm4v",
+    "glm4v_moe": "rgpt4d_glm4_5v",
     "nvila": "rgpt4d_nvila",
 }
 """The host's template for each; `rgpt4d_...` are the plugin's own."""

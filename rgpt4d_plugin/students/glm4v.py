@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""GLM-4.1V to GLM-4.6V: a pair of frames is a run of <|image|> before the text of its time, as an image is without one.
+
+What stands between <|begin_of_video|> and <|end_of_video|> is a clip. The model (transformers 5.5) takes either images
+or clips: it looks for both at the same tokens, all of them. A step of a clip is to it as an image is, in its tower and
+in its positions, so that `template.glm4v` gives it both as images, in the order of the tokens.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from rgpt4d_plugin.students.base import Grid, RowMedia
+from rgpt4d_plugin.students.qwen_vl import QwenVLFamily
+from rgpt4d_plugin.students.tokens import ClipTokens
+
+
+_MARKERS = ("<|begin_of_video|>", "<|end_of_video|>", "<|begin_of_image|>")
+
+_PARTS = (("pixel_values", "image_grid_thw"), ("pixel_values_videos", "video_grid_thw"))
+"""What the model takes of images and of clips: patches, and patches along the axes (t, h, w) of each."""
+
+
+@dataclass(frozen=True)
+class Glm4vFamily(QwenVLFamily):
+    """The grids are Qwen's; which token is a clip's, its surroundings say."""
+
+    def visual_tokens(
+        self, input_ids: torch.Tensor, rows: Sequence[RowMedia], tokenizer: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        begin, end, _ = tokenizer.convert_tokens_to_ids(_MARKERS)
+        places = torch.arange(1, input_ids.shape[-1] + 1, device=input_ids.device)
+        begun, ended = ((places * (input_ids == marker)).cummax(-1).values for marker in (begin, end))
+        tokens = input_ids == tokenizer.convert_tokens_to_ids(self.image_token)
+        return tokens & (begun > ended), tokens & (begun <= ended)
+
+    def clip_tokens(
+        self, input_ids: torch.Tensor, inputs: Any, rows: Sequence[RowMedia], processor: Any, tokenizer: Any
+    ) -> list[ClipTokens | None]:
+        # The host's chat engine has another name for them.
+        return super().clip_tokens(input_ids, {**inputs, "input_ids": input_ids}, rows, processor, tokenizer)
+
+    def video_grids(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> list[Grid]:
+        return super().video_grids(self._apart(inputs, processor, rows), processor, rows)
+
+    def image_grids(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> list[Grid]:
+        return super().image_grids(self._apart(inputs, processor, rows), processor, rows)
+
+    def frames(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> list[Any]:
+        return super().frames(self._apart(inputs, processor, rows), processor, rows)
+
+    def images(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> list[Any]:
+        return super().images(self._apart(inputs, processor, rows), processor, rows)
+
+    def joined(
+        self, inputs: dict[str, Any], media: Sequence[tuple[int, int]], ids: Sequence[Sequence[int]], tokenizer: Any
+    ) -> dict[str, Any]:
+        """Returns the processor's inputs with every step of a clip as an image.
+
+        `media` counts images and clips of each row of `ids`.
+        """
+        left = []
+        for pixels, grids in _PARTS:
+            shapes = inputs[grids].tolist() if grids in inputs else []
+            parts = inputs[pixels].split([t * h * w for t, h, w in shapes]) if shapes else ()
+            left.append(iter(zip(parts, shapes, strict=True)))
+        parts, steps = [], []
+        for row, (images, clips) in zip(ids, media, strict=True):
+            for is_clip in order(row, images, clips, tokenizer):
+                part, (t, h, w) = next(left[is_clip])
+                parts.append(part)
+                steps += [[1, h, w]] * t
+        rest = {key: value for key, value in inputs.items() if not any(key in keys for keys in _PARTS)}
+        return {**rest, "pixel_values": torch.cat(parts), "image_grid_thw": torch.tensor(steps)} if parts else rest
+
+    def _apart(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> dict[str, Any]:
+        """Undoes `joined`; of inputs that are not joined, returns them."""
+        grids = inputs.get("image_grid_thw")
+        if grids is None or len(grids) == sum(row.images for row in rows):
+            return inputs
+        per_step = self.frames_per_step(processor)
+        left = iter(zip(inputs["pixel_values"].split(grids.prod(-1).tolist()), grids.tolist(), strict=True))
+        found: tuple[list, list] = ([], [])
+        for ids, row in zip(inputs["input_ids"].tolist(), rows, strict=True):
+            frames = iter(row.frames)
+            for is_clip in order(ids, row.images, len(row.frames), processor.tokenizer):
+                steps = [next(left) for _ in range(-(-next(frames) // per_step) if is_clip else 1)]
+                _, h, w = steps[0][1]
+                found[is_clip].append((torch.cat([pixels for pixels, _ in steps]), [len(steps), h, w]))
+        apart = {}
+        for (pixels, grids), media in zip(_PARTS, found, strict=True):
+            if media:
+                apart |= {pixels: torch.cat([part for part, _ in media]), grids: torch.tensor([n for _, n in media])}
+        return apart
+
+
+def order(ids: Sequence[int], images: int, clips: int, tokenizer: Any) -> list[bool]:
+    """Returns whether each of a row's images and clips is a clip, in the order of their tokens.
+
+    Those without tokens, because the row was cut, come last.
+    """
+    begin, end, image = tokenizer.convert_tokens_to_ids(_MARKERS)
+    left, found, inside = [images, clips], [], False
+    for token in ids:
+        if token in (begin, image) and not inside and left[token == begin]:
+            found.append(token == begin)
+            left[token == begin] -= 1
+        inside = token == begin or (inside and token != end)
+    return [*found, *[False] * left[False], *[True] * left[True]]
+
+
+FAMILIES = (
+    Glm4vFamily(
+        name="GLM-4.1V to GLM-4.6V",
+        model_types=("glm4v", "glm4v_moe", "glm46v"),
+        templates=("glm4v", "glm4_5v"),
+        plugins=("GLM4VPlugin",),
+        image_token="<|image|>",
+        clip_token="<|image|>",
+        reader="rgpt4d_plugin.template.glm4v:Glm4vReader",
+        counts_each_clip=True,
+        composite="glm4v",
+        public_models=("GLM-4.1V-9B-Thinking", "GLM-4.5V-Air-Thinking", "GLM-4.6V-Flash", "GLM-4.6V"),
+    ),
+)
