@@ -33,8 +33,11 @@ class Glm4vFamily(QwenVLFamily):
         begin, end, _ = tokenizer.convert_tokens_to_ids(_MARKERS)
         places = torch.arange(1, input_ids.shape[-1] + 1, device=input_ids.device)
         begun, ended = ((places * (input_ids == marker)).cummax(-1).values for marker in (begin, end))
+        # Behind a clip that is cut may stand the image that the host adds to a batch without any.
+        has_clips = torch.tensor([[bool(row.frames)] for row in rows], device=input_ids.device)
+        inside = (begun > ended) & has_clips
         tokens = input_ids == tokenizer.convert_tokens_to_ids(self.image_token)
-        return tokens & (begun > ended), tokens & (begun <= ended)
+        return tokens & inside, tokens & ~inside
 
     def clip_tokens(
         self, input_ids: torch.Tensor, inputs: Any, rows: Sequence[RowMedia], processor: Any, tokenizer: Any
@@ -120,7 +123,6 @@ FAMILIES = (
         image_token="<|image|>",
         clip_token="<|image|>",
         reader="rgpt4d_plugin.template.glm4v:Glm4vReader",
-        counts_each_clip=True,
         composite="glm4v",
         public_models=("GLM-4.1V-9B-Thinking", "GLM-4.5V-Air-Thinking", "GLM-4.6V-Flash", "GLM-4.6V"),
     ),

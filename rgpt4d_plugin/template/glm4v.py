@@ -55,6 +55,8 @@ class _ProcessorCalls:
 class Glm4vReader(ClipReader, _ProcessorCalls):
     """Gives the model clips and images as it can take both, see `students.glm4v`."""
 
+    counts_each_clip = True  # the host's own template, which reads no clip without this reader, too
+
     def get_mm_inputs(
         self,
         images: list,

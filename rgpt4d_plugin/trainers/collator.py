@@ -14,6 +14,7 @@ from llamafactory.data import SFTDataCollatorWith4DAttentionMask
 from rgpt4d_plugin.arguments import P4DConfigError
 from rgpt4d_plugin.distill import DistillBatch
 from rgpt4d_plugin.students import RowMedia, has_linear_attention, timestamps_of
+from rgpt4d_plugin.students.shared_token import token_runs
 from rgpt4d_plugin.trainers.mixin import BATCH_KEY
 from rgpt4d_plugin.trainers.setup import P4DSetup
 from rgpt4d_plugin.video import SeenClip, VideoError
@@ -108,6 +109,29 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
             batch[BATCH_KEY] = DistillBatch(tokens, keys, frames, stored, left_out)
         return batch
 
+    def _compute_rope_position_ids_with_packing(
+        self,
+        features: dict[str, Any],
+        mm_inputs: dict[str, Any],
+        packing_params_list: list[dict[str, Any] | None],
+        batch_imglens: list[int],
+        *rest: Any,
+    ) -> None:
+        """The host's numbering of packed rows, which divides the grids of images among the samples of a row by their
+        number. A step of GLM's clips is an image too."""
+        grids = mm_inputs.get("image_grid_thw")
+        if grids is not None and len(grids) > sum(batch_imglens):
+            token = self.tokenizer.convert_tokens_to_ids(self.p4d.family.image_token)
+            runs = [[first for first, _ in token_runs(ids.numpy(), token)] for ids in features["input_ids"]]
+            packing_params_list = [
+                packing and {**packing, "image_subseq_ids": _samples_of(starts, packing["sequence_boundaries"])}
+                for packing, starts in zip(packing_params_list, runs, strict=True)
+            ]
+            batch_imglens = [len(starts) for starts in runs]
+        super()._compute_rope_position_ids_with_packing(
+            features, mm_inputs, packing_params_list, batch_imglens, *rest
+        )
+
     @staticmethod
     def _mend_packed_text(batch: dict[str, Any]) -> None:
         """Makes a batch of packed rows without images or clips one that the model takes.
@@ -201,6 +225,11 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
 def _whole(sizes: Sequence[int], tokens: int) -> int:
     """How many media, of these sizes and one behind the other, have all of their tokens."""
     return int((np.cumsum(sizes) <= tokens).sum())
+
+
+def _samples_of(places: Sequence[int], boundaries: Sequence[int]) -> list[int]:
+    """Which of a packed row's samples each place is in; `boundaries` are where they begin, and the last one's end."""
+    return (np.searchsorted(boundaries, places, side="right") - 1).tolist()
 
 
 def _clips(feature: dict[str, Any]) -> int:

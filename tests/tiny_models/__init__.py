@@ -59,8 +59,8 @@ TEMPLATES = {
     "internvl": "intern_vl",
     "gemma3": "rgpt4d_gemma3",
     "gemma4": "gemma4",
-    "glm4v": "rgpt4d_glm4v",
-    "glm4v_moe": "rgpt4d_glm4_5v",
+    "glm4v": "glm4v",
+    "glm4v_moe": "glm4_5v",
     "nvila": "rgpt4d_nvila",
 }
 """The host's template for each; `rgpt4d_...` are the plugin's own."""

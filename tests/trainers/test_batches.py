@@ -46,13 +46,14 @@ class Bench:
     records: list[dict[str, Any]]
 
     @property
-    def is_qwen(self) -> bool:
-        return self.parts.config.model_type.startswith("qwen")
+    def pairs_frames(self) -> bool:
+        """Qwen and GLM, whose tokens have positions on three axes and are fewer."""
+        return self.parts.config.model_type.startswith(("qwen", "glm"))
 
     @property
     def long(self) -> int:
         """A length that all records fit into."""
-        return 512 if self.is_qwen else 1536
+        return 512 if self.pairs_frames else 1536
 
     def collator(self, **packing: Any) -> P4DDataCollator:
         collator = self.parts.collator(self.template)
@@ -265,7 +266,7 @@ def test_a_cut_clip_is_left_out(bench, packing):
 
 @pytest.mark.parametrize("packing", [{}, {"neat_packing": True, "block_diag_attn": True}])
 def test_a_packed_row_whose_only_clip_is_cut(bench, packing):
-    cutoff_len = 24 if bench.is_qwen else 48
+    cutoff_len = 24 if bench.pairs_frames else 48
     rows = bench.packed(cutoff_len, [bench.records[0]], neat=bool(packing))
     batch = bench.collator(cutoff_len=cutoff_len - 1, **packing)(rows)
     assert batch["p4d"].left_out == 1
@@ -305,8 +306,8 @@ def test_with_mask_history_the_first_turns_are_cut(bench):
 
 
 def test_neat_packing_needs_a_multiple_of_eight(bench):
-    if not bench.is_qwen:
-        return  # only Qwen's positions does the host number sample by sample
+    if not bench.pairs_frames:
+        return  # only positions on three axes does the host number sample by sample
     collator = bench.collator(neat_packing=True, cutoff_len=249)
     with pytest.raises(P4DConfigError, match="cutoff_len: 250: with neat_packing .* multiple of 8 .*; use 248"):
         collator.__post_init__()
