@@ -138,6 +138,9 @@ def timestamped_processor(processor: Any, base: str) -> Any:
     timed = load(base).processor
     if isinstance(processor, timed):
         return processor
+    if not isinstance(processor, timed.__bases__[-1]):
+        # GLM-4.6V has the model types of GLM-4.1V and GLM-4.5V, and a processor of its own.
+        timed = processor_class_by_name(f"{PREFIX}{type(processor).__name__}") or timed
     new = copy.copy(processor)
     new.__class__ = timed
     return new

@@ -113,10 +113,15 @@ class RegionPrompt:
 
     def inputs(self, processor: Any, **kwargs: Any) -> Any:
         """Tensors of one sample for `generate` of a plain transformers model, whose processor has a chat template."""
+        # Imported here: with it comes torch, which a prompt for a server does not need.
+        from rgpt4d_plugin.students.glm4v import for_model
+
         messages = [{"role": "user", "content": self._parts()}]
         text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        media = processor_media(processor, self.images, [self.clip] if self.clip is not None else [])
-        return processor(text=[text], return_tensors="pt", **media, **kwargs)
+        clips = [self.clip] if self.clip is not None else []
+        media = processor_media(processor, self.images, clips)
+        made = processor(text=[text], return_tensors="pt", **media, **kwargs)
+        return for_model(made, processor, [(len(self.images), len(clips))])
 
     def chat(self) -> dict[str, Any]:
         """Arguments of `ChatModel.chat` of the host, whose template must be an `rgpt4d_<name>` one.

@@ -6,7 +6,7 @@ or clips: it looks for both at the same tokens, all of them. A step of a clip is
 in its positions, so that `template.glm4v` gives it both as images, in the order of the tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 
 from rgpt4d_plugin.students.base import Grid, RowMedia
 from rgpt4d_plugin.students.qwen_vl import QwenVLFamily
+from rgpt4d_plugin.students.shared_token import token_runs
 from rgpt4d_plugin.students.tokens import ClipTokens
 
 
@@ -57,29 +58,8 @@ class Glm4vFamily(QwenVLFamily):
     def images(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> list[Any]:
         return super().images(self._apart(inputs, processor, rows), processor, rows)
 
-    def joined(
-        self, inputs: dict[str, Any], media: Sequence[tuple[int, int]], ids: Sequence[Sequence[int]], tokenizer: Any
-    ) -> dict[str, Any]:
-        """Returns the processor's inputs with every step of a clip as an image.
-
-        `media` counts images and clips of each row of `ids`.
-        """
-        left = []
-        for pixels, grids in _PARTS:
-            shapes = inputs[grids].tolist() if grids in inputs else []
-            parts = inputs[pixels].split([t * h * w for t, h, w in shapes]) if shapes else ()
-            left.append(iter(zip(parts, shapes, strict=True)))
-        parts, steps = [], []
-        for row, (images, clips) in zip(ids, media, strict=True):
-            for is_clip in order(row, images, clips, tokenizer):
-                part, (t, h, w) = next(left[is_clip])
-                parts.append(part)
-                steps += [[1, h, w]] * t
-        rest = {key: value for key, value in inputs.items() if not any(key in keys for keys in _PARTS)}
-        return {**rest, "pixel_values": torch.cat(parts), "image_grid_thw": torch.tensor(steps)} if parts else rest
-
     def _apart(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> dict[str, Any]:
-        """Undoes `joined`; of inputs that are not joined, returns them."""
+        """Undoes `joined`; returns inputs that are not joined as they are."""
         grids = inputs.get("image_grid_thw")
         if grids is None or len(grids) == sum(row.images for row in rows):
             return inputs
@@ -97,6 +77,50 @@ class Glm4vFamily(QwenVLFamily):
             if media:
                 apart |= {pixels: torch.cat([part for part, _ in media]), grids: torch.tensor([n for _, n in media])}
         return apart
+
+
+def joined(
+    inputs: Mapping[str, Any], media: Sequence[tuple[int, int]], ids: Sequence[Sequence[int]], tokenizer: Any
+) -> dict[str, Any]:
+    """Returns the inputs that a processor makes with every step of a clip as an image, in the order of the tokens.
+
+    `media` counts images and clips of each row of `ids`.
+    """
+    left = []
+    for pixels, grids in _PARTS:
+        shapes = inputs[grids].tolist() if grids in inputs else []
+        parts = inputs[pixels].split([t * h * w for t, h, w in shapes]) if shapes else ()
+        left.append(iter(zip(parts, shapes, strict=True)))
+    parts, steps = [], []
+    for row, (images, clips) in zip(ids, media, strict=True):
+        for is_clip in order(row, images, clips, tokenizer):
+            part, (t, h, w) = next(left[is_clip])
+            parts.append(part)
+            steps += [[1, h, w]] * t
+    found = {key: value for key, value in inputs.items() if not any(key in keys for keys in _PARTS)}
+    if "mm_token_type_ids" in found:
+        found["mm_token_type_ids"] = found["mm_token_type_ids"].clamp(max=1)
+    return found | ({"pixel_values": torch.cat(parts), "image_grid_thw": torch.tensor(steps)} if parts else {})
+
+
+def for_model(inputs: Any, processor: Any, media: Sequence[tuple[int, int]]) -> Any:
+    """Returns a processor's outputs as its model takes them: `joined` if they are GLM's and of images and clips.
+
+    Raises:
+        ValueError: an image stands before a clip. The processor (transformers 5.5) then gives the clip's tokens to it.
+    """
+    names = {cls.__name__ for cls in type(processor).__mro__}
+    if not names & {"Glm4vProcessor", "Glm46VProcessor"} or any(grids not in inputs for _, grids in _PARTS):
+        return inputs
+    rows = inputs["input_ids"]
+    found = joined(inputs, media, rows.tolist(), processor.tokenizer)
+    runs = [stop - first for row in rows.numpy() for first, stop in token_runs(row, processor.image_token_id)]
+    if runs != (found["image_grid_thw"].prod(-1) // processor.image_processor.merge_size**2).tolist():
+        raise ValueError(
+            f"{type(processor).__name__} writes the tokens of an image that stands before a clip wrong (transformers "
+            "5.5): put images behind clips, or use LLaMA-Factory with a `rgpt4d_glm` template"
+        )
+    return type(inputs)(found)
 
 
 def order(ids: Sequence[int], images: int, clips: int, tokenizer: Any) -> list[bool]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from llamafactory.data.mm_plugin import Qwen3VLPlugin
 
-from rgpt4d_plugin.students import get_family
+from rgpt4d_plugin.students.glm4v import joined
 from rgpt4d_plugin.template.clip_reader import ClipReader, read_context
 
 
@@ -22,14 +22,15 @@ class _ProcessorCalls:
             inputs = self._get_mm_token_metadata(images, videos, audios, processor)
         if inputs is None:
             inputs = Qwen3VLPlugin._get_mm_inputs(self, images, videos, audios, processor)
-        # What the host writes behind each step: the text of the time at which it begins.
-        inputs["timestamps"] = [
-            [
-                processor.replace_frame_token_id(index / metadata.fps).split("<|end_of_image|>")[1]
-                for index in metadata.frames_indices[:: processor.video_processor.temporal_patch_size]
+        if "video_metadata" in inputs:
+            # What the host writes behind each step: the text of the time at which it begins.
+            inputs["timestamps"] = [
+                [
+                    processor.replace_frame_token_id(index / metadata.fps).split("<|end_of_image|>")[1]
+                    for index in metadata.frames_indices[:: processor.video_processor.temporal_patch_size]
+                ]
+                for metadata in inputs.pop("video_metadata")
             ]
-            for metadata in inputs.pop("video_metadata", ())
-        ]
         return inputs
 
     def _get_video_token_metadata(self, videos: list, processor: Any) -> dict[str, Any] | None:
@@ -70,4 +71,4 @@ class Glm4vReader(ClipReader, _ProcessorCalls):
     ) -> dict[str, Any]:
         inputs = super().get_mm_inputs(images, videos, audios, imglens, vidlens, audlens, batch_ids, processor)
         media = list(zip(imglens, vidlens, strict=True))
-        return get_family("glm4v").joined(inputs, media, batch_ids, processor.tokenizer)
+        return joined(inputs, media, batch_ids, processor.tokenizer)

@@ -49,6 +49,9 @@ REGISTRIES = {
             "rgpt4d_intern_s1",
             "rgpt4d_gemma4",
             "rgpt4d_gemma4n",
+            "rgpt4d_glm4_5v",
+            "rgpt4d_glm4v",
+            "rgpt4d_glm_ocr",
             "rgpt4d_intern_vl",
             "rgpt4d_keye_vl",
             "rgpt4d_llava_next_video",
@@ -70,7 +73,7 @@ REGISTRIES = {
         "CONFIG_MAPPING",
         {f"rgpt4d_{base}" for base in modeling.BASES} | set(modeling.OWN_BASES),
     ),
-    "llamafactory.model.model_utils.visual": ("COMPOSITE_MODELS", {"llava_onevision", "nvila"}),
+    "llamafactory.model.model_utils.visual": ("COMPOSITE_MODELS", {"llava_onevision", "nvila", "glm46v"}),
 }
 """What is added to registries."""
 

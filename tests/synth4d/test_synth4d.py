@@ -14,6 +14,7 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
 from rgpt4d_plugin.files import only_writer
+from rgpt4d_plugin.students import get_family
 from rgpt4d_plugin.synth4d import HELD_OUT, write_clips
 from rgpt4d_plugin.synth4d.clips import DATASET, REGIONS, REGIONS_HELD_OUT, decode_mp4, encode_mp4
 from rgpt4d_plugin.synth4d.questions import KINDS, ask
@@ -265,7 +266,7 @@ def test_datasets_of_others_stay_registered(tmp_path):
 
 
 def load_tiny_student(family, folder):
-    layers = 2 if family.startswith("qwen3_5") else 1  # one of each kind
+    layers = 2 if family.startswith(("qwen3_5", "glm4v_moe")) else 1  # one of each kind
     sizes = {"hidden": 32, "layers": layers, "heads": 4, "vision_hidden": 32, "vision_heads": 4}
     out = build_tiny_student(folder, family, **sizes | ({} if family.startswith("qwen") else {"vision_layers": 2}))
     processor = AutoProcessor.from_pretrained(out)
@@ -310,6 +311,8 @@ def test_tiny_student_loads_offline_and_reads_a_clip(family, tmp_path):
         ("internvl", ["<video>", "<IMG_CONTEXT>", "<img>", "</img>", "<|im_end|>"], 4 * 16),
         ("gemma3", ["<image_soft_token>", "<start_of_image>", "<end_of_image>", "<end_of_turn>"], 16),
         ("gemma4", ["<|video|>", "<|image>", "<image|>", "<turn|>"], 4 * 64),
+        ("glm4v", ["<|image|>", "<|begin_of_video|>", "<|user|>", "<think>"], 2 * 16),
+        ("glm4v_moe", ["<|image|>", "<|begin_of_video|>", "<|user|>", "<think>"], 2 * 16),
     ],
 )
 def test_another_tiny_student_loads_offline_and_reads_a_clip(family, special, tokens, tmp_path):
@@ -323,12 +326,12 @@ def test_another_tiny_student_loads_offline_and_reads_a_clip(family, special, to
     media = {"videos": [torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)]}
     if family == "gemma3":
         media = {"images": [[Image.fromarray(np.zeros((48, 80, 3), dtype=np.uint8))]]}
-    if family in ("gemma4", "nvila"):
-        media["do_sample_frames"] = False  # they want more otherwise
+    if family in ("gemma4", "nvila") or family.startswith("glm"):
+        media["do_sample_frames"] = False  # they want more otherwise, or times
     inputs = processor(
         text=[asked(processor, "image" if family == "gemma3" else "video")], **media, return_tensors="pt"
     )
-    token = getattr(processor, "video_token_id", None) or processor.image_token_id
+    token = tokenizer.convert_tokens_to_ids(get_family(family).clip_token)
     assert (inputs["input_ids"] == token).sum() == tokens
     assert model(**inputs).logits.isfinite().all()
 

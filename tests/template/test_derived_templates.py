@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from llamafactory.data.mm_plugin import (
     Gemma3Plugin,
     Gemma4Plugin,
+    GLM4VPlugin,
     InternVLPlugin,
     LlavaNextVideoPlugin,
     Qwen2VLPlugin,
@@ -68,7 +69,7 @@ def parts(request, assets, tmp_path_factory):
     return build(request.param, assets, tmp_path_factory.mktemp(request.param))
 
 
-@pytest.fixture(scope="module", params=["llava_next_video", "video_llava", "internvl", "gemma3", "gemma4"])
+@pytest.fixture(scope="module", params=["llava_next_video", "video_llava", "internvl", "gemma3", "gemma4", "glm4v"])
 def squares(request, assets, tmp_path_factory):
     """For the other families with a template of the host's."""
     return build(request.param, assets, tmp_path_factory.mktemp(request.param))
@@ -150,6 +151,7 @@ def test_without_regions_a_twin_of_squares_gives_the_very_tokens_labels_and_pixe
         # The host gives the video processor an argument that transformers 5 refuses.
         LlavaNextVideoPlugin: ("text", "image", "two images"),
         VideoLlavaPlugin: ("text", "image", "two images"),
+        GLM4VPlugin: ("text", "image", "two images"),
         # Several clips of one length: the host joins their frames otherwise, which is as one to the model.
         Gemma4Plugin: ("text", "image", "two images", "video", "both", "turns", "frames"),
         InternVLPlugin: ("text", "image", "two images", "video", "both", "turns", "two videos", "frames"),
