@@ -16,7 +16,7 @@ from tests.tiny_models import TEMPLATES, build_tiny_student
 pytestmark = [pytest.mark.slow, pytest.mark.distributed]
 
 STEPS = 20
-FAMILIES = ("qwen3_vl_moe",)
+FAMILIES = ("qwen3_vl_moe", "glm4v_moe")
 """Qwen3.5 is refused under ZeRO-3."""
 
 
@@ -74,14 +74,14 @@ def test_the_text_leaves_an_expert_without_a_token(runs, family):
     """What the runs above are about."""
     parts = host_parts(runs[family][0])
     used = set()
+    experts = [module for name, module in parts.model.named_modules() if name.endswith("mlp.experts")]
     handles = [
-        module.register_forward_hook(lambda _, __, output: used.update(output[-1].flatten().tolist()))
-        for name, module in parts.model.named_modules()
-        if name.endswith("mlp.gate")
+        module.register_forward_pre_hook(lambda _, given: used.update(given[1].flatten().tolist()))
+        for module in experts
     ]
     ids = parts.encode(parts.run_template, "How many?")["input_ids"]
     with torch.no_grad():
         parts.model(input_ids=torch.tensor([ids]))
     for handle in handles:
         handle.remove()
-    assert handles and len(used) < parts.config.text_config.num_experts
+    assert 0 < len(used) < experts[0].num_experts

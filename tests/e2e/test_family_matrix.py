@@ -106,8 +106,25 @@ def test_every_term_alone_reaches_all_of_the_language_model(one_process, family,
     model.zero_grad()
 
 
-FROZEN = {"gemma4": ("vision_tower", "embed_vision"), "video_llava": ("multi_modal_projector",)}
+_GLM = ("visual.patch_embed", "visual.blocks", "visual.merger")
+FROZEN = {
+    "gemma4": ("vision_tower", "embed_vision"),
+    "video_llava": ("multi_modal_projector",),
+    "glm4v": _GLM,
+    "glm4v_moe": _GLM,
+}
 """Parts that are neither trained nor adapted, where their names are the family's own."""
+
+LEFT_OUT = {
+    "llava": {"model.image_newline"},
+    "glm4v": {
+        f"model.visual.{name}"
+        for name in ("embeddings.position_embedding.weight", "post_conv_layernorm.weight", "post_layernorm.weight")
+        + ("downsample.weight", "downsample.bias")
+    },
+}
+"""What the host takes neither for vision tower nor projector and so trains: the newline after a line of an image, and
+what is around the blocks of GLM's tower."""
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -120,9 +137,9 @@ def test_what_is_trained(one_process, family):
         named = dict(trainer.model.named_parameters())
         trained[method] = {name for name, weight in named.items() if weight.requires_grad} - own
     language = {name for name in trained["full"] if "language_model" in name or name.startswith("lm_head")}
-    # The newline after a line of an image is neither tower nor projector to the host. Nor are Video-LLaVA's towers.
+    # Video-LLaVA's towers are neither to the host, too.
     more = {name for name in trained["full"] - language if not (family == "video_llava" and "_tower." in name)}
-    assert more == ({"model.image_newline"} if family.startswith("llava") else set())
+    assert more == next((names for begin, names in LEFT_OUT.items() if family.startswith(begin)), set())
     full = dict(one_process(family, "full")[0].model.named_parameters())
     frozen = full.keys() - trained["full"] - {name for name in full if name.startswith("p4d_decoder")}
     assert not [name for name in frozen if "language_model" in name]
