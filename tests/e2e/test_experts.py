@@ -66,6 +66,8 @@ def test_what_zero3_saves_loads_as_what_one_process_saves(runs, family):
     one, two = (
         AutoModelForImageTextToText.from_pretrained(recipe["output_dir"]).state_dict() for recipe in runs[family]
     )
+    for name in [name for name in one if name.endswith("k_proj.bias")]:  # whose gradient is all rounding (GLM)
+        del one[name], two[name]
     assert largest_relative_difference(one, two) < 1e-3
 
 
