@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GLM-4.1V to GLM-4.6V: a pair of frames is a run of <|image|> before the text of its time, as an image is without one.
+"""GLM-4.1V to GLM-4.6V: two frames are a run of <|image|>, as an image is, and the text of their time follows.
 
 What stands between <|begin_of_video|> and <|end_of_video|> is a clip. The model (transformers 5.5) takes either images
-or clips: it looks for both at the same tokens, all of them. A step of a clip is to it as an image is, in its tower and
-in its positions, so that `template.glm4v` gives it both as images, in the order of the tokens.
+or clips, because it looks for both at the same tokens. A step of a clip is to it what an image is, in its tower and in
+its positions: `template.glm4v` gives it both as images, in the order of the tokens.
 """
 
 from collections.abc import Mapping, Sequence
@@ -72,7 +72,7 @@ class Glm4vFamily(QwenVLFamily):
                 steps = [next(left) for _ in range(-(-next(frames) // per_step) if is_clip else 1)]
                 _, h, w = steps[0][1]
                 found[is_clip].append((torch.cat([pixels for pixels, _ in steps]), [len(steps), h, w]))
-        apart = {}
+        apart: dict[str, torch.Tensor] = {}
         for (pixels, grids), media in zip(_PARTS, found, strict=True):
             if media:
                 apart |= {pixels: torch.cat([part for part, _ in media]), grids: torch.tensor([n for _, n in media])}

@@ -128,9 +128,7 @@ class P4DDataCollator(SFTDataCollatorWith4DAttentionMask):
                 for packing, starts in zip(packing_params_list, runs, strict=True)
             ]
             batch_imglens = [len(starts) for starts in runs]
-        super()._compute_rope_position_ids_with_packing(
-            features, mm_inputs, packing_params_list, batch_imglens, *rest
-        )
+        super()._compute_rope_position_ids_with_packing(features, mm_inputs, packing_params_list, batch_imglens, *rest)
 
     @staticmethod
     def _mend_packed_text(batch: dict[str, Any]) -> None:

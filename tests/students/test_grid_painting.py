@@ -38,7 +38,7 @@ def miscounted(family):
 
 
 def grid_of(family, frames, height, width):
-    """(t, h, w) of the tiny students: Qwen's and GLM's tokens are 16 x 16 pixels of two frames, the others' 4 x 4 a frame.
+    """(t, h, w) of the tiny students: Qwen's and GLM's tokens are 16 x 16 pixels of two frames; others have 4 x 4.
 
     Gemma 4 has as many in its shape as 70 allow.
     """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """GLM-4.1V to GLM-4.6V in the host: tokens, positions and logits are those of transformers' own processor and model.
 
-The host's batches hold the steps of clips as images, because the model (transformers 5.5) takes no images beside clips.
+The host's batches hold the steps of clips as images: the model (transformers 5.5) takes no images beside clips.
 """
 
 import numpy as np
@@ -14,8 +14,8 @@ from rgpt4d_plugin import RegionPrompt
 from rgpt4d_plugin.students.glm4v import order
 from rgpt4d_plugin.synth4d.clips import encode_mp4
 from rgpt4d_plugin.template.square import clips_of
-from rgpt4d_plugin.trainers.trl_collator import P4DVisionCollator
 from rgpt4d_plugin.trainers.trl import Sampling
+from rgpt4d_plugin.trainers.trl_collator import P4DVisionCollator
 from tests.harness import DATA
 from tests.host_parts import host_parts
 from tests.tiny_models import TEMPLATES, build_tiny_student
