@@ -53,13 +53,15 @@ class Glm4vFamily(QwenVLFamily):
         return super().image_grids(self._apart(inputs, processor, rows), processor, rows)
 
     def frames(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> list[Any]:
-        return super().frames(self._apart(inputs, processor, rows), processor, rows)
+        return super().frames(self._apart(inputs, processor, rows, True), processor, rows)
 
     def images(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> list[Any]:
-        return super().images(self._apart(inputs, processor, rows), processor, rows)
+        return super().images(self._apart(inputs, processor, rows, True), processor, rows)
 
-    def _apart(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> dict[str, Any]:
-        """Undoes `joined`; returns inputs that are not joined as they are."""
+    def _apart(
+        self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia], with_pixels: bool = False
+    ) -> dict[str, Any]:
+        """Undoes `joined`, of the pixels only where asked; returns inputs that are not joined as they are."""
         grids = inputs.get("image_grid_thw")
         if grids is None or len(grids) == sum(row.images for row in rows):
             return inputs
@@ -71,11 +73,13 @@ class Glm4vFamily(QwenVLFamily):
             for is_clip in order(ids, row.images, len(row.frames), processor.tokenizer):
                 steps = [next(left) for _ in range(-(-next(frames) // per_step) if is_clip else 1)]
                 _, h, w = steps[0][1]
-                found[is_clip].append((torch.cat([pixels for pixels, _ in steps]), [len(steps), h, w]))
+                found[is_clip].append(([part for part, _ in steps], [len(steps), h, w]))
         apart: dict[str, torch.Tensor] = {}
         for (pixels, grids), media in zip(_PARTS, found, strict=True):
             if media:
-                apart |= {pixels: torch.cat([part for part, _ in media]), grids: torch.tensor([n for _, n in media])}
+                apart[grids] = torch.tensor([shape for _, shape in media])
+            if media and with_pixels:
+                apart[pixels] = torch.cat([part for steps, _ in media for part in steps])
         return apart
 
 
