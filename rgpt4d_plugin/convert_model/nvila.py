@@ -17,7 +17,15 @@ from safetensors.torch import save_file
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 from transformers.dynamic_module_utils import custom_object_save
 
-from rgpt4d_plugin.convert_model.nvila_names import PARTS, TABLES, check_new, our_name, shard_name, write_index
+from rgpt4d_plugin.convert_model.nvila_names import (
+    PARTS,
+    TABLES,
+    check_new,
+    our_name,
+    published_name,
+    shard_name,
+    write_index,
+)
 from rgpt4d_plugin.files import read_json
 from rgpt4d_plugin.modeling import BaseClasses, load
 from rgpt4d_plugin.modeling.modeling_nvila import NVILAConfig, NVILAForConditionalGeneration
@@ -53,6 +61,7 @@ CHAT_TEMPLATE = """{%- macro parts(content) %}
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}""".replace("SYSTEM", SYSTEM)
 
 _AGAIN = "download the folder again"
+_END = "<|im_end|>"
 _CHAT = [{"role": role, "content": role[0]} for role in ("system", "user", "assistant", "user")]
 
 
@@ -174,17 +183,18 @@ def convert(src: str, out: str, tpe: bool = False) -> list[str]:
     with torch.device("meta"):
         model = classes.model(config)
     tensors = _tensors(source)
-    rows = _check(source, model, tensors)
+    rows = _rows(source, tokenizer, tensors)
+    _check(source, model, tensors, rows)
 
     target.mkdir(parents=True, exist_ok=True)
     _write_weights(target, tensors, config.text_config.vocab_size)
     _processor(classes.processor, found, tokenizer).save_pretrained(target)
-    untrained = [token for token in tokenizer.convert_tokens_to_ids(list(ADDED_TOKENS)) if token >= rows]
     GenerationConfig(
         do_sample=False,
-        eos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.convert_tokens_to_ids(_END),  # as in VILA, whatever the tokenizer says
         pad_token_id=tokenizer.pad_token_id,
-        suppress_tokens=untrained or None,  # the mean of the head's rows is no reason to say them
+        # The mean of the head's rows is no reason to say them.
+        suppress_tokens=list(range(rows, len(tokenizer))) or None,
     ).save_pretrained(target)
     custom_object_save(model, target, config=config)
     config.save_pretrained(target)  # last: a folder without it is no model
@@ -199,8 +209,14 @@ def convert(src: str, out: str, tpe: bool = False) -> list[str]:
 
 def _read_configs(source: Path) -> dict[str, Any]:
     if missing := [name for name in _CONFIGS if not (source / name).is_file()]:
-        raise ModelFolderError(source, [f"{name}: no such file; {_AGAIN}" for name in missing])
-    problems: list[str] = []
+        problems = [f"{name}: no such file; {_AGAIN}" for name in missing]
+        if (
+            "config.json" not in missing
+            and read_json(source / "config.json", _AGAIN).get("model_type") == "nvila_lite"
+        ):
+            problems = ["config.json: a model of the form -hf; download the one without -hf, whose parts are folders"]
+        raise ModelFolderError(source, problems)
+    problems = []
     found = {name: check(kind, read_json(source / name, _AGAIN), name, problems) for name, kind in _CONFIGS.items()}
     tower, pictures = found["vision_tower/config.json"], found["vision_tower/preprocessor_config.json"]
     if not problems and set(pictures.size.values()) != {tower.image_size}:
@@ -218,6 +234,8 @@ def _tokenizer(folder: Path) -> tuple[PreTrainedTokenizerBase, list[str]]:
     added = [token for token in ADDED_TOKENS if token not in tokenizer.get_vocab()]
     tokenizer.add_tokens(added, special_tokens=True)
     problems = []
+    if _END not in tokenizer.get_vocab():
+        problems.append(f"llm/: expected a tokenizer with {_END}, which ends a turn")
     if len(tokenizer.encode("\n", add_special_tokens=False)) != 1:
         problems.append("llm/: expected a tokenizer with one token for the newline that follows every picture")
     if tokenizer.chat_template is not None:
@@ -266,7 +284,11 @@ def _tensors(source: Path) -> dict[str, _Tensor]:
     problems = []
     for part in PARTS:
         files = sorted((source / part).glob("*.safetensors"))
-        if not files:
+        index = source / part / "model.safetensors.index.json"
+        named = set(read_json(index, _AGAIN)["weight_map"].values()) if index.is_file() else set()
+        lost = named - {path.name for path in files}
+        problems += [f"{part}/{name}: no such file, but the index names it; {_AGAIN}" for name in sorted(lost)]
+        if not files and not lost:
             problems.append(f"{part}/: no .safetensors file; {_AGAIN}")
         for path in files:
             try:
@@ -285,8 +307,20 @@ def _tensors(source: Path) -> dict[str, _Tensor]:
     return tensors
 
 
-def _check(source: Path, model: torch.nn.Module, tensors: dict[str, _Tensor]) -> int:
-    """Checks names and shapes; returns the rows of the published embedding table, which may lack VILA's tokens.
+def _rows(source: Path, tokenizer: PreTrainedTokenizerBase, tensors: dict[str, _Tensor]) -> int:
+    """Returns the rows of the published embedding table, which may lack tokens that were added to the tokenizer."""
+    table = tensors.get(TABLES[0])
+    rows, wanted = table.shape[0] if table else 0, read_json(source / "llm/config.json", _AGAIN)["vocab_size"]
+    if table and rows != wanted:
+        raise ModelFolderError(source, [f"{table}: expected a row for each of the {wanted} of vocab_size, got {rows}"])
+    needed = max(tokenizer.vocab_size, tokenizer.convert_tokens_to_ids(_END) + 1)
+    if table and rows < needed:
+        raise ModelFolderError(source, [f"{table}: {rows} rows, but the tokenizer's words and {_END} are {needed}"])
+    return rows
+
+
+def _check(source: Path, model: torch.nn.Module, tensors: dict[str, _Tensor], rows: int) -> None:
+    """Checks names and shapes; the tables are to have so many rows.
 
     A head that is tied to the table is taken out of `tensors`: some trainers save it all the same.
     """
@@ -298,10 +332,10 @@ def _check(source: Path, model: torch.nn.Module, tensors: dict[str, _Tensor]) ->
             if not torch.equal(_read(tensors[head]), _read(tensors[table])):
                 raise ModelFolderError(source, [f"{tensors[head]}: tie_word_embeddings is true, but it is not tied"])
             del tensors[head]
-    rows = min(tensors[table].shape[0], wanted[table][0]) if table in tensors else 0
     for name in wanted.keys() & set(TABLES):
         wanted[name] = (rows, *wanted[name][1:])
-    problems = [f"missing: {name}" for name in wanted if name not in tensors]
+    lacking = [published_name(name) for name in wanted if name not in tensors]
+    problems = [f"missing: {theirs} in {part}/" for part, theirs in lacking]
     for name, tensor in tensors.items():
         if name not in wanted:
             problems.append(f"{tensor}: not a tensor of the model")
@@ -309,7 +343,6 @@ def _check(source: Path, model: torch.nn.Module, tensors: dict[str, _Tensor]) ->
             problems.append(f"{tensor}: expected the shape {wanted[name]}, got {tensor.shape}")
     if problems:
         raise ModelFolderError(source, problems)
-    return rows
 
 
 def _read(tensor: _Tensor) -> torch.Tensor:

@@ -325,6 +325,7 @@ TABLE = "model.embed_tokens.weight"
 def test_a_tied_head_and_a_table_without_rows_for_the_added_tokens(copy, tmp_path, saved):
     """As the 2B model has it: they get the mean row, and are never generated."""
     edit(copy / "llm/config.json", tie_word_embeddings=True, vocab_size=61, rope_theta=1e6)
+    edit(copy / "llm/tokenizer_config.json", eos_token="<|endoftext|>")
     table = contents(copy)["llm"][TABLE][:61]
     change(copy, "llm", **{TABLE: table, "lm_head.weight": table.clone() if saved else None})
     convert(str(copy), str(tmp_path / "out"))
@@ -333,7 +334,7 @@ def test_a_tied_head_and_a_table_without_rows_for_the_added_tokens(copy, tmp_pat
     assert torch.equal(model.lm_head.weight[:61], table) and len(model.lm_head.weight) == 64
     torch.testing.assert_close(model.lm_head.weight[61:], table.mean(0).expand(3, -1))
     assert model.config.text_config.rope_parameters["rope_theta"] == 1e6
-    assert model.generation_config.suppress_tokens == [61, 62, 63]
+    assert model.generation_config.suppress_tokens == [61, 62, 63] and model.generation_config.eos_token_id == 58
 
 
 def test_a_model_in_several_files(copy, tmp_path):
@@ -396,8 +397,13 @@ def test_other_models_are_refused(copy, tmp_path, name, changes, problem):
 @pytest.mark.parametrize(
     ("part", "changes", "problem"),
     [
-        ("llm", {"model.norm.weight": None}, "missing: model.language_model.norm.weight"),
-        ("llm", {"lm_head.weight": None}, "missing: lm_head.weight"),
+        ("llm", {"model.norm.weight": None}, "missing: model.norm.weight in llm/"),
+        ("llm", {"lm_head.weight": None}, "missing: lm_head.weight in llm/"),
+        (
+            "llm",
+            {TABLE: torch.zeros(61, 32)},
+            f"{TABLE} in .*: expected a row for each of the 64 of vocab_size, got 61",
+        ),
         ("llm", {"lm_head.weight": torch.zeros(63, 32)}, "lm_head.weight in .*: expected the shape"),
         ("llm", {"p4d_decoder.weight": torch.zeros(1)}, "p4d_decoder.weight in .*: not a tensor of"),
         ("mm_projector", {"layers.2.weight": torch.zeros(96, 128)}, r"the shape \(96, 288\), got \(96, 128\)"),
@@ -408,6 +414,25 @@ def test_every_tensor_is_accounted_for(copy, tmp_path, part, changes, problem):
     with pytest.raises(ModelFolderError, match=problem):
         convert(str(copy), str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_table_without_rows_for_words_is_refused(copy, tmp_path):
+    """58 is the end of a turn: what comes after it is added on loading, if need be."""
+    edit(copy / "llm/config.json", vocab_size=58)
+    change(copy, "llm", **{name: torch.zeros(58, 32) for name in (TABLE, "lm_head.weight")})
+    with pytest.raises(ModelFolderError, match=r"58 rows, but the tokenizer's words and <\|im_end\|> are 59"):
+        convert(str(copy), str(tmp_path / "out"))
+
+
+def test_parts_that_are_not_there_are_named(copy, tmp_path):
+    index = {"metadata": {}, "weight_map": {TABLE: "model.safetensors", "model.norm.weight": "model-2.safetensors"}}
+    (copy / "llm/model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelFolderError, match="llm/model-2.safetensors: no such file, but the index names it"):
+        convert(str(copy), str(tmp_path / "out"))
+    shutil.rmtree(copy / "llm")
+    edit(copy / "config.json", model_type="nvila_lite")
+    with pytest.raises(ModelFolderError, match="of the form -hf; download the one without -hf"):
+        convert(str(copy), str(tmp_path / "out"))
 
 
 def test_a_head_that_only_claims_to_be_tied_is_refused(copy, tmp_path):
