@@ -43,8 +43,8 @@ _LIST = (
         "Qwen2.5-Omni, Qwen3-Omni",
         ("qwen2_5_omni", "qwen2_5_omni_thinker", "qwen3_omni_moe", "qwen3_omni_moe_thinker"),
         ("qwen2_omni", "qwen3_omni", "qwen3_omni_nothink"),
-        "LLaMA-Factory trains and saves its thinker alone, which no Auto class loads again; its token grid has not "
-        "been tested",
+        "LLaMA-Factory trains and saves its thinker alone, which no Auto class of transformers 5.5 loads again: what "
+        "was trained could not be asked, evaluated or exported; its token grid has not been tested",
     ),
     UnsupportedFamily(
         "NVILA, as published",

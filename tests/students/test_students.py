@@ -12,7 +12,13 @@ import torch
 import transformers
 from llamafactory.data.mm_plugin import get_mm_plugin
 from PIL import Image
-from transformers import AutoProcessor, Ernie4_5_VLMoeVideoProcessor, Glm4vVideoProcessor, Glm46VVideoProcessor
+from transformers import (
+    AutoConfig,
+    AutoProcessor,
+    Ernie4_5_VLMoeVideoProcessor,
+    Glm4vVideoProcessor,
+    Glm46VVideoProcessor,
+)
 from transformers.image_utils import SizeDict
 
 from rgpt4d_plugin.students import (
@@ -149,11 +155,18 @@ def test_a_family_that_is_refused_says_why(model_type):
 
 @pytest.mark.parametrize("processor", [Glm4vVideoProcessor, Glm46VVideoProcessor, Ernie4_5_VLMoeVideoProcessor])
 def test_the_host_reads_no_videos_for_glm_and_ernie(processor):
-    """If this fails, the host has been mended: they can be added."""
+    """If this fails, the host has been mended: ERNIE can be added, and `template.glm4v` may shrink."""
     plugin = get_mm_plugin("ernie_vl" if "Ernie" in processor.__name__ else "glm4v", "<image>", "<video>")
     parts = types.SimpleNamespace(video_processor=processor())
     with pytest.raises(TypeError, match="unexpected keyword argument 'images'"):
         plugin._get_mm_inputs([], [[Image.new("RGB", (64, 64))] * 4], [], parts)
+
+
+@pytest.mark.parametrize("model_type", ["qwen2_5_omni_thinker", "qwen3_omni_moe_thinker"])
+def test_a_thinker_alone_is_in_no_auto_class(model_type):
+    """If this fails, transformers has been mended: Qwen's Omni models can be added."""
+    with pytest.raises(ValueError, match=f"Unrecognized model identifier: {model_type}"):
+        AutoConfig.for_model(model_type)
 
 
 def test_the_page_on_new_families_shows_a_family_as_it_is():
