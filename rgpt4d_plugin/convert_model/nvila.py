@@ -208,15 +208,12 @@ def convert(src: str, out: str, tpe: bool = False) -> list[str]:
 
 
 def _read_configs(source: Path) -> dict[str, Any]:
-    if missing := [name for name in _CONFIGS if not (source / name).is_file()]:
-        problems = [f"{name}: no such file; {_AGAIN}" for name in missing]
-        if (
-            "config.json" not in missing
-            and read_json(source / "config.json", _AGAIN).get("model_type") == "nvila_lite"
-        ):
-            problems = ["config.json: a model of the form -hf; download the one without -hf, whose parts are folders"]
+    problems = [f"{name}: no such file; {_AGAIN}" for name in _CONFIGS if not (source / name).is_file()]
+    whole = source / "config.json"
+    if problems and whole.is_file() and read_json(whole, _AGAIN).get("model_type") == "nvila_lite":
+        problems = ["config.json: a model of the form -hf; download the one without -hf, whose parts are folders"]
+    if problems:
         raise ModelFolderError(source, problems)
-    problems = []
     found = {name: check(kind, read_json(source / name, _AGAIN), name, problems) for name, kind in _CONFIGS.items()}
     tower, pictures = found["vision_tower/config.json"], found["vision_tower/preprocessor_config.json"]
     if not problems and set(pictures.size.values()) != {tower.image_size}:

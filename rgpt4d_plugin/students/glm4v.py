@@ -53,10 +53,10 @@ class Glm4vFamily(QwenVLFamily):
         return super().image_grids(self._apart(inputs, processor, rows), processor, rows)
 
     def frames(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> list[Any]:
-        return super().frames(self._apart(inputs, processor, rows, True), processor, rows)
+        return super().frames(self._apart(inputs, processor, rows, with_pixels=True), processor, rows)
 
     def images(self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia]) -> list[Any]:
-        return super().images(self._apart(inputs, processor, rows, True), processor, rows)
+        return super().images(self._apart(inputs, processor, rows, with_pixels=True), processor, rows)
 
     def _apart(
         self, inputs: dict[str, Any], processor: Any, rows: Sequence[RowMedia], with_pixels: bool = False
@@ -122,7 +122,7 @@ def for_model(inputs: Any, processor: Any, media: Sequence[tuple[int, int]]) -> 
     if runs != (found["image_grid_thw"].prod(-1) // processor.image_processor.merge_size**2).tolist():
         raise ValueError(
             f"{type(processor).__name__} writes the tokens of an image that stands before a clip wrong (transformers "
-            "5.5): put images behind clips, or use LLaMA-Factory with a `rgpt4d_glm` template"
+            "5.5): put images behind clips, or use LLaMA-Factory with `rgpt4d_glm4v` or `rgpt4d_glm4_5v`"
         )
     return type(inputs)(found)
 
