@@ -3,9 +3,9 @@
 
     OMP_NUM_THREADS=1 python benchmarks/cached_epoch.py --rounds 3
 
-The arms take turns, and processor time is counted beside the time on the wall, so that what else the machine does falls
-on all of them alike. The sizes are tiny; by default the student's step costs some eight times what the cached terms do,
-as an 8B student's does (`flops.py`). Two clips a step: of a single small one torch computes 3D convolutions more slowly.
+The arms take turns, and processor time is counted beside the time on the wall, so that what else the machine does
+falls on all of them alike. The sizes are tiny; by default the student's step costs some eight times what the cached
+terms do, as an 8B student's does (`flops.py`). Two clips a step: torch convolves a single small one more slowly.
 """
 
 import argparse
