@@ -4,8 +4,10 @@
     OMP_NUM_THREADS=1 python benchmarks/data_path.py
 
 Clips of two kinds: short ones (the synthetic clips, and the real ones of the tests), and a video of five minutes in
-720p. The arms take turns within a round. Reading is what the collator does for a clip: sampling, decoding, scaling,
-and the model's own processor; for the plugin's arms the teacher's frames too, which the host's does not make.
+720p. Reading is what the collator does for a clip: sampling, decoding, scaling, and the model's own processor. The
+host makes the student's inputs alone, and is compared with the plugin making just these, as it does for a cached
+teacher; a teacher that computes gets frames too, which the host's reader cannot give: those arms make more than it.
+The arms take turns within a round; processor time is counted beside the time on the wall.
 """
 
 import argparse
@@ -29,6 +31,9 @@ from tests.harness import DATA, make_assets
 from tests.host_parts import HostParts, host_parts
 
 
+STUDENT, BOTH = "student's inputs", "and the teacher's frames"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
@@ -41,35 +46,46 @@ def main() -> None:
         parts = host_parts(assets.recipe(root / "out", video_maxlen=16))
         short = [*sorted((root / "assets" / "clips").glob("*.mp4")), *sorted((DATA / "clips").glob("*.mp4"))]
         long = write_long(root / "long.mp4", arguments.seconds, arguments.fps)
-        print("| clips | arm | s a clip, median | x host, median of rounds |\n|---|---|---:|---:|")
+        print("| clips | arm | makes | s a clip, median | x host | processor s, median | x host |")
+        print("|---|---|---|---:|---:|---:|---:|")
         for kind, videos in (("short", short), ("5 minutes, 720p", [long])):
             report(kind, measure(parts, root / kind, videos, arguments.rounds))
 
 
-def report(kind: str, seconds: dict[str, list[float]]) -> None:
-    """Prints the lines of one kind of clips."""
-    for arm, values in seconds.items():
-        ratio = statistics.median(value / host for value, host in zip(values, seconds["host"]))
-        print(f"| {kind} | {arm} | {statistics.median(values):.4f} | {ratio:.2f} |", flush=True)
+def report(kind: str, seconds: dict[tuple[str, str], list[tuple[float, float]]]) -> None:
+    """Prints the lines of one kind of clips; ratios are medians of those of the rounds."""
+    base = seconds["host", STUDENT]
+    for (arm, makes), values in seconds.items():
+        cells = []
+        for clock in (0, 1):
+            ratio = statistics.median(value[clock] / host[clock] for value, host in zip(values, base))
+            cells.append(f"{statistics.median(value[clock] for value in values):.3f} | {ratio:.2f}")
+        print(f"| {kind} | {arm} | {makes} | {' | '.join(cells)} |", flush=True)
 
 
-def measure(parts: HostParts, folder: Path, videos: list[Path], rounds: int) -> dict[str, list[float]]:
-    """Mean seconds a clip of each arm, round by round."""
+def measure(
+    parts: HostParts, folder: Path, videos: list[Path], rounds: int
+) -> dict[tuple[str, str], list[tuple[float, float]]]:
+    """Mean seconds a clip of each arm, by the wall and by the processor, round by round."""
     plain = with_recorder(parts.template, None)
-    seconds: dict[str, list[float]] = {arm: [] for arm in ("host", "no cache", "first epoch", "later epoch")}
+    seconds: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for number in range(rounds):
-        kept = with_recorder(parts.template, None, None, VideoArguments(cache=str(folder / str(number))))
-        arms: dict[str, Callable[[str], Any]] = {
-            "host": lambda video: inputs(parts, parts.template, video),
-            "no cache": lambda video: both(parts, plain, video),
-            "first epoch": lambda video, kept=kept: both(parts, kept, video),
-            "later epoch": lambda video, kept=kept: both(parts, kept, video),
+        arms: dict[tuple[str, str], Callable[[str], Any]] = {
+            ("host", STUDENT): lambda video: inputs(parts, parts.template, video)
         }
+        for makes, make in ((STUDENT, inputs), (BOTH, both)):
+            kept = with_recorder(parts.template, None, None, VideoArguments(cache=str(folder / f"{number} {makes}")))
+            arms |= {
+                ("no cache", makes): lambda video, make=make: make(parts, plain, video),
+                ("first epoch", makes): lambda video, make=make, kept=kept: make(parts, kept, video),
+                ("later epoch", makes): lambda video, make=make, kept=kept: make(parts, kept, video),
+            }
         for arm, read in arms.items():
-            start = time.perf_counter()
+            start = time.perf_counter(), time.process_time()
             for video in videos:
                 read(str(video))
-            seconds[arm].append((time.perf_counter() - start) / len(videos))
+            spent = time.perf_counter() - start[0], time.process_time() - start[1]
+            seconds.setdefault(arm, []).append((spent[0] / len(videos), spent[1] / len(videos)))
     return seconds
 
 

@@ -68,7 +68,7 @@ def run_cache_teacher(
     Raises:
         ValueError, OSError, RuntimeError: What is wrong with recipe, cache, disk or clips.
     """
-    pipeline = RecipePipeline.from_recipe(_without_cache(read_recipe(recipe_path, overrides)))
+    pipeline = RecipePipeline.from_recipe(read_recipe(recipe_path, overrides))
     if not pipeline.distils:
         raise ValueError("the recipe has no active loss term under p4d.loss, so its teacher computes nothing")
     folder = Path(out)
@@ -94,16 +94,6 @@ def run_cache_teacher(
         unreadable += _gathered(list(_compute(pipeline, store, form, missing, options)))
         if _rank() == 0:
             _sum_up(folder, clips, unreadable)
-
-
-def _without_cache(recipe: dict[str, Any]) -> dict[str, Any]:
-    """The recipe as it is without the cache that is to be made."""
-    block = recipe.get("p4d")
-    teacher = block.get("teacher") if isinstance(block, dict) else None
-    if not isinstance(teacher, dict):
-        return recipe
-    teacher = {key: value for key, value in teacher.items() if key not in ("cache", "cache_missing")}
-    return {**recipe, "p4d": {**block, "teacher": teacher}}
 
 
 def _manifest(pipeline: RecipePipeline, folder: Path, options: CacheOptions, verify: bool) -> CacheManifest:

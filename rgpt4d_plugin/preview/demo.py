@@ -4,6 +4,7 @@
 import filecmp
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -23,13 +24,15 @@ _NEEDED = ("model_name_or_path", "dataset_dir", "output_dir", "max_steps", "p4d.
 def run_demo(recipe_path: str | None) -> None:
     """Builds what the recipe names, trains with `llamafactory-cli`, prints the terms and draws the maps.
 
+    With `p4d.teacher.cache` in the recipe, `rgpt4d cache-teacher` makes it before.
+
     Args:
         recipe_path: None: the package's own `demo_cpu.yaml`, of which the folder `demo` gets a copy.
 
     Raises:
         FileNotFoundError: There is no such recipe.
         ValueError: It is no recipe of the demo, or its files would take the place of others.
-        RuntimeError: The training failed; its own output says why.
+        RuntimeError: The training, or the caching before it, failed; its own output says why.
     """
     if recipe_path is None:
         recipe_path = str(recipes.copy(["demo_cpu"], "demo")[-1])
@@ -42,18 +45,26 @@ def run_demo(recipe_path: str | None) -> None:
             raise ValueError(f"{recipe_path}: {key}: missing; the demo is made for recipes like recipes/demo_cpu.yaml")
     _build_assets(recipe)
 
-    command = [str(Path(sys.executable).with_name("llamafactory-cli")), "train", recipe_path]
-    print(f"\n$ llamafactory-cli train {recipe_path}\n", flush=True)
-    # Threads of networks this small only wait for each other.
-    environment = {"OMP_NUM_THREADS": "1", **os.environ}
-    if subprocess.run(command, env=environment).returncode:
-        raise RuntimeError(f"`llamafactory-cli train {recipe_path}` failed; see its output above")
+    cache = recipe["p4d"]["teacher"].get("cache")
+    if cache is not None:
+        _run("rgpt4d", "cache-teacher", recipe_path, "--out", str(cache))
+    _run("llamafactory-cli", "train", recipe_path)
 
     output = Path(recipe["output_dir"])
     sheet = _draw_maps(recipe, output)
     _print_terms(output)  # last: the host talks much while it loads models
     print(f"\nLoss curves:  {output}/training_p4d_terms.png and training_loss*.png")
     print(f"Maps:         {sheet}")
+
+
+def _run(*command: str) -> None:
+    """Runs a command of this environment; raises RuntimeError if it fails."""
+    print(f"\n$ {shlex.join(command)}\n", flush=True)
+    # Threads of networks this small only wait for each other.
+    environment = {"OMP_NUM_THREADS": "1", **os.environ}
+    program = str(Path(sys.executable).with_name(command[0]))
+    if subprocess.run([program, *command[1:]], env=environment).returncode:
+        raise RuntimeError(f"`{shlex.join(command)}` failed; see its output above")
 
 
 def _build_assets(recipe: dict[str, Any]) -> None:

@@ -57,9 +57,11 @@ class RecipePipeline:
     def from_recipe(cls, recipe: Mapping[str, Any], needs_teacher: bool = True) -> Self:
         """Parses a recipe and loads tokenizer, processor and template. Nothing is written.
 
-        Without `needs_teacher`, the teacher's file need not be there.
+        The teacher is the one that computes, whatever cache of its results the recipe names: that of a run may lack
+        the clip that is looked at. Without `needs_teacher`, the teacher's file need not be there.
         """
         recipe = {key: value for key, value in recipe.items() if key not in (*_RUN_KEYS, *_EVAL_KEYS)}
+        recipe = _without_teacher_cache(recipe)
         if not needs_teacher:
             recipe = _with_any_checkpoint(recipe)
         with tempfile.TemporaryDirectory() as output:
@@ -168,6 +170,15 @@ class RecipePipeline:
         }
 
 
+def _without_teacher_cache(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Returns the recipe without `p4d.teacher.cache`."""
+    block = recipe.get("p4d")
+    teacher = block.get("teacher") if isinstance(block, Mapping) else None
+    if not isinstance(teacher, Mapping):
+        return recipe
+    return {**recipe, "p4d": {**block, "teacher": {key: value for key, value in teacher.items() if key != "cache"}}}
+
+
 def _with_any_checkpoint(recipe: dict[str, Any]) -> dict[str, Any]:
     """Returns the recipe with files in the place of the teacher's that are sure to exist; nothing reads them."""
     block = {} if recipe.get("p4d", "off") is None else recipe.get("p4d")
@@ -181,7 +192,6 @@ def _with_any_checkpoint(recipe: dict[str, Any]) -> dict[str, Any]:
         return recipe
     # A composite is asked for what it names alone; a single checkpoint is always needed.
     files = [name for name in options.weight_files if name in teacher or options.weight_files == ("checkpoint",)]
-    teacher = {key: value for key, value in teacher.items() if key != "cache"}
     return {**recipe, "p4d": {**block, "teacher": {**teacher, **dict.fromkeys(files, __file__)}}}
 
 

@@ -8,6 +8,7 @@ per entry, the least recently stored one dropped first.
 
 import functools
 import hashlib
+import io
 import json
 import logging
 import os
@@ -77,9 +78,9 @@ class FrameCache:
         text = np.frombuffer(json.dumps(notes).encode(), np.uint8)
         try:
             # safetensors writes the memory of an array as it lies.
-            self._cache.set(
-                key, save({name: np.ascontiguousarray(a) for name, a in (*arrays.items(), ("notes", text))})
-            )
+            content = save({name: np.ascontiguousarray(a) for name, a in (*arrays.items(), ("notes", text))})
+            # As a file, of which diskcache writes large pieces; bytes it cuts at each that is a line's end.
+            self._cache.set(key, io.BytesIO(content), read=True)
         except self._failures as err:
             self._complain(f"it cannot be written ({err}); clips are decoded as without it")
 

@@ -3,11 +3,14 @@
 
 import pytest
 import torch
+import yaml
 from transformers import AutoConfig
 
-from rgpt4d_plugin.arguments import TimestampEncoding
+from rgpt4d_plugin.arguments import P4DConfigError, TimestampEncoding
+from rgpt4d_plugin.cache.command import CacheOptions, run_cache_teacher
 from rgpt4d_plugin.modeling.marker import read_marker
 from rgpt4d_plugin.students import FAMILIES
+from rgpt4d_plugin.teachers.l4p.teacher import L4PTeacher
 from rgpt4d_plugin.trainers.trl import P4DVisionCollator
 from tests.harness import ALL_LOG_KEYS, logs, train_here
 from tests.host_parts import host_parts
@@ -93,3 +96,26 @@ def test_losses_are_the_hosts(assets, dataset, tmp_path, way, tpe):
 
     for key in ("loss", *ALL_LOG_KEYS):
         assert found[key] == pytest.approx(expected[key], rel=1e-6), key
+
+
+@pytest.mark.slow
+def test_a_cache_of_the_hosts_recipe_serves_trl(assets, dataset, tmp_path, monkeypatch):
+    """The frames and times are the same, so are the names of the clips."""
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(assets.recipe(tmp_path / "out")))
+    run_cache_teacher(tmp_path / "recipe.yaml", tmp_path / "cache", CacheOptions(workers=0))
+    online = train(assets, tmp_path / "online", dataset, max_steps=3)
+
+    block = assets.p4d()
+    block["teacher"] |= {"cache": str(tmp_path / "cache")}
+    with monkeypatch.context() as patch:
+        patch.setattr(L4PTeacher, "load", None)
+        patch.setattr(L4PTeacher, "features", None)
+        cached = train(assets, tmp_path / "cached", dataset, given={"p4d": block}, max_steps=3)
+    for before, after in zip(logged(online), logged(cached), strict=True):
+        for key in ALL_LOG_KEYS:
+            # bfloat16 latents are off by at most 2^-9 of a value.
+            assert after[key] == pytest.approx(before[key], rel=2e-3), key
+
+    block["teacher"]["dtype"] = "bfloat16"
+    with pytest.raises(P4DConfigError, match='it was made with "float32", the recipe has "bfloat16"'):
+        train(assets, tmp_path / "refused", dataset, given={"p4d": block})

@@ -4,8 +4,10 @@
 import math
 
 import pytest
+import yaml
 
 from rgpt4d_plugin.arguments import P4DConfigError
+from rgpt4d_plugin.cache.command import CacheOptions, run_cache_teacher
 from rgpt4d_plugin.teachers.composite import CompositeTeacher
 from rgpt4d_plugin.terms import TERMS
 from rgpt4d_plugin.trainers.mixin import DECODER_FILE
@@ -39,6 +41,21 @@ def test_every_term_and_the_total(assets, tmp_path, trainers):
     heads = {name.split(".")[1] for name in weights(tmp_path / "out/checkpoint-2", DECODER_FILE) if "heads." in name}
     assert heads == {term for term in CompositeTeacher.terms if term != "latent"}
     assert weights(tmp_path / "out").keys() == weights(assets.student).keys()
+
+
+def test_a_cache_has_the_losses_of_the_networks(assets, tmp_path, monkeypatch):
+    p4d = block(assets, save_all(tmp_path), *(term for term in CompositeTeacher.terms if term != "scale"))
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(assets.recipe(tmp_path / "out", p4d=p4d)))
+    run_cache_teacher(tmp_path / "recipe.yaml", tmp_path / "cache", CacheOptions(workers=0))
+    train_here(assets.recipe(tmp_path / "online", p4d=p4d, max_steps=3))
+
+    monkeypatch.setattr(CompositeTeacher, "load", None)
+    cached = {**p4d, "teacher": {**p4d["teacher"], "cache": str(tmp_path / "cache")}}
+    train_here(assets.recipe(tmp_path / "cached", p4d=cached, max_steps=3))
+    for online, offline in zip(logs(tmp_path / "online"), logs(tmp_path / "cached"), strict=True):
+        for term in p4d["loss"]:
+            # bfloat16 features are off by at most 2^-9 of a value, float16 maps by 2^-12.
+            assert offline[TERMS[term].log_key] == pytest.approx(online[TERMS[term].log_key], rel=2e-3), term
 
 
 def test_terms_that_its_networks_do_not_give_are_refused(assets, tmp_path):
