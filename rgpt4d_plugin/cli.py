@@ -152,8 +152,14 @@ def _parser() -> argparse.ArgumentParser:
         "synth",
         help="render synthetic clips with exact depth, flow, motion and cameras",
         description="Writes mp4 clips, their ground truth (.npz) and a dataset of questions for LLaMA-Factory. "
-        "Example: rgpt4d synth --out data/synth4d --count 200",
+        "Example: rgpt4d synth --out data/synth4d --count 200. With --preset it writes a benchmark instead: clips of "
+        "moving objects for training, and held-out questions that `rgpt4d eval` scores. "
+        "Example: rgpt4d synth --preset tiny --out data/tiny",
     )
+    synth.add_argument("--preset", choices=("tiny", "small", "gpu"), help="write the benchmark at this size")
+    synth.add_argument("--train", type=whole(1, 1_000_000), help="with --preset: training clips (default: its own)")
+    synth.add_argument("--test", type=whole(1, 1_000_000), help="with --preset: held-out clips (default: its own)")
+    synth.add_argument("--workers", type=whole(1, 256), help="with --preset: processes (default: one per core)")
     synth.add_argument("--out", required=True, metavar="DIR", help="folder to write; dataset_dir of the recipe")
     synth.add_argument("--count", type=whole(1, 1_000_000), default=48, help="clips (default %(default)s)")
     synth.add_argument("--frames", type=whole(2, 10_000), default=16, help="frames per clip (default %(default)s)")
@@ -208,6 +214,14 @@ def _preview(arguments: argparse.Namespace) -> None:
 
 
 def _synth(arguments: argparse.Namespace) -> None:
+    if arguments.preset:
+        from rgpt4d_plugin.synth4d.benchmark import write_benchmark
+
+        folder = write_benchmark(
+            arguments.out, arguments.preset, arguments.train, arguments.test, arguments.seed, arguments.workers
+        )
+        print(f"The benchmark is in {folder}")
+        return
     from rgpt4d_plugin.synth4d.clips import write_clips
 
     height, width = arguments.size
