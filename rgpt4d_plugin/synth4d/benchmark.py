@@ -29,7 +29,7 @@ import numpy as np
 
 from rgpt4d_plugin.files import only_writer, read_registry, registry_entry, write_json, write_whole
 from rgpt4d_plugin.synth4d.clips import encode_mp4, save_ground_truth
-from rgpt4d_plugin.synth4d.scene import Clip4D, render
+from rgpt4d_plugin.synth4d.render import Clip4D, render
 from rgpt4d_plugin.synth4d.tasks import CATEGORIES, Question, Track, ask, balanced
 from rgpt4d_plugin.synth4d.worlds import draw_scene
 
@@ -134,13 +134,13 @@ def _write_clip(folder: Path, preset: Preset, seed: tuple[int, int], index: int)
 
 
 def _states(clip: Clip4D) -> Iterator[dict[str, Any]]:
-    for index, ball in enumerate(clip.scene.balls):
+    for index, ball in enumerate(clip.scene.bodies):
         ways = ball.centre + clip.timestamps[:, None] * ball.velocity
         centres = np.einsum("tij,ti->tj", clip.poses[:, :3, :3], ways - clip.poses[:, :3, 3])
         seen = (clip.instance == index).sum(axis=(1, 2))
         yield {
             "colour": ball.colour,
-            "moves": ball.moving,
+            "moves": ball.moves,
             "pixels": seen.tolist(),
             "ways": ways.round(4).tolist(),
             "centres": centres.round(4).tolist(),

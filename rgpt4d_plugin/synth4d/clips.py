@@ -25,8 +25,9 @@ import av
 import numpy as np
 
 from rgpt4d_plugin.files import only_writer, parse_json, read_registry, registry_entry, write_json, write_whole
+from rgpt4d_plugin.synth4d.balls import sample_scene
 from rgpt4d_plugin.synth4d.questions import Question, ask, ask_regions
-from rgpt4d_plugin.synth4d.scene import Clip4D, render, sample_scene
+from rgpt4d_plugin.synth4d.render import Clip4D, render
 
 
 DATASET = "synth4d"
@@ -172,7 +173,7 @@ def save_ground_truth(path: str | PathLike, clip: Clip4D) -> None:
             "radius": ball.radius,
             "velocity": ball.velocity.tolist(),
         }
-        for ball in clip.scene.balls
+        for ball in clip.scene.bodies
     ]
     np.savez_compressed(path, balls=json.dumps(balls), **{name: getattr(clip, name) for name in _MAPS})
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rgpt4d_plugin.synth4d.scene import COLOURS, Ball, Scene
+from rgpt4d_plugin.synth4d.scene import COLOURS, Body, Scene, wall
 
 
 _NEAR, _FAR = 3.0, 5.0  # metres at which objects start
@@ -24,7 +24,7 @@ def draw_scene(rng: np.random.Generator, image: tuple[int, int], seconds: float,
     half = np.array([width, height]) / (2 * max(height, width))
     times = np.linspace(0, seconds, 17)[:, None]
     count = int(rng.choice(list(counts)))
-    balls: list[Ball] = []
+    balls: list[Body] = []
     for colour in rng.permutation(list(COLOURS)[:6])[:count]:
         moves = rng.random() < 2 / 3
         heading, along = int(rng.integers(4)), int(rng.integers(-1, 2))
@@ -44,8 +44,8 @@ def draw_scene(rng: np.random.Generator, image: tuple[int, int], seconds: float,
             ):
                 break
         texture = np.concatenate([rng.normal(0, 3.0, (2, 3)), rng.uniform(0, 2 * np.pi, (2, 1))], axis=1)
-        balls.append(Ball(str(colour), start, radius, velocity, texture))
+        balls.append(Body(str(colour), "ball", np.full(3, radius), start, velocity, texture))
     waves = np.concatenate(
-        [rng.uniform(-0.9, 0.9, (8, 2)), rng.uniform(0, 1, (8, 1)), rng.uniform(-0.05, 0.05, (8, 3))], axis=1
+        [rng.uniform(-0.9, 0.9, (8, 2)), np.zeros((8, 1)), rng.uniform(0, 1, (8, 1)), rng.uniform(-0.05, 0.05, (8, 3))], axis=1
     )
-    return Scene(tuple(balls), float(rng.uniform(8.0, 9.5)), waves, np.zeros(3), np.zeros(3))
+    return Scene(tuple(balls), wall(float(rng.uniform(8.0, 9.5)), waves))
