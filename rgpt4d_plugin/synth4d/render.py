@@ -6,8 +6,8 @@ is estimated: every map follows from the scene's closed form, so a metric that i
 not the labels. A ray is scaled to 1 along the optical axis: the distance along it IS the depth.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -18,9 +18,6 @@ _LIGHT = np.array([-0.4, -0.65, -0.65]) / np.linalg.norm([-0.4, -0.65, -0.65])
 _ROOM = 0.3  # brightness of the wall ahead
 _FACES = np.array([0.9, 0.75, 1.0, 0.85, 1.2, 1.0], dtype=np.float32)  # of the room, relative: left right, ...
 _SAMPLES = ((-0.25, -0.25), (-0.25, 0.25), (0.25, -0.25), (0.25, 0.25))  # of a pixel where an outline may cross it
-
-_Shown = list[tuple[int, np.ndarray, np.ndarray]]
-"""Bodies, each with the rows and columns of the pixels that show it."""
 
 
 @dataclass(frozen=True)
@@ -65,176 +62,243 @@ def render(
 ) -> Clip4D:
     """Renders a scene. Ground truth is that of the ray through a pixel's centre; a colour at an outline averages four."""
     times = np.arange(frames) / fps
-    poses, intrinsics = scene.camera.poses(times), intrinsics_for(height, width)
-    views = _Views(scene, times, poses, intrinsics, (height, width))
-    shape = (frames, height, width)
-    colour = np.empty((*shape, 3), dtype=np.uint8)
-    depth, instance = np.empty(shape, dtype=np.float32), np.full(shape, -1, dtype=np.int8)
+    intrinsics = intrinsics_for(height, width)
+    cameras = _Cameras(scene.camera.poses(times), intrinsics, (height, width))
+    near, colour = _room(scene, cameras)
     flow = np.zeros((2, frames, 2, height, width), dtype=np.float32)
-    still = not scene.camera.moves
-    room: tuple[np.ndarray, np.ndarray] | None = None
-    for time in range(frames):
-        if room is None or not still:  # a camera at rest sees one room in all frames
-            room = views.room(time)
-        near = 1 / room[0]
-        shown = views.trace(time, near, instance[time])
-        depth[time] = near
-        colour[time] = views.shade(time, near, instance[time], shown, room[1])
-        for to, way in ((time - 1, 0), (time + 1, 1)):
-            if 0 <= to < frames:
-                views.flow(time, to, near, shown, still, flow[way, time])
+    if scene.camera.moves:
+        _room_flow(cameras, near, flow)
+    instance = np.full((frames, height, width), -1, dtype=np.int8)
+    bodies = [_Seen(body, cameras, times) for body in scene.bodies]
+    for index, body in enumerate(bodies):
+        body.trace(index, near, instance)
+    outlines, blended = _outlines(bodies, instance, colour)
+    for index, body in enumerate(bodies):
+        time, pixel = body.pixels(index, instance)
+        y, x = np.divmod(pixel, width)
+        place = time * height * width + pixel
+        points = body.points(time, x, y, near.ravel()[place])
+        for way, offset in ((0, -1), (1, 1)):
+            start, stop = np.searchsorted(time, (1, frames) if offset < 0 else (0, frames - 1))
+            kept = slice(start, stop)
+            there = body.projected(time[kept] + offset, points[kept])
+            first = place[kept] + time[kept] * height * width
+            values = flow[way].ravel()
+            values[first], values[first + height * width] = there[:, 0] - x[kept], there[:, 1] - y[kept]
+        colour.reshape(-1, 3)[place] = body.lit(time, points)
+    colour[outlines] = blended
     moving = np.array([body.moves or body.turns for body in scene.bodies] + [False])
+    colour *= 255
     return Clip4D(
-        frames=colour,
-        depth=depth,
+        frames=np.rint(colour, out=colour).clip(0, 255, out=colour).astype(np.uint8),
+        depth=near.astype(np.float32),
         flow_2d_backward=flow[0],
         flow_2d_forward=flow[1],
         motion=moving[instance],
-        camray=camera_rays(poses, intrinsics, (height, width), ray_grid),
+        camray=camera_rays(cameras.poses, intrinsics, (height, width), ray_grid),
         instance=instance,
         timestamps=times,
         intrinsics=intrinsics,
-        poses=poses,
+        poses=cameras.poses,
         scene=scene,
     )
 
 
-class _Views:
-    """A scene as the camera has it at each time."""
+class _Cameras:
+    """The camera of each frame.
 
-    def __init__(
-        self, scene: Scene, times: np.ndarray, poses: np.ndarray, k: np.ndarray, image: tuple[int, int]
-    ) -> None:
-        self.scene, self.image = scene, image
+    Attributes:
+        poses: (T, 4, 4) to the world.
+        origin: (T, 3) its place.
+        rays: (T, 3, 3) from pixels (x, y, 1) to directions in the world.
+        projection: (T, 3, 4) from the world to pixels, homogeneous.
+        image: (height, width).
+    """
+
+    def __init__(self, poses: np.ndarray, intrinsics: np.ndarray, image: tuple[int, int]) -> None:
+        self.poses, self.image, self.intrinsics = poses, image, intrinsics
+        self.origin, self.rays = poses[:, :3, 3], poses[:, :3, :3] @ np.linalg.inv(intrinsics)
+        self.projection = intrinsics @ np.linalg.inv(poses)[:, :3]
         self.x, self.y = np.arange(image[1], dtype=float)[None], np.arange(image[0], dtype=float)[:, None]
-        self.k, inverse = k, np.linalg.inv(k)
-        self.origin, self.turned = poses[:, :3, 3], poses[:, :3, :3] @ inverse  # pixels (x, y, 1) to world directions
-        self.to_camera = np.linalg.inv(poses)
-        bodies = [body.poses(times) for body in scene.bodies]
-        self.to_world = np.stack([*bodies, np.tile(np.eye(4), (len(times), 1, 1))])  # (bodies + 1, T, 4, 4)
-        self.rays = [_local_rays(body, pose, self.origin, self.turned) for body, pose in zip(scene.bodies, bodies)]
 
-    def room(self, time: int) -> tuple[np.ndarray, np.ndarray]:
-        """Inverse depth (H, W) of the room, and its colour (H, W, 3)."""
-        # The wall with the normal n at the distance s is s / n.d away along d, and the nearest counts: the inverse depth
-        # is the greatest of six functions that are linear in x and y.
-        inverse, face = np.zeros(self.image), np.zeros(self.image, dtype=np.int8)
-        for axis in range(3):
-            for side, bound in enumerate((self.scene.room.low[axis], self.scene.room.high[axis])):
-                if np.isfinite(bound):
-                    a, b, c = self.turned[time, axis] / (bound - self.origin[time, axis])
-                    found = a * self.x + (b * self.y + c)
-                    np.copyto(face, 2 * axis + side, where=found > inverse)
-                    np.maximum(inverse, found, out=inverse)
-        return inverse, self._room_colour(time, inverse, face)
 
-    def _room_colour(self, time: int, inverse: np.ndarray, face: np.ndarray) -> np.ndarray:
-        waves = self.scene.room.waves
-        turned = (waves[:, :3] @ self.turned[time]).astype(np.float32)
-        start = (waves[:, :3] @ self.origin[time] + waves[:, 3]).astype(np.float32)
-        x, y, near = self.x.astype(np.float32), self.y.astype(np.float32), (1 / inverse).astype(np.float32)
-        phase = turned[:, 0, None, None] * x + (turned[:, 1, None, None] * y + turned[:, 2, None, None])
-        phase *= near
-        phase += start[:, None, None]
-        phase *= np.float32(2 * np.pi)
-        np.sin(phase, out=phase)
-        colour = phase.reshape(len(waves), -1).T @ waves[:, 4:].astype(np.float32)
-        colour = colour.reshape(*self.image, 3) + np.float32(_ROOM)
-        colour *= _FACES[face][..., None]
-        return colour
+def _room(scene: Scene, cameras: _Cameras) -> tuple[np.ndarray, np.ndarray]:
+    """Depth (T, H, W) and colour, float32 (T, H, W, 3), of the room without its bodies."""
+    frames = len(cameras.poses)
+    near, colour = np.empty((frames, *cameras.image)), np.empty((frames, *cameras.image, 3), dtype=np.float32)
+    bounds = np.stack([scene.room.low, scene.room.high], axis=1)
+    for time in range(frames):
+        if time and not scene.camera.moves:
+            near[time], colour[time] = near[0], colour[0]
+            continue
+        # The wall with the normal n at the distance s is s / n.d away along d, and the nearest counts: the inverse of
+        # the depth is the greatest of six functions that are linear in x and y.
+        inverse, face = np.zeros(cameras.image), np.zeros(cameras.image, dtype=np.int8)
+        for axis, side in zip(*np.nonzero(np.isfinite(bounds))):
+            ray = cameras.rays[time, axis] / (bounds[axis, side] - cameras.origin[time, axis])
+            found = _linear(ray, cameras.x, cameras.y)
+            np.copyto(face, 2 * axis + side, where=found > inverse)
+            np.maximum(inverse, found, out=inverse)
+        np.divide(1, inverse, out=near[time])
+        colour[time] = _room_colour(scene.room.waves, cameras, time, near[time]) * _FACES[face][..., None]
+    return near, colour
 
-    def trace(self, time: int, near: np.ndarray, instance: np.ndarray) -> _Shown:
-        """Puts the bodies before the room: into the depth and the instances, both (H, W)."""
-        places = list(self._in_view(time))
-        for index, place in places:
-            hit = self._hits(time, index, self.x[:, place[1]], self.y[place[0]])
-            seen = hit < near[place]
-            np.copyto(near[place], hit, where=seen)
-            np.copyto(instance[place], index, where=seen)
-        shown = []
-        for index, place in places:
-            rows, columns = np.nonzero(instance[place] == index)
-            shown.append((index, rows + place[0].start, columns + place[1].start))
-        return shown
 
-    def _in_view(self, time: int) -> Iterator[tuple[int, tuple[slice, slice]]]:
-        """The bodies, each with the part of the image outside of which it cannot be."""
-        for index, body in enumerate(self.scene.bodies):
-            x, y, z = (self.to_camera[time] @ self.to_world[index, time])[:3, 3]
-            radius, slices = body.radius, []
-            for middle, focal, centre, size in zip((y, x), self.k[[1, 0], [1, 0]], self.k[[1, 0], 2], self.image):
-                if z <= radius:  # it reaches beside or behind the camera
-                    slices.append(slice(0, size))
-                    continue
-                bounds = [(middle + way * radius) / (z + to * radius) for way in (-1, 1) for to in (-1, 1)]
-                first, last = min(bounds) * focal + centre, max(bounds) * focal + centre
-                slices.append(slice(max(0, int(np.floor(first))), max(0, min(size, int(np.ceil(last)) + 1))))
-            if all(part.start < part.stop for part in slices):
-                yield index, (slices[0], slices[1])
+def _room_colour(waves: np.ndarray, cameras: _Cameras, time: int, near: np.ndarray) -> np.ndarray:
+    # The phase of a wave is linear in the point, which is the camera's place + depth * ray.
+    rays = 2 * np.pi * waves[:, :3] @ cameras.rays[time]
+    start = 2 * np.pi * (waves[:, :3] @ cameras.origin[time] + waves[:, 3])
+    x, y, near, rays, start = (array.astype(np.float32) for array in (cameras.x, cameras.y, near, rays, start))
+    phase = _linear(rays[:, None, None], x, y)
+    phase *= near
+    phase += start[:, None, None]
+    swing = np.sin(phase, out=phase).reshape(len(waves), -1)
+    return (swing.T @ waves[:, 4:].astype(np.float32) + np.float32(_ROOM)).reshape(*cameras.image, 3)
 
-    def flow(self, time: int, to: int, near: np.ndarray, shown: _Shown, still: bool, out: np.ndarray) -> None:
-        """Writes where each pixel's point is in another frame, (2, H, W), relative to where it is in this one."""
-        if not still:
-            out[:] = self._moved(-1, time, to, self.x, self.y, near)
-        for index, rows, columns in shown:
-            out[:, rows, columns] = self._moved(index, time, to, columns, rows, near[rows, columns])
 
-    def _moved(
-        self, index: int, time: int, to: int, x: np.ndarray, y: np.ndarray, near: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """How far the points of a body that are at pixels x, y in one frame are moved, in pixels, in another."""
-        there = self.to_camera[to] @ self.to_world[index, to] @ np.linalg.inv(self.to_world[index, time])
-        matrix = self.k @ (there[:3, :3] @ self.turned[time])
-        shift = self.k @ (there[:3, :3] @ self.origin[time] + there[:3, 3])
-        u, v, w = ((row[0] * x + (row[1] * y + row[2])) * near + by for row, by in zip(matrix, shift))
-        return u / w - x, v / w - y
+def _room_flow(cameras: _Cameras, near: np.ndarray, out: np.ndarray) -> None:
+    """Writes where the room's points are one frame before and after, (2, T, 2, H, W), relative to where they are."""
+    x, y = cameras.x, cameras.y
+    for time in range(len(near)):
+        for way, to in ((0, time - 1), (1, time + 1)):
+            if 0 <= to < len(near):
+                matrix = cameras.projection[to, :, :3]
+                rays, start = matrix @ cameras.rays[time], matrix @ cameras.origin[time] + cameras.projection[to, :, 3]
+                u, v, w = (_linear(ray, x, y) * near[time] + by for ray, by in zip(rays, start))
+                out[way, time, 0], out[way, time, 1] = u / w - x, v / w - y
 
-    def shade(
-        self, time: int, near: np.ndarray, instance: np.ndarray, shown: _Shown, room: np.ndarray
-    ) -> np.ndarray:
-        """Colours uint8 (H, W, 3): textures fixed to the surfaces, a lamp above, outlines averaged over samples."""
-        colour = room.copy()
-        for index, rows, columns in shown:
-            colour[rows, columns] = self._lit(time, index, columns, rows, near[rows, columns])
-        rows, columns = _outlines(instance)
-        x, y = (np.add.outer(centre, shift) for centre, shift in zip((columns, rows), np.transpose(_SAMPLES)))
-        closest, whose = np.full(x.shape, np.inf), np.full(x.shape, -1)
-        samples = np.repeat(room[rows, columns][:, None], len(_SAMPLES), axis=1)
-        for index, place in self._in_view(time):
-            (above, below), (left, right) = ((part.start, part.stop) for part in place)
-            (here,) = np.nonzero((rows >= above) & (rows < below) & (columns >= left) & (columns < right))
-            hit = self._hits(time, index, x[here], y[here])
-            seen = hit < closest[here]
-            closest[here], whose[here] = np.where(seen, hit, closest[here]), np.where(seen, index, whose[here])
-        for index in np.unique(whose[whose >= 0]):
-            mine = whose == index
-            samples[mine] = self._lit(time, index, x[mine], y[mine], closest[mine])
-        colour[rows, columns] = samples.mean(axis=1)
-        return np.round(np.clip(colour, 0, 1) * 255).astype(np.uint8)
 
-    def _lit(self, time: int, index: int, x: np.ndarray, y: np.ndarray, near: np.ndarray) -> np.ndarray:
-        """Colours (N, 3) of a body's points at pixels x, y."""
-        body = self.scene.bodies[index]
-        rays, origin = self.rays[index]
-        d = [rays[i, 0, time] * x + rays[i, 1, time] * y + rays[i, 2, time] for i in range(3)]
-        point = np.stack([origin[i, time] + near * d[i] for i in range(3)], axis=-1)
-        lamp = self.to_world[index, time, :3, :3].T @ _LIGHT
-        if body.shape == "ball":
-            light = point @ lamp
-        elif body.shape == "box":
-            face = np.abs(point).argmax(axis=-1)
-            light = np.take_along_axis(np.sign(point), face[:, None], axis=-1)[:, 0] * lamp[face]
+class _Seen:
+    """A body as the cameras see it, in its own frame and in shares of its size: there a ball's radius is 1."""
+
+    def __init__(self, body: Body, cameras: _Cameras, times: np.ndarray) -> None:
+        self.body = body
+        poses = body.poses(times)
+        size = body.size if body.shape != "disc" else body.size[[0, 1, 0]]
+        turned = poses[:, :3, :3].swapaxes(-1, -2)
+        self.rays = turned / size[:, None] @ cameras.rays
+        self.origin = np.einsum("tij,tj->ti", turned / size[:, None], cameras.origin - poses[:, :3, 3])
+        self.projection = cameras.projection @ poses * np.append(size, 1)
+        self.lamp = turned @ _LIGHT
+        self._frame(cameras, poses[:, :3, 3])
+
+    def _frame(self, cameras: _Cameras, centres: np.ndarray) -> None:
+        """Sets the part of each frame outside of which the body cannot be: corners (T,), and a size for all."""
+        local = np.einsum("tij,ti->tj", cameras.poses[:, :3, :3], centres - cameras.origin)
+        radius, k = self.body.radius, cameras.intrinsics
+        self.corner, self.extent = [], []
+        for axis, size in ((1, cameras.image[0]), (0, cameras.image[1])):
+            with np.errstate(divide="ignore"):
+                sides = np.array([(local[:, axis] + a * radius) / (local[:, 2] + b * radius) for a in (-1, 1) for b in (-1, 1)])
+            sides = sides * k[axis, axis] + k[axis, 2]
+            beside = local[:, 2] <= radius  # or behind the camera
+            first = np.where(beside, 0, np.floor(sides.min(axis=0))).clip(0, size)
+            last = np.where(beside, size, np.ceil(sides.max(axis=0)) + 1).clip(0, size)
+            extent = int((last - first).max())
+            self.extent.append(extent)
+            self.corner.append(np.minimum(first, size - extent).astype(int))
+
+    def _window(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Frames, rows and columns of all pixels in these parts, to be broadcast to (T, h, w)."""
+        rows, columns = (corner[:, None] + np.arange(size) for corner, size in zip(self.corner, self.extent))
+        return np.arange(len(rows))[:, None, None], rows[:, :, None], columns[:, None]
+
+    def trace(self, index: int, near: np.ndarray, instance: np.ndarray) -> None:
+        """Puts the body where nothing nearer is: its depth and its index, into both (T, H, W)."""
+        time, row, column = window = self._window()
+        hit = self.hits(time, column, row)
+        seen = hit < near[window]
+        place = tuple(np.broadcast_to(part, seen.shape)[seen] for part in window)
+        near[place], instance[place] = hit[seen], index
+
+    def near(self, time: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+        """Which pixels (N,) are in these parts."""
+        rows, columns = (at - corner[time] for at, corner in zip((row, column), self.corner))
+        return (rows >= 0) & (rows < self.extent[0]) & (columns >= 0) & (columns < self.extent[1])
+
+    def pixels(self, index: int, instance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Frames, ascending, and numbers within the frame (N,) of the pixels that show the body."""
+        window = time, row, column = self._window()
+        mine = np.nonzero(instance[window] == index)
+        return mine[0], row[mine[0], mine[1], 0] * instance.shape[-1] + column[mine[0], 0, mine[2]]
+
+    def hits(self, time: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Depth at which the rays through pixels x, y first meet the body, infinite where they do not."""
+        return _HITS[self.body.shape](np.moveaxis(self.origin[time], -1, 0), self._directions(time, x, y))
+
+    def _directions(self, time: np.ndarray, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
+        rays = self.rays[time]
+        return [_linear(rays[..., axis, :], x, y) for axis in range(3)]
+
+    def points(self, time: np.ndarray, x: np.ndarray, y: np.ndarray, near: np.ndarray) -> np.ndarray:
+        """The points (N, 3) of the body that pixels see; `time` ascends."""
+        return _per_frame(time, np.stack([near * x, near * y, near], axis=-1), self.rays, self.origin)
+
+    def projected(self, time: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Pixels (x, y) and depths (N, 3) of points of the body at times, which ascend."""
+        moved = _per_frame(time, points, self.projection[..., :3], self.projection[..., 3])
+        moved[:, :2] /= moved[:, 2:]
+        return moved
+
+    def lit(self, time: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Colours (N, 3) of points: a texture fixed to the surface, and a lamp above."""
+        lamp = self.lamp.astype(np.float32)[time]
+        points = points.astype(np.float32)
+        if self.body.shape == "ball":
+            light = np.einsum("ni,ni->n", points, lamp)
+        elif self.body.shape == "box":
+            face = np.abs(points).argmax(axis=-1)[:, None]
+            light = np.take_along_axis(np.sign(points) * lamp, face, axis=-1)[:, 0]
         else:
-            light = -np.sign(d[2]) * lamp[2]
-        pattern = np.sin(point @ body.texture[:, :3].T + body.texture[:, 3]).prod(axis=-1)
-        brightness = (0.5 + 0.5 * np.maximum(light, 0)) * (0.78 + 0.22 * pattern)
-        return brightness[:, None] * np.array(COLOURS[body.colour])
+            light = np.sign(self.origin[time, 2]) * lamp[:, 2]
+        texture = self.body.texture.astype(np.float32)
+        wave, other = np.sin(texture[:, :3] @ points.T + texture[:, 3:])
+        brightness = (0.5 + 0.5 * np.maximum(light, 0)) * (0.78 + 0.22 * wave * other)
+        return brightness[:, None] * np.array(COLOURS[self.body.colour], dtype=np.float32)
 
-    def _hits(self, time: int | slice, index: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Depth at which the rays through pixels x, y first meet a body, infinite where they do not."""
-        rays, o = self.rays[index][0][..., time], self.rays[index][1][..., time]
-        d = [rays[i, 0] * x + (rays[i, 1] * y + rays[i, 2]) for i in range(3)]
-        return _HITS[self.scene.bodies[index].shape](o, d)
+
+def _linear(coefficients: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """a x + b y + c for coefficients (..., 3)."""
+    return coefficients[..., 0] * x + (coefficients[..., 1] * y + coefficients[..., 2])
+
+
+def _per_frame(time: np.ndarray, points: np.ndarray, matrices: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Matrix @ point + offset (N, 3), of frames that ascend."""
+    out = np.empty_like(points)
+    for frame, (start, stop) in enumerate(pairwise(np.searchsorted(time, np.arange(len(matrices) + 1)))):
+        out[start:stop] = points[start:stop] @ matrices[frame].T + offsets[frame]
+    return out
+
+
+def _outlines(
+    bodies: list[_Seen], instance: np.ndarray, room: np.ndarray
+) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """Pixels of which a neighbour shows something else, and their colours (N, 3), averaged over four points of each.
+
+    Args:
+        bodies: All of them.
+        instance: (T, H, W) what pixels' centres show.
+        room: (T, H, W, 3) colours without bodies.
+    """
+    edges = np.zeros(instance.shape, dtype=bool)
+    for before, after in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:, :, :-1], np.s_[:, :, 1:])):
+        change = instance[before] != instance[after]
+        edges[before] |= change
+        edges[after] |= change
+    place = time, row, column = np.nonzero(edges)
+    x, y = (np.add.outer(centre, shift) for centre, shift in zip((column, row), np.transpose(_SAMPLES)))
+    closest, whose = np.full(x.shape, np.inf), np.full(x.shape, -1, dtype=np.int8)
+    for index, body in enumerate(bodies):
+        here = np.nonzero(body.near(time, row, column))[0]
+        hit = body.hits(time[here, None], x[here], y[here])
+        closer = hit < closest[here]
+        closest[here], whose[here] = np.where(closer, hit, closest[here]), np.where(closer, index, whose[here])
+    colours = np.repeat(room[place][:, None], len(_SAMPLES), axis=1)
+    for index, body in enumerate(bodies):
+        mine = np.nonzero(whose == index)
+        when = time[mine[0]]
+        colours[mine] = body.lit(when, body.points(when, x[mine], y[mine], closest[mine]))
+    return place, colours.mean(axis=1)
 
 
 def _hit_ball(o: np.ndarray, d: list[np.ndarray]) -> np.ndarray:
@@ -268,23 +332,3 @@ def _hit_disc(o: np.ndarray, d: list[np.ndarray]) -> np.ndarray:
 _HITS = {"ball": _hit_ball, "box": _hit_box, "disc": _hit_disc}
 
 
-def _local_rays(
-    body: Body, poses: np.ndarray, origin: np.ndarray, turned: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rays and the camera's place in a body's own frame, in shares of its size: (3, 3, T), of pixels (x, y, 1), and
-    (3, T)."""
-    size = body.size if body.shape != "disc" else body.size[[0, 1, 0]]
-    to_local = poses[:, :3, :3].swapaxes(-1, -2) / size[:, None]
-    rays = to_local @ turned
-    place = (to_local @ (origin - poses[:, :3, 3])[..., None])[..., 0]
-    return np.ascontiguousarray(rays.transpose(1, 2, 0)), np.ascontiguousarray(place.T)
-
-
-def _outlines(instance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of the pixels of which a neighbour shows something else."""
-    edges = np.zeros(instance.shape, dtype=bool)
-    for before, after in ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])):
-        change = instance[before] != instance[after]
-        edges[before] |= change
-        edges[after] |= change
-    return np.nonzero(edges)
