@@ -160,6 +160,16 @@ def _parser() -> argparse.ArgumentParser:
     synth.add_argument("--train", type=whole(1, 1_000_000), help="with --preset: training clips (default: its own)")
     synth.add_argument("--test", type=whole(1, 1_000_000), help="with --preset: held-out clips (default: its own)")
     synth.add_argument("--workers", type=whole(1, 256), help="with --preset: processes (default: one per core)")
+    synth.add_argument(
+        "--refer",
+        choices=("colour", "mark"),
+        help="with --preset: name objects by their colours, or by marks as <obj_1> (default: tiny colour, others mark)",
+    )
+    synth.add_argument(
+        "--style",
+        choices=("word", "letter"),
+        help="with --preset: answers in their own words, or letters of options (default: tiny word, others letter)",
+    )
     synth.add_argument("--out", required=True, metavar="DIR", help="folder to write; dataset_dir of the recipe")
     synth.add_argument("--count", type=whole(1, 1_000_000), default=48, help="clips (default %(default)s)")
     synth.add_argument("--frames", type=whole(2, 10_000), default=16, help="frames per clip (default %(default)s)")
@@ -218,7 +228,14 @@ def _synth(arguments: argparse.Namespace) -> None:
         from rgpt4d_plugin.synth4d.benchmark import write_benchmark
 
         folder = write_benchmark(
-            arguments.out, arguments.preset, arguments.train, arguments.test, arguments.seed, arguments.workers
+            arguments.out,
+            arguments.preset,
+            arguments.train,
+            arguments.test,
+            arguments.seed,
+            arguments.workers,
+            arguments.refer,
+            arguments.style,
         )
         print(f"The benchmark is in {folder}")
         return

@@ -60,7 +60,12 @@ def sample_scene(
         balls.append(Body(str(colour), "ball", np.full(3, radius), centre, velocity, texture))
 
     waves = np.concatenate(
-        [rng.uniform(-0.9, 0.9, (8, 2)), np.zeros((8, 1)), rng.uniform(0, 1, (8, 1)), rng.uniform(-0.05, 0.05, (8, 3))],
+        [
+            rng.uniform(-0.9, 0.9, (8, 2)),
+            np.zeros((8, 1)),
+            rng.uniform(0, 1, (8, 1)),
+            rng.uniform(-0.05, 0.05, (8, 3)),
+        ],
         axis=1,
     )
     return Scene(tuple(balls), wall(float(rng.uniform(7.5, 9.5)), waves), camera)

@@ -6,20 +6,25 @@ Layout of a folder written by `write_benchmark`:
     dataset_info.json         registers the datasets below, which are lists of the host's records
     synth4d_train_many.json   all questions of a clip as turns of one conversation
     synth4d_train_one.json    one question of a clip, drawn by the seed
-    synth4d_test_many.json    as the first, for the held-out clips
+    synth4d_test_many.json    the same for the held-out clips, ..._one.json too
+    questions.json            the training questions, one by one: what the benchmark's would be
+    scenes.json               states of the training clips' objects
     clips/00000.mp4, .npz     training clips and their ground truth, side by side
     test/questions.json       held-out questions, which the benchmark `synth4d` of `rgpt4d eval` reads
     test/scenes.json          states of the held-out clips' objects
-    test/clips/               as above
+    test/clips/               held-out clips and their ground truth
+    test/marks/00000.png      first frames with marks, where objects are referred to by these
     settings.json             how the folder was made; written last, so its presence means "complete"
 """
 
+import json
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import chain
 from multiprocessing import get_context
 from os import PathLike
 from pathlib import Path
@@ -27,20 +32,22 @@ from typing import Any
 
 import numpy as np
 
-from rgpt4d_plugin.files import only_writer, read_registry, registry_entry, write_json, write_whole
-from rgpt4d_plugin.synth4d.clips import encode_mp4, save_ground_truth
-from rgpt4d_plugin.synth4d.render import Clip4D, render
-from rgpt4d_plugin.synth4d.tasks import CATEGORIES, Question, Track, ask, balanced
-from rgpt4d_plugin.synth4d.worlds import draw_scene
+from rgpt4d_plugin.files import only_writer, parse_json, read_registry, registry_entry, write_json, write_whole
+from rgpt4d_plugin.regions.bounds import box_around
+from rgpt4d_plugin.regions.prompt import RegionPrompt
+from rgpt4d_plugin.synth4d.clips import MAPS, encode_mp4, save_ground_truth
+from rgpt4d_plugin.synth4d.render import Clip4D, follow, render
+from rgpt4d_plugin.synth4d.tasks import Question, ask, ask_colours, balanced, tracks_of
+from rgpt4d_plugin.synth4d.wording import Names, Refer, Style, conversation, worded
+from rgpt4d_plugin.synth4d.worlds import World, draw_scene
 
 
-_TRAIN, _TEST = 0, 1  # seeds of the two splits
-_TASKS = {column: task for task, column in CATEGORIES.items()}
+_TRACKS = 64  # points of a held-out clip that are followed, half of them on objects
 
 
 @dataclass(frozen=True)
 class Preset:
-    """What the clips of a preset are like.
+    """What a benchmark is like.
 
     Attributes:
         train: Clips.
@@ -48,7 +55,9 @@ class Preset:
         frames: Of a clip.
         sizes: (height, width) in pixels, of which one is drawn.
         intervals: Seconds between two frames, of which one is drawn.
-        objects: Numbers of objects, of which one is drawn.
+        world: What scenes may hold.
+        refer: How objects are referred to.
+        style: How questions are answered.
     """
 
     train: int
@@ -56,14 +65,37 @@ class Preset:
     frames: int
     sizes: tuple[tuple[int, int], ...]
     intervals: tuple[float, ...]
-    objects: tuple[int, ...]
+    world: World = World()
+    refer: Refer = "mark"
+    style: Style = "letter"
 
 
 PRESETS = {
-    "tiny": Preset(7000, 1500, 8, ((48, 48),), (0.5, 1.0), (2, 3)),
-    "small": Preset(4000, 800, 16, ((112, 112),), (0.25, 0.5, 1.0), (2, 3, 4, 5, 6)),
-    "gpu": Preset(8000, 1000, 16, ((224, 224),), (0.25, 0.5, 1.0), (2, 3, 4, 5, 6)),
+    "tiny": Preset(
+        7000,
+        1500,
+        8,
+        ((48, 48),),
+        (0.5, 1.0),
+        World((2, 3), ("ball", "box"), (0.4, 0.55), ("static",), walls=False),
+        "colour",
+        "word",
+    ),
+    "small": Preset(4000, 1000, 16, ((112, 112), (96, 128), (128, 96), (80, 144)), (0.25, 0.5, 1.0)),
+    "gpu": Preset(4000, 1000, 16, ((224, 224), (192, 256), (256, 192), (160, 288)), (0.25, 0.5, 1.0)),
 }
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """How a folder was made."""
+
+    preset: str
+    train: int
+    test: int
+    seed: int
+    refer: Refer
+    style: Style
 
 
 def write_benchmark(
@@ -73,142 +105,179 @@ def write_benchmark(
     test: int | None = None,
     seed: int = 0,
     workers: int | None = None,
+    refer: Refer | None = None,
+    style: Style | None = None,
 ) -> Path:
     """Writes clips, training conversations and held-out questions; returns the folder, the host's `dataset_dir`.
 
+    A folder that was made in the same way is left as it is. What is written does not depend on the number of workers.
+
     Args:
         out: The folder.
-        preset: One of `PRESETS`.
-        train: Training clips, instead of the preset's.
-        test: Held-out clips, instead of the preset's.
-        seed: Clip i of a split is drawn from (seed, split, i), whatever the number of workers.
+        preset: One of `PRESETS`, which says what is not said here.
+        train: Training clips.
+        test: Held-out clips.
+        seed: Clip i of a split is drawn from (seed, split, i), so a longer run begins with the same clips.
         workers: Processes that render, by default one per core.
+        refer: How questions refer to objects.
+        style: How they are answered.
     """
-    chosen, root = PRESETS[preset], Path(out)
-    root.mkdir(parents=True, exist_ok=True)
-    with only_writer(root):
-        registered = read_registry(root / "dataset_info.json")
-        settings = root / "settings.json"
-        settings.unlink(missing_ok=True)
-        counts = {_TRAIN: chosen.train if train is None else train, _TEST: chosen.test if test is None else test}
-        for split, folder in ((_TRAIN, root), (_TEST, root / "test")):
-            (folder / "clips").mkdir(parents=True, exist_ok=True)
-            scenes = list(_render_all(folder / "clips", chosen, (seed, split), counts[split], workers))
-            kept = _questions(scenes, np.random.default_rng((seed, split)))
-            if split == _TRAIN:
-                _write_conversations(root, "synth4d_train", "clips", kept, seed)
-            else:
-                _write_conversations(root, "synth4d_test", "test/clips", kept, seed)
-                write_json(folder / "questions.json", _items(kept))
-                write_json(folder / "scenes.json", {scene["clip"]: scene for scene in scenes})
-        names = [f"synth4d_{split}_{number}" for split in ("train", "test") for number in ("many", "one")]
-        ours = {name: registry_entry(f"{name}.json", "sharegpt", ("messages", "videos")) for name in names}
-        write_json(root / "dataset_info.json", registered | ours)
-        write_json(settings, {"preset": preset, "seed": seed, "train": counts[_TRAIN], "test": counts[_TEST]})
+    if preset not in PRESETS:
+        raise ValueError(f"preset must be one of {', '.join(PRESETS)}, found {preset!r}.")
+    given = {"train": train, "test": test, "refer": refer, "style": style}
+    chosen = replace(PRESETS[preset], **{name: value for name, value in given.items() if value is not None})
+    if min(chosen.train, chosen.test, seed + 1) < 1:
+        raise ValueError(f"Clips must be 1 or more, the seed 0 or more; found {chosen.train}, {chosen.test}, {seed}.")
+    settings = _Settings(preset, chosen.train, chosen.test, seed, chosen.refer, chosen.style)
+    root = Path(out)
+    done = root / "settings.json"
+    if _read(done) != asdict(settings):
+        root.mkdir(parents=True, exist_ok=True)
+        with only_writer(root):
+            registry = root / "dataset_info.json"
+            registered = read_registry(registry)  # a damaged one is better found before the work than after
+            done.unlink(missing_ok=True)
+            workers = workers or len(os.sched_getaffinity(0))
+            for split, (name, count, below) in enumerate(
+                (("train", chosen.train, ""), ("test", chosen.test, "test/"))
+            ):
+                _write_split(root, name, below, chosen, (seed, split), count, workers)
+                for number in ("many", "one"):
+                    dataset = f"synth4d_{name}_{number}"
+                    registered[dataset] = _entry(dataset, chosen.refer)
+            write_json(registry, registered)
+            write_json(done, asdict(settings))
     return root
 
 
-def _render_all(
-    folder: Path, preset: Preset, seed: tuple[int, int], count: int, workers: int | None
-) -> Iterator[dict[str, Any]]:
-    write = partial(_write_clip, folder, preset, seed)
-    workers = workers or len(os.sched_getaffinity(0))
+def _read(path: Path) -> Any:
+    try:
+        return parse_json(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A clip that was written.
+
+    Attributes:
+        name: Of its files, without their endings.
+        interval: Seconds between two frames.
+        state: What the objects and the camera do, for `scenes.json`.
+        questions: All that can be asked.
+        marked: The objects that have marks, in their order.
+        regions: Of the marks.
+        names: Of the objects.
+    """
+
+    name: str
+    interval: float
+    state: dict[str, Any]
+    questions: list[Question]
+    regions: list[dict[str, Any]]
+    names: Names
+
+
+def _entry(dataset: str, refer: Refer) -> dict[str, Any]:
+    if refer == "mark":
+        return registry_entry(f"{dataset}.json", "rgpt4d", ("messages", "videos", "regions"))
+    return registry_entry(f"{dataset}.json", "sharegpt", ("messages", "videos"))
+
+
+def _write_split(
+    root: Path, name: str, below: str, preset: Preset, seed: tuple[int, int], count: int, workers: int
+) -> None:
+    folder = root / below
+    (folder / "clips").mkdir(parents=True, exist_ok=True)
+    if below and preset.refer == "mark":
+        (folder / "marks").mkdir(exist_ok=True)
+    drawn = list(_render_all(partial(_write_clip, folder, bool(below), preset, seed), count, workers))
+    rng = np.random.default_rng((*seed, count))
+    asked = [(clip, question) for clip in drawn for question in clip.questions]
+    items: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for index in balanced([(clip.interval, question) for clip, question in asked], rng):
+        clip, question = asked[index]
+        item = worded(question, clip.questions, clip.names, preset.style, rng)
+        media = {"video": f"clips/{clip.name}.mp4"} | ({"marks": f"marks/{clip.name}.png"} if clip.regions else {})
+        identity = {"id": f"{clip.name}_{len(items[clip.name]):02d}", "clip": clip.name, "interval": clip.interval}
+        items[clip.name].append(identity | media | item)
+    many, one = [], []
+    for clip in drawn:
+        if clip.name in items:
+            shuffled = [items[clip.name][index] for index in rng.permutation(len(items[clip.name]))]
+            video = f"{below}clips/{clip.name}.mp4"
+            many.append(conversation(video, shuffled, clip.regions))
+            one.append(conversation(video, shuffled[:1], clip.regions))
+    write_json(root / f"synth4d_{name}_many.json", many)
+    write_json(root / f"synth4d_{name}_one.json", one)
+    write_json(folder / "questions.json", list(chain.from_iterable(items.values())))
+    # One clip a line: indented, as `write_json` does, tables of numbers would be a line a number.
+    lines = ",\n".join(json.dumps(clip.state) for clip in drawn)
+    write_whole(folder / "scenes.json", f"[\n{lines}\n]\n")
+
+
+def _render_all(write: Callable[[int], _Drawn], count: int, workers: int) -> Iterator[_Drawn]:
     if workers == 1:
         yield from map(write, range(count))
         return
-    with ProcessPoolExecutor(workers, get_context("forkserver")) as pool:
-        yield from pool.map(write, range(count), chunksize=16)
+    with ProcessPoolExecutor(min(workers, count), get_context("forkserver")) as pool:
+        yield from pool.map(write, range(count), chunksize=8)
 
 
-def _write_clip(folder: Path, preset: Preset, seed: tuple[int, int], index: int) -> dict[str, Any]:
+def _write_clip(folder: Path, held_out: bool, preset: Preset, seed: tuple[int, int], index: int) -> _Drawn:
     rng = np.random.default_rng((*seed, index))
     height, width = preset.sizes[rng.integers(len(preset.sizes))]
     interval = float(rng.choice(preset.intervals))
     seconds = interval * (preset.frames - 1)
-    scene = draw_scene(rng, (height, width), seconds, preset.objects)
+    scene, ways, camera = draw_scene(rng, (height, width), seconds, preset.world)
     clip = render(scene, preset.frames, height, width, 1 / interval, (height // 8, width // 8))
     name = f"{index:05d}"
-    write_whole(folder / f"{name}.mp4", encode_mp4(clip.frames, 1 / interval), durable=False)
-    save_ground_truth(folder / f"{name}.npz", clip)
-    return {"clip": name, "interval": interval, "objects": list(_states(clip))}
-
-
-def _states(clip: Clip4D) -> Iterator[dict[str, Any]]:
-    for index, ball in enumerate(clip.scene.bodies):
-        ways = ball.centre + clip.timestamps[:, None] * ball.velocity
-        centres = np.einsum("tij,ti->tj", clip.poses[:, :3, :3], ways - clip.poses[:, :3, 3])
-        seen = (clip.instance == index).sum(axis=(1, 2))
-        yield {
-            "colour": ball.colour,
-            "moves": ball.moves,
-            "pixels": seen.tolist(),
-            "ways": ways.round(4).tolist(),
-            "centres": centres.round(4).tolist(),
+    video = folder / f"clips/{name}.mp4"
+    write_whole(video, encode_mp4(clip.frames, 1 / interval), durable=False)
+    _save(video.with_suffix(".npz"), clip, held_out, rng)
+    tracks = tracks_of(clip, ways)
+    questions = [q for q in ask(tracks, seconds, rng) if preset.style == "letter" or not q.measured]
+    names, regions = Names.of_colours([body.colour for body in scene.bodies]), []
+    if preset.refer == "mark":
+        marked = rng.permutation([index for index, track in enumerate(tracks) if track.seen])[:2].tolist()
+        names = Names.of_marks(marked)
+        regions = [
+            {"id": f"obj_{number}", "video": 0, "frame": 0, "box": box_around(clip.instance[0] == body)}
+            for number, body in enumerate(marked, start=1)
+        ]
+        questions = [question for question in questions if set(question.objects) <= set(marked)]
+        questions += ask_colours(clip, marked)
+        if held_out and regions:
+            text = "".join(f"<{region['id']}>" for region in regions)
+            still = RegionPrompt(str(video), text, regions, style="som_image").images[0]
+            still.save(folder / f"marks/{name}.png")
+    state = {"clip": name, "interval": interval, "size": [height, width], "camera": camera}
+    state["objects"] = [
+        {
+            "colour": body.colour,
+            "shape": body.shape,
+            "radius": round(body.radius, 4),
+            "moves": body.moves,
+            "turn": track.turn,
+            "way": {"heading": track.way.heading, "level": track.way.level, "profile": track.way.profile},
+            "centres": track.centres.round(4).tolist(),
+            "places": track.places.round(4).tolist(),
         }
-
-
-def _questions(scenes: list[dict[str, Any]], rng: np.random.Generator) -> dict[str, list[tuple[dict, Question]]]:
-    """Clip -> the questions that are asked about it, with its scene."""
-    asked = [(scene, question) for scene in scenes for question in ask(_tracks(scene), rng)]
-    kept: dict[str, list[tuple[dict, Question]]] = defaultdict(list)
-    for index in balanced([(scene["interval"], question) for scene, question in asked], rng):
-        scene, question = asked[index]
-        kept[scene["clip"]].append((scene, question))
-    return kept
-
-
-def _tracks(scene: dict[str, Any]) -> list[Track]:
-    least = 12
-    return [
-        Track(np.array(o["centres"]), np.array(o["ways"]), o["moves"], min(o["pixels"][0], o["pixels"][-1]) >= least)
-        for o in scene["objects"]
+        for body, track in zip(scene.bodies, tracks)
     ]
+    return _Drawn(name, interval, state, questions, regions, names)
 
 
-def _worded(scene: dict[str, Any], question: Question) -> tuple[str, str]:
-    """Text and answer of a question whose objects are named by their colours."""
-    colours = [scene["objects"][index]["colour"] for index in question.objects]
-    return question.text.format(*(f"the {colour} object" for colour in colours)), question.answer.format(*colours)
-
-
-def _write_conversations(
-    root: Path, name: str, folder: str, kept: dict[str, list[tuple[dict, Question]]], seed: int
-) -> None:
-    many, one = [], []
-    rng = np.random.default_rng((seed, 2))
-    for clip, questions in kept.items():
-        turns = [_worded(*questions[index]) for index in rng.permutation(len(questions))]
-        many.append(_record(f"{folder}/{clip}.mp4", turns))
-        one.append(_record(f"{folder}/{clip}.mp4", turns[:1]))
-    write_json(root / f"{name}_many.json", many)
-    write_json(root / f"{name}_one.json", one)
-
-
-def _record(video: str, turns: list[tuple[str, str]]) -> dict[str, Any]:
-    messages = []
-    for number, (text, answer) in enumerate(turns):
-        messages.append({"role": "user", "content": text if number else f"<video>{text}"})
-        messages.append({"role": "assistant", "content": answer})
-    return {"messages": messages, "videos": [video]}
-
-
-def _items(kept: dict[str, list[tuple[dict, Question]]]) -> list[dict[str, Any]]:
-    items = []
-    for clip, questions in kept.items():
-        for number, (scene, question) in enumerate(questions):
-            text, answer = _worded(scene, question)
-            colours = [scene["objects"][index]["colour"] for index in question.objects]
-            items.append(
-                {
-                    "id": f"{clip}_{number:02d}",
-                    "task": _TASKS[question.kind.split("/")[0]],
-                    "kind": question.kind,
-                    "video": f"clips/{clip}.mp4",
-                    "question": text,
-                    "options": [option.format(*colours) for option in question.answers],
-                    "answer": answer,
-                    "regions": [],
-                    "interval": scene["interval"],
-                }
-            )
-    return items
+def _save(path: Path, clip: Clip4D, held_out: bool, rng: np.random.Generator) -> None:
+    """Writes the ground truth: for training what teachers take, for a held-out clip all there is."""
+    if not held_out:
+        save_ground_truth(path, clip)
+        return
+    half = _TRACKS // 2
+    shown = np.argwhere(clip.instance >= 0)
+    everywhere = rng.integers(0, clip.instance.shape, (half, 3))
+    queries = np.concatenate([shown[rng.integers(len(shown), size=half)], everywhere])
+    tracks, visible = follow(clip, queries)
+    more = {"track_queries": queries, "tracks": tracks, "track_visible": visible}
+    save_ground_truth(path, clip, (*MAPS, "flow_2d_forward"), **more)

@@ -60,7 +60,7 @@ def render(
     fps: float = 2.0,
     ray_grid: tuple[int, int] = (8, 8),
 ) -> Clip4D:
-    """Renders a scene. Ground truth is that of the ray through a pixel's centre; a colour at an outline averages four."""
+    """Renders a scene. Ground truth is that of the ray through a pixel's centre; colours at outlines average four."""
     times = np.arange(frames) / fps
     intrinsics = intrinsics_for(height, width)
     cameras = _Cameras(scene.camera.poses(times), intrinsics, (height, width))
@@ -104,14 +104,68 @@ def render(
     )
 
 
-class _Cameras:
-    """The camera of each frame.
+def follow(clip: Clip4D, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Tracks of the points that pixels show.
+
+    Args:
+        clip: A rendered clip.
+        queries: (N, 3) frame, row and column of each.
+
+    Returns:
+        float32 (N, T, 2), where each is in each frame, in pixels (x, y); and bool (N, T), whether it is seen there.
+    """
+    frames, *image = clip.depth.shape
+    cameras = _Cameras(clip.poses, clip.intrinsics, (image[0], image[1]))
+    bodies = [_Seen(body, cameras, clip.timestamps) for body in clip.scene.bodies]
+    queries = queries[order := np.argsort(queries[:, 0], kind="stable")]
+    time, row, column = queries.T
+    whose, near = clip.instance[time, row, column], clip.depth[time, row, column].astype(float)
+    places = np.empty((len(queries), frames, 3))
+    for index, view in enumerate([*bodies, cameras]):
+        mine = whose == (index if view is not cameras else -1)
+        points = view.points(time[mine], column[mine], row[mine], near[mine])
+        at = np.repeat(np.arange(frames), len(points))
+        places[mine] = view.projected(at, np.tile(points, (frames, 1))).reshape(frames, -1, 3).swapaxes(0, 1)
+    x, y, depth = np.moveaxis(places, -1, 0)
+    first = np.full(depth.shape, np.inf)
+    for body in bodies:
+        first = np.minimum(first, body.hits(np.arange(frames), x, y))
+    inside = (np.abs(x - (image[1] - 1) / 2) < image[1] / 2) & (np.abs(y - (image[0] - 1) / 2) < image[0] / 2)
+    seen = inside & (depth > 0) & (first > depth * (1 - 1e-5))  # the depth that a point was found at is float32
+    positions, visible = np.empty(places.shape[:2] + (2,), dtype=np.float32), np.empty_like(seen)
+    positions[order], visible[order] = places[..., :2], seen
+    return positions, visible
+
+
+class _View:
+    """A frame of reference as the camera of each frame sees it.
+
+    Attributes:
+        origin: (T, 3) the camera's place in it.
+        rays: (T, 3, 3) from pixels (x, y, 1) to directions in it.
+        projection: (T, 3, 4) from it to pixels, homogeneous.
+    """
+
+    origin: np.ndarray
+    rays: np.ndarray
+    projection: np.ndarray
+
+    def points(self, time: np.ndarray, x: np.ndarray, y: np.ndarray, near: np.ndarray) -> np.ndarray:
+        """The points (N, 3) that pixels see at a depth; `time` ascends."""
+        return _per_frame(time, np.stack([near * x, near * y, near], axis=-1), self.rays, self.origin)
+
+    def projected(self, time: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Pixels (x, y) and depths (N, 3) of points at times, which ascend."""
+        moved = _per_frame(time, points, self.projection[..., :3], self.projection[..., 3])
+        moved[:, :2] /= moved[:, 2:]
+        return moved
+
+
+class _Cameras(_View):
+    """The camera of each frame, and the world as it sees it.
 
     Attributes:
         poses: (T, 4, 4) to the world.
-        origin: (T, 3) its place.
-        rays: (T, 3, 3) from pixels (x, y, 1) to directions in the world.
-        projection: (T, 3, 4) from the world to pixels, homogeneous.
         image: (height, width).
     """
 
@@ -168,7 +222,7 @@ def _room_flow(cameras: _Cameras, near: np.ndarray, out: np.ndarray) -> None:
                 out[way, time, 0], out[way, time, 1] = u / w - x, v / w - y
 
 
-class _Seen:
+class _Seen(_View):
     """A body as the cameras see it, in its own frame and in shares of its size: there a ball's radius is 1."""
 
     def __init__(self, body: Body, cameras: _Cameras, times: np.ndarray) -> None:
@@ -189,7 +243,9 @@ class _Seen:
         self.corner, self.extent = [], []
         for axis, size in ((1, cameras.image[0]), (0, cameras.image[1])):
             with np.errstate(divide="ignore"):
-                sides = np.array([(local[:, axis] + a * radius) / (local[:, 2] + b * radius) for a in (-1, 1) for b in (-1, 1)])
+                sides = np.array(
+                    [(local[:, axis] + a * radius) / (local[:, 2] + b * radius) for a in (-1, 1) for b in (-1, 1)]
+                )
             sides = sides * k[axis, axis] + k[axis, 2]
             beside = local[:, 2] <= radius  # or behind the camera
             first = np.where(beside, 0, np.floor(sides.min(axis=0))).clip(0, size)
@@ -229,16 +285,6 @@ class _Seen:
     def _directions(self, time: np.ndarray, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
         rays = self.rays[time]
         return [_linear(rays[..., axis, :], x, y) for axis in range(3)]
-
-    def points(self, time: np.ndarray, x: np.ndarray, y: np.ndarray, near: np.ndarray) -> np.ndarray:
-        """The points (N, 3) of the body that pixels see; `time` ascends."""
-        return _per_frame(time, np.stack([near * x, near * y, near], axis=-1), self.rays, self.origin)
-
-    def projected(self, time: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """Pixels (x, y) and depths (N, 3) of points of the body at times, which ascend."""
-        moved = _per_frame(time, points, self.projection[..., :3], self.projection[..., 3])
-        moved[:, :2] /= moved[:, 2:]
-        return moved
 
     def lit(self, time: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Colours (N, 3) of points: a texture fixed to the surface, and a lamp above."""
@@ -330,5 +376,3 @@ def _hit_disc(o: np.ndarray, d: list[np.ndarray]) -> np.ndarray:
 
 
 _HITS = {"ball": _hit_ball, "box": _hit_box, "disc": _hit_disc}
-
-
