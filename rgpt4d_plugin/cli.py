@@ -163,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     synth.add_argument(
         "--refer",
         choices=("colour", "mark"),
-        help="with --preset: name objects by their colours, or by marks as <obj_1> (default: tiny colour, others mark)",
+        help="with --preset: objects are named by colour, or by a mark, <obj_1> (default: tiny colour, others mark)",
     )
     synth.add_argument(
         "--style",

@@ -208,7 +208,8 @@ def _write_split(
             shuffled = [items[clip.name][index] for index in rng.permutation(len(items[clip.name]))]
             video = f"{below}clips/{clip.name}.mp4"
             many.append(conversation(video, shuffled, clip.regions))
-            one.append(conversation(video, shuffled[:1], clip.regions))
+            kinds = {item["kind"]: item for item in shuffled}  # as likely as each other, however many of one there are
+            one.append(conversation(video, [kinds[rng.choice(sorted(kinds))]], clip.regions))
     write_json(root / f"synth4d_{name}_many.json", many)
     write_json(root / f"synth4d_{name}_one.json", one)
     write_json(folder / "questions.json", list(chain.from_iterable(items.values())))

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The benchmark's questions: R4D-Bench's nine categories, answered from the states of a scene.
 
-A question without a clear answer is not asked. What decides between its answers is a motion, not a state that one frame
-shows: numbers to choose from are those that the same object would have led to, had it taken another of the ways that it
-could have been drawn with. Each question also says what the first frame suggests, so that `balanced` can keep as many
-of each answer whatever the first frame suggests, and whatever the time between two frames is.
+A question without a clear answer is not asked. What decides between its answers is a motion, not a state that one
+frame shows: numbers to choose from are those that the same object would have led to, had it taken another of the ways
+that it could have been drawn with. Each question also says what the first frame suggests, so that `balanced` can keep
+as many of each answer whatever the first frame suggests, and whatever the time between two frames is.
 """
 
 from collections import defaultdict
@@ -202,7 +202,7 @@ def _ask_two(pair: tuple[int, int], first: Track, second: Track) -> Iterator[Que
         yield Question(
             "SR/beside", text, pair, ("left", "right"), int(beside[-1] > 0), _step(beside[0], 0.06), ordered=True
         )
-    # Of two objects that move as far in the picture the farther one moves farther, and the first frame shows which it is.
+    # Of two that move as far in the picture the farther one moves farther, and the first frame shows which that is.
     lengths, moved = (first.length, second.length), (first.moved, second.moved)
     if min(lengths) and (longer := _greater(lengths)) is not None:
         yield Question(
