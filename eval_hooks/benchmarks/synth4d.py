@@ -13,7 +13,7 @@ from typing import Any
 from rgpt4d_plugin.eval_hooks.benchmarks.base import LETTERS, Benchmark
 from rgpt4d_plugin.eval_hooks.benchmarks.files import below, find, read_json
 from rgpt4d_plugin.eval_hooks.benchmarks.r4d_bench import CATEGORIES, MARKS, STATIC, read_official
-from rgpt4d_plugin.eval_hooks.benchmarks.records import Item, Medium, Problem, Score
+from rgpt4d_plugin.eval_hooks.benchmarks.records import BenchmarkDataError, Item, Medium, Problem, Score
 
 
 PROBE = "Probe"
@@ -25,7 +25,7 @@ class Synth4D(Benchmark):
 
     name = "synth4d"
     title = "synth4d"
-    hub = "rgpt4d synth"
+    hub = ""
     revisions = {}
     fields = {
         "id": str,
@@ -43,6 +43,13 @@ class Synth4D(Benchmark):
         "Dyn": "dynamic: the others",
         **{column: task for task, column in CATEGORIES.items()},
     }
+
+    def fetch(self, folder: str | Path, revision: str | None = None) -> Path:
+        raise BenchmarkDataError(f"{self.title} is not downloaded: {self.remedy}.")
+
+    @property
+    def remedy(self) -> str:
+        return "write it with `rgpt4d synth --preset`"
 
     def read(self, folder: Path) -> Sequence[Item]:
         return read_json(*find(folder, ("questions.json",), self.title))
