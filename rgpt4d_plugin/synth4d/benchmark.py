@@ -34,7 +34,6 @@ import numpy as np
 
 from rgpt4d_plugin.files import only_writer, parse_json, read_registry, registry_entry, write_json, write_whole
 from rgpt4d_plugin.regions.bounds import box_around
-from rgpt4d_plugin.regions.prompt import RegionPrompt
 from rgpt4d_plugin.synth4d.clips import MAPS, encode_mp4, save_ground_truth
 from rgpt4d_plugin.synth4d.render import Clip4D, follow, render
 from rgpt4d_plugin.synth4d.tasks import Question, ask, ask_colours, balanced, tracks_of
@@ -250,6 +249,8 @@ def _write_clip(folder: Path, held_out: bool, preset: Preset, seed: tuple[int, i
         questions = [question for question in questions if set(question.objects) <= set(marked)]
         questions += ask_colours(clip, marked)
         if held_out and regions:
+            from rgpt4d_plugin.regions.prompt import RegionPrompt  # brings torch along, which nothing else here needs
+
             text = "".join(f"<{region['id']}>" for region in regions)
             still = RegionPrompt(str(video), text, regions, style="som_image").images[0]
             still.save(folder / f"marks/{name}.png")

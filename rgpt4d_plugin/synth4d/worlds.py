@@ -7,7 +7,6 @@ ways are drawn for a whole clip, however long it takes.
 """
 
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 
@@ -62,12 +61,19 @@ class Way:
     tilt: float  # radians that the heading is off
     stretch: float  # logarithm of the ratio of distances
 
-    def shift(self, heading: int | None = None, level: int | None = None, along: int | None = None) -> np.ndarray:
-        """(3,) from the start to the farthest point, metres; if another heading, level or `along` had been drawn."""
-        angle = np.pi / 2 * (self.heading if heading is None else heading) + self.tilt
-        across = LEVELS[self.level if level is None else level] * self.reach * np.array([np.cos(angle), np.sin(angle)])
-        depth = self.start[2] * np.exp(self.stretch * (self.along if along is None else along))
-        return np.append(self.start[:2] / self.start[2] + across, 1) * depth - self.start
+    def shift(
+        self,
+        heading: int | np.ndarray | None = None,
+        level: int | np.ndarray | None = None,
+        along: int | np.ndarray | None = None,
+    ) -> np.ndarray:
+        """(..., 3) from the start to the farthest point, metres; if another heading, level or `along` were drawn."""
+        angle = np.pi / 2 * np.asarray(self.heading if heading is None else heading) + self.tilt
+        across = LEVELS[self.level if level is None else level] * self.reach
+        depth = self.start[2] * np.exp(self.stretch * np.asarray(self.along if along is None else along))
+        x, y = self.start[:2] / self.start[2]
+        ends = np.broadcast_arrays((x + across * np.cos(angle)) * depth, (y + across * np.sin(angle)) * depth, depth)
+        return np.stack(ends, axis=-1) - self.start
 
     def motion(self, seconds: float) -> tuple[np.ndarray, np.ndarray]:
         """Velocity at the start (3,) and acceleration (3,), m/s and m/s^2."""
@@ -154,13 +160,12 @@ def _draw_bodies(
             if not _fits(way, radius, surroundings[1], poses, half):
                 continue
             velocity, acceleration = way.motion(seconds)
-            body = Body(str(colour), shape, size, way.start, velocity, texture, acceleration, attitude, turn)
-            path = body.poses(times)[:, :3, 3]
+            path = way.start + times[:, None] * velocity + times[:, None] ** 2 / 2 * acceleration
             if all((np.linalg.norm(path - p, axis=1) > radius + b.radius).all() for p, b in zip(paths, bodies)):
                 break
         else:
             break
-        bodies.append(body)
+        bodies.append(Body(str(colour), shape, size, way.start, velocity, texture, acceleration, attitude, turn))
         ways.append(way)
         paths.append(path)
     return bodies, ways
@@ -180,7 +185,7 @@ def _draw_form(rng: np.random.Generator, shape: Shape, radius: float) -> tuple[n
 
 def _fits(way: Way, radius: float, room: Room, poses: np.ndarray, half: np.ndarray) -> bool:
     """Whether all that could have been drawn for this start stays in the room, in view, and before the camera."""
-    shifts = np.array([way.shift(heading, -1, along) for heading, along in product(range(4), (-1, 0, 1))])
+    shifts = way.shift(np.arange(4)[:, None], -1, np.arange(-1, 2)).reshape(-1, 3)
     places = way.start + np.concatenate([np.zeros((1, 3)), shifts / 2, shifts])
     if ((places - radius < room.low) | (places + radius > room.high)).any():
         return False
