@@ -22,7 +22,7 @@ from rgpt4d_plugin.synth4d.clips import decode_mp4
 from rgpt4d_plugin.teachers.ground_truth.clip_file import open_clip_file
 
 
-SMALL = replace(PRESETS["small"], train=6, test=40, frames=4, sizes=((32, 32), (32, 48)))
+SMALL = replace(PRESETS["small"], train=6, test=30, frames=4, sizes=((32, 32), (32, 48)))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_files(folders, name):
             assert ("regions" in record) == (name == "marks")
     # Held-out clips are other scenes.
     train, test = (read(folder / part / "scenes.json") for part in ("", "test"))
-    assert len(train) == 6 and len(test) == 40
+    assert len(train) == 6 and len(test) == 30
     assert not {str(scene["objects"]) for scene in train} & {str(scene["objects"]) for scene in test}
 
 
@@ -136,17 +136,21 @@ def test_words_are_scored_and_options_follow_no_letter(folders):
     assert all(len(synth4d.media(item, data.folder)) == 1 for item in data.items)
 
 
-def test_the_number_of_workers_and_the_other_clips_change_nothing(tmp_path, monkeypatch):
-    monkeypatch.setitem(PRESETS, "small", replace(SMALL, train=2, test=3))
+def test_the_number_of_workers_changes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setitem(PRESETS, "small", replace(SMALL, train=2, test=3, refer="colour"))
     one, two = (write_benchmark(tmp_path / str(workers), "small", workers=workers) for workers in (1, 2))
     paths = [path.relative_to(one) for path in one.rglob("*") if path.is_file()]
     assert len(paths) > 15 and all((one / path).read_bytes() == (two / path).read_bytes() for path in paths)
-    more = write_benchmark(tmp_path / "more", "small", train=4, test=1, workers=1)
-    for name in ("00000.mp4", "00001.npz"):
-        assert (more / "clips" / name).read_bytes() == (one / "clips" / name).read_bytes()
-    assert (more / "clips/00000.mp4").read_bytes() != (
-        write_benchmark(tmp_path / "other", "small", train=1, test=1, seed=1, workers=1) / "clips/00000.mp4"
-    ).read_bytes()
+
+
+def test_a_clip_depends_on_its_number_and_the_seed_only(tmp_path, monkeypatch):
+    monkeypatch.setitem(PRESETS, "small", replace(SMALL, refer="colour"))
+    few, more, other = (
+        write_benchmark(tmp_path / str(number), "small", train=train, test=1, seed=seed, workers=1) / "clips"
+        for number, (train, seed) in enumerate(((2, 0), (3, 0), (2, 1)))
+    )
+    for name in ("00000.mp4", "00000.npz", "00001.mp4", "00001.npz"):
+        assert (few / name).read_bytes() == (more / name).read_bytes() != (other / name).read_bytes()
 
 
 def test_a_folder_that_is_there_is_left_alone_and_others_datasets_stay(tmp_path, monkeypatch):
