@@ -5,6 +5,7 @@ They are computed from questions and states as stored, without a model. What can
 training questions and scored on the held-out ones, so a baseline can be a little below chance, as a model can.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
@@ -21,7 +22,8 @@ BASELINES = {
     "chance": "one option at random",
     "no video": "the answer that is right most often for the kind of question",
     "interval": "the same, given the seconds between two frames",
-    "first frame": "the nearest training questions by where the objects are in the first frame, and how large",
+    "first frame": "the nearest training questions, by where the objects are in the first frame and how large",
+    "last frame": "the same by the last frame, which some questions are about",
     "reference": "knows the answer for every object, but not which is meant",
 }
 """Name -> what it knows. A category counts as understanding of regions only above `reference`."""
@@ -43,15 +45,19 @@ def baselines(folder: str | PathLike) -> dict[str, dict[str, float]]:
         (read_json(place / "questions.json", _REMEDY), read_json(place / "scenes.json", _REMEDY))
         for place in (root, root / "test")
     ]
-    features = [
-        [_first_frame(item, scene) for item, scene in zip(items, _scenes_of(items, scenes))]
-        for items, scenes in splits
-    ]
+    first, last = (
+        [
+            [_in_frame(item, scene, time) for item, scene in zip(items, _scenes_of(items, scenes))]
+            for items, scenes in splits
+        ]
+        for time in (0, -1)
+    )
     scores = {
         "chance": [1 / len(item["options"]) for item in test],
         "no video": _most_frequent(train, test, lambda item: (item["kind"],)),
         "interval": _most_frequent(train, test, lambda item: (item["kind"], item["interval"])),
-        "first frame": _nearest(train, test, *features),
+        "first frame": _nearest(train, test, *first),
+        "last frame": _nearest(train, test, *last),
         "reference": [_without_reference(item) for item in test],
     }
     return {name: _by_category(test, values) for name, values in scores.items()}
@@ -72,15 +78,21 @@ def _by_category(items: Items, scores: Sequence[float]) -> dict[str, float]:
 
 
 def _most_frequent(train: Items, test: Items, known: Callable[[Mapping[str, Any]], tuple]) -> list[float]:
-    """Scores of the better of two habits: the most frequent answer for what is known, and the most frequent reply,
-    which is a letter where options are listed."""
+    """Scores of the best of three habits: the most frequent answer for what is known, the most frequent reply, which
+    is a letter where options are listed, and the most frequent rank among options that are numbers."""
     habits = []
-    for field in ("right", "reply"):
+    for habit in (lambda item: item["right"], lambda item: item["reply"], _rank):
         counts: dict[tuple, Counter] = defaultdict(Counter)
         for item in train:
-            counts[known(item)][item[field]] += 1
-        habits.append([_share(item[field], counts[known(item)]) for item in test])
+            counts[known(item)][habit(item)] += 1
+        habits.append([_share(habit(item), counts[known(item)]) for item in test])
     return max(habits, key=sum)
+
+
+def _rank(item: Mapping[str, Any]) -> int:
+    """The answer's place among the options in the order of their first numbers; words stay as they are."""
+    options = sorted(item["options"], key=lambda option: [float(n) for n in re.findall(r"-?\d+\.?\d*", option)[:1]])
+    return options.index(item["answer"])
 
 
 def _share(answer: Any, counts: Counter) -> float:
@@ -93,12 +105,12 @@ def _without_reference(item: Mapping[str, Any]) -> float:
     return _share(item["answer"], Counter(item["alternatives"]))
 
 
-def _first_frame(item: Mapping[str, Any], scene: Mapping[str, Any]) -> list[float]:
+def _in_frame(item: Mapping[str, Any], scene: Mapping[str, Any], time: int) -> list[float]:
     """Where a question's objects are, how far and how large, and how many there are: all that a frame can show."""
     found = [float(len(scene["objects"]))]
     for index in item["objects"]:
         state = scene["objects"][index]
-        x, y, z = state["centres"][0]
+        x, y, z = state["centres"][time]
         found += [x / z, y / z, np.log(z), state["radius"]]
     return found
 

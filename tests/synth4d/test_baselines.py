@@ -36,7 +36,10 @@ def write(folder, train, test, places=None):
         (folder / part).mkdir(exist_ok=True)
         clips = sorted({question["clip"] for question in items})
         scenes = [
-            {"clip": clip, "objects": [{"centres": [[*(places or {}).get(clip, (0, 0)), 4.0]], "radius": 0.5}]}
+            {
+                "clip": clip,
+                "objects": [{"centres": [[*(places or {}).get(clip, (0, 0)), 4.0], [0, 0, 4]], "radius": 0.5}],
+            }
             for clip in clips
         ]
         (folder / part / "questions.json").write_text(json.dumps(items))
@@ -62,6 +65,22 @@ def test_letters_are_a_habit_too(tmp_path):
     assert write(tmp_path, train, [item("b", "T/x", right, reply="B") for right in (0, 1)])["no video"]["T"] == 100
 
 
+def test_the_rank_of_a_number_is_a_habit_too(tmp_path):
+    train, test = (
+        [
+            item(clip, "SA/x", right, options, reply=letter)
+            for clip in clips
+            for right, options, letter in (
+                (1, ("0.50 m/s", "2.00 m/s", "1.00 m/s"), "B"),
+                (2, ("1.00 m/s", "-3.00 m/s", "10.0 m/s"), "C"),
+                (0, ("7.00 m/s", "3.00 m/s", "0.20 m/s"), "A"),
+            )
+        ]
+        for clips in ("ab", "c")
+    )
+    assert write(tmp_path, train, test)["no video"]["SA"] == 100
+
+
 def test_a_kind_that_was_never_trained_on_scores_nothing(tmp_path):
     found = write(tmp_path, [item("a", "T/x", 0)], [item("b", "R/x", 0)])
     assert found["no video"]["R"] == found["first frame"]["R"] == 0
@@ -75,8 +94,9 @@ def test_the_first_frame_finds_what_the_place_gives_away(tmp_path):
         places[clip] = (x, rng.uniform(-1, 1))
         split = items["train" if number < 200 else "test"]
         split += [item(clip, "T/told", int(x > 0)), item(clip, "R/hidden", int(rng.integers(2)))]
-    found = write(tmp_path, items["train"], items["test"], places)["first frame"]
-    assert found["T"] > 90 and 30 < found["R"] < 70
+    found = write(tmp_path, items["train"], items["test"], places)
+    assert found["first frame"]["T"] > 90 and 30 < found["first frame"]["R"] < 70
+    assert found["last frame"]["T"] < 70  # there all are at the same place
 
 
 def test_without_the_reference_the_most_frequent_of_the_possible_answers_is_said(tmp_path):

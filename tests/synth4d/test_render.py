@@ -139,6 +139,25 @@ def test_points_lie_on_the_surface_of_what_is_seen_and_on_the_side_that_faces_th
         np.testing.assert_allclose(outside.max(axis=1), 0, atol=1e-5)
 
 
+def test_no_ray_passes_through_a_body_unseen(clip):
+    """Nothing of a ball or box is before what a pixel shows: none of many points on the way there is inside of it."""
+    for time in (0, 3, 5):
+        points = world_points(clip, time)[::2, ::2].reshape(-1, 3)
+        start = clip.poses[time, :3, 3]
+        way = start + np.linspace(0.2, 0.998, 150)[:, None, None] * (points - start)
+        for index, body in enumerate(clip.scene.bodies):
+            local = in_body(clip, index, time, way)
+            if body.shape == "ball":
+                assert np.linalg.norm(local, axis=-1).min() > 0.499
+            elif body.shape == "box":
+                assert np.abs(local / body.size).max(axis=-1).min() > 0.99
+            else:
+                crossed = np.sign(local[:-1, :, 2]) != np.sign(local[1:, :, 2])
+                before, after = local[:-1][crossed], local[1:][crossed]
+                there = before + (before[:, 2] / (before[:, 2] - after[:, 2]))[:, None] * (after - before)
+                assert (np.linalg.norm(there[:, :2] / body.size[:2], axis=-1) > 0.999).all()
+
+
 def test_a_body_hides_what_is_behind_it(clip):
     """The ray to each body's middle ends there, or before it at another's surface."""
     for index, body in enumerate(clip.scene.bodies):
