@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from rgpt4d_plugin.files import only_writer, parse_json, read_registry, registry_entry, write_json, write_whole
 from rgpt4d_plugin.regions.bounds import box_around
@@ -77,6 +78,16 @@ PRESETS = {
         ((48, 48),),
         (0.5, 1.0),
         World((2, 3), ("ball", "box"), (0.4, 0.55), ("static",), walls=False),
+        "colour",
+        "word",
+    ),
+    "simple": Preset(
+        2500,
+        400,
+        4,
+        ((48, 48),),
+        (0.5, 1.0),
+        World((1, 2), ("ball", "disc"), (0.4, 0.65), ("static",), False, 1.3, levels=(2, 3), profiles=("even",)),
         "colour",
         "word",
     ),
@@ -191,7 +202,8 @@ def _write_split(
     (folder / "clips").mkdir(parents=True, exist_ok=True)
     if below and preset.refer == "mark":
         (folder / "marks").mkdir(exist_ok=True)
-    drawn = list(_render_all(partial(_write_clip, folder, bool(below), preset, seed), count, workers))
+    clips = _render_all(partial(_write_clip, folder, bool(below), preset, seed), count, workers)
+    drawn = list(tqdm(clips, name, count, unit="clip", leave=False, disable=None))
     rng = np.random.default_rng((*seed, count))
     asked = [(clip, question) for clip in drawn for question in clip.questions]
     items: dict[str, list[dict[str, Any]]] = defaultdict(list)

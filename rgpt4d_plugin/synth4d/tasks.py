@@ -135,7 +135,7 @@ def ask(tracks: Sequence[Track], seconds: float, rng: np.random.Generator) -> It
     if len(tracks) >= 3:
         counts = {
             "moving": ("move from their place", [t.way.moves for t in tracks]),
-            "rotating": ("rotate", [t.turn != 0 for t in tracks]),
+            "turning": ("turn around themselves", [t.turn != 0 for t in tracks]),
         }
         for name, (text, found) in counts.items():
             if sum(found) < 4:
@@ -165,7 +165,7 @@ def _ask_one(index: int, track: Track, asked: str, seconds: float) -> Iterator[Q
     if (closer := _fell(track.centres[:, 2])) is not None:
         yield Question("T/approach", "Does {0} come closer or go away?", one, ("closer", "away"), int(not closer))
     answers = ("clockwise", "counterclockwise", "not at all")
-    yield Question("R/sense", "Which way does {0} rotate?", one, answers, {1: 0, -1: 1, 0: 2}[track.turn])
+    yield Question("R/sense", "Which way does {0} turn around itself?", one, answers, {1: 0, -1: 1, 0: 2}[track.turn])
     across = track.centres[[0, -1], 0] / track.centres[[0, -1], 2]
     if abs(across[1]) > _CLEAR_SHIFT:
         text = "Is {0} in the left or the right half of the last frame?"

@@ -38,6 +38,9 @@ class World:
         radii: Metres from the middle to the farthest point, least and greatest.
         cameras: Of `CAMERAS`, of which one is drawn.
         walls: Whether there are a floor, a ceiling and walls at the sides.
+        reach: What `LEVELS` are multiplied with.
+        levels: Indices of the `LEVELS` that are drawn.
+        profiles: The `PROFILES` that are drawn.
     """
 
     objects: tuple[int, ...] = (2, 3, 4, 5, 6)
@@ -45,6 +48,9 @@ class World:
     radii: tuple[float, float] = (0.25, 0.5)
     cameras: tuple[str, ...] = CAMERAS
     walls: bool = True
+    reach: float = 1.0
+    levels: tuple[int, ...] = tuple(range(len(LEVELS)))
+    profiles: tuple[str, ...] = PROFILES
 
 
 @dataclass(frozen=True)
@@ -144,10 +150,10 @@ def _draw_bodies(
         drawn = {
             "moves": bool(rng.random() < 2 / 3),
             "heading": int(rng.integers(4)),
-            "level": int(rng.integers(len(LEVELS))),
+            "level": int(rng.choice(world.levels)),
             "along": int(rng.integers(-1, 2)),
-            "profile": str(rng.choice(PROFILES)),
-            "reach": rng.uniform(0.9, 1.1) * half.min(),
+            "profile": str(rng.choice(world.profiles)),
+            "reach": rng.uniform(0.9, 1.1) * world.reach * half.min(),
             "tilt": rng.uniform(-0.35, 0.35),
             "stretch": rng.uniform(*_STRETCH),
         }

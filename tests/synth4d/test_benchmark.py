@@ -178,9 +178,27 @@ def test_the_command(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--train", "3"], "--train is for a benchmark: give --preset too"),
+        (["--preset", "tiny", "--fps", "4"], "--fps does not go with --preset"),
+    ],
+)
+def test_options_that_would_be_ignored(options, complaint, tmp_path, capsys):
+    assert main(["synth", "--out", str(tmp_path / "data"), *options]) == 1
+    assert complaint in capsys.readouterr().err and not (tmp_path / "data").exists()
+
+
+def test_without_a_preset_the_command_writes_clips(tmp_path, capsys):
+    options = ["--count", "1", "--frames", "2", "--size", "16", "32"]
+    assert main(["synth", "--out", str(tmp_path / "data"), *options]) == 0
+    assert decode_mp4(tmp_path / "data/videos/clip_00000.mp4").shape == (2, 16, 32, 3)
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"preset": "huge"}, "preset must be one of tiny, small, gpu, found 'huge'"),
+        ({"preset": "huge"}, "preset must be one of tiny, simple, small, gpu, found 'huge'"),
         ({"train": 0}, "1 or more"),
         ({"seed": -1}, "0 or more"),
     ],

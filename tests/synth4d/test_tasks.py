@@ -53,7 +53,7 @@ def test_one_object():
     assert [answer(found["FP/moving", (n,)]) for n in range(3)] == ["yes", "no", "yes"]
     assert [answer(found["R/sense", (n,)]) for n in range(3)] == ["clockwise", "counterclockwise", "not at all"]
     assert [answer(found["DP/back", (n,)]) for n in (0, 2)] == ["no", "yes"]
-    assert answer(found["C/moving", ()]) == "2" and answer(found["C/rotating", ()]) == "2"
+    assert answer(found["C/moving", ()]) == "2" and answer(found["C/turning", ()]) == "2"
     assert answer(found["SA/change", (0,)]) == "neither"
     # Of what comes back it is not clear which way it moves; of what stands still, no speed or place is asked.
     assert not {("T/heading", (2,)), ("FP/heading", (2,)), ("VG/place", (2,)), ("SA/speed", (1,))} & set(found)
