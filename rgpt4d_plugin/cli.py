@@ -150,19 +150,40 @@ def _parser() -> argparse.ArgumentParser:
 
     synth = commands.add_parser(
         "synth",
-        help="render synthetic clips with exact depth, flow, motion and cameras",
-        description="Writes mp4 clips, their ground truth (.npz) and a dataset of questions for LLaMA-Factory. "
-        "Example: rgpt4d synth --out data/synth4d --count 200",
+        help="render synthetic clips with exact depth, flow, motion and cameras; a benchmark of them",
+        description="Writes mp4 clips, their ground truth (.npz) and a dataset of questions for LLaMA-Factory: a few "
+        "clips of balls, or with --preset a benchmark, which has training conversations and held-out questions that "
+        "`rgpt4d eval` scores. Examples: rgpt4d synth --out data/synth4d --count 200; "
+        "rgpt4d synth --preset tiny --out data/tiny",
     )
     synth.add_argument("--out", required=True, metavar="DIR", help="folder to write; dataset_dir of the recipe")
-    synth.add_argument("--count", type=whole(1, 1_000_000), default=48, help="clips (default %(default)s)")
-    synth.add_argument("--frames", type=whole(2, 10_000), default=16, help="frames per clip (default %(default)s)")
-    synth.add_argument(
-        "--size", type=whole(16, 2048), nargs=2, default=(64, 64), metavar=("H", "W"), help="pixels (default 64 64)"
-    )
-    synth.add_argument("--fps", type=positive(1000), default=2.0, help="frames per second (default %(default)s)")
     synth.add_argument(
         "--seed", type=whole(0), default=0, help="the same seed gives the same files (default %(default)s)"
+    )
+    few = synth.add_argument_group("without --preset")
+    few.add_argument("--count", type=whole(1, 1_000_000), help="clips (default 48)")
+    few.add_argument("--frames", type=whole(2, 10_000), help="frames per clip (default 16)")
+    few.add_argument("--size", type=whole(16, 2048), nargs=2, metavar=("H", "W"), help="pixels (default 64 64)")
+    few.add_argument("--fps", type=positive(1000), help="frames per second (default 2)")
+    preset = synth.add_argument_group("a benchmark")
+    preset.add_argument(
+        "--preset",
+        choices=("tiny", "simple", "small", "gpu"),
+        help="tiny: 8 frames of 48 x 48 pixels; simple: 4, with one or two fast objects; small and gpu: 16 frames "
+        "of about 112 and 224 pixels a side",
+    )
+    preset.add_argument("--train", type=whole(1, 1_000_000), help="training clips (default: the preset's)")
+    preset.add_argument("--test", type=whole(1, 1_000_000), help="held-out clips (default: the preset's)")
+    preset.add_argument("--workers", type=whole(1, 256), help="processes that render (default: one per core)")
+    preset.add_argument(
+        "--refer",
+        choices=("colour", "mark"),
+        help="objects are named by their colours, as tiny and simple do, or by marks on the first frame, <obj_1>",
+    )
+    preset.add_argument(
+        "--style",
+        choices=("word", "letter"),
+        help="answers are words, as of tiny and simple, or letters of options as in R4D-Bench",
     )
     synth.set_defaults(run=_synth)
     return parser
@@ -208,16 +229,23 @@ def _preview(arguments: argparse.Namespace) -> None:
 
 
 def _synth(arguments: argparse.Namespace) -> None:
-    from rgpt4d_plugin.synth4d.clips import write_clips
-
-    height, width = arguments.size
-    folder = write_clips(
-        arguments.out,
-        arguments.count,
-        arguments.seed,
-        frames=arguments.frames,
-        height=height,
-        width=width,
-        fps=arguments.fps,
+    few, many = (
+        {name: value for name in names if (value := getattr(arguments, name)) is not None}
+        for names in (("count", "frames", "size", "fps"), ("train", "test", "workers", "refer", "style"))
     )
-    print(f"{arguments.count} clips in {folder}")
+    if arguments.preset is None and many:
+        raise ValueError(f"--{next(iter(many))} is for a benchmark: give --preset too")
+    if arguments.preset is not None and few:
+        raise ValueError(f"--{next(iter(few))} does not go with --preset, which decides what clips are like")
+    if arguments.preset is None:
+        from rgpt4d_plugin.synth4d.clips import ClipSettings, write_clips
+
+        if "size" in few:
+            few["height"], few["width"] = few.pop("size")
+        folder = write_clips(arguments.out, seed=arguments.seed, **few)
+        print(f"{few.get('count', ClipSettings.count)} clips in {folder}")
+        return
+    from rgpt4d_plugin.synth4d.benchmark import write_benchmark
+
+    folder = write_benchmark(arguments.out, arguments.preset, seed=arguments.seed, **many)
+    print(f"Benchmark in {folder}: dataset_dir {folder}; p4d_eval.benchmarks {{synth4d: {folder / 'test'}}}")

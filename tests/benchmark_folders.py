@@ -323,6 +323,33 @@ def _mmsi_bench_tsv(path: Path, items: int) -> list[dict[str, Any]]:
     return rows
 
 
+def _synth4d(path: Path, items: int) -> list[dict[str, Any]]:
+    # With marks and without, and a question that only shows whether marks are read.
+    categories = ("T", "Probe", "VG", "DM", "SR", "R", "C", "FP", "SA", "DP")
+    entries = []
+    for i in range(items):
+        options = list(_DIRECTIONS[: 2 + i % 3])
+        listed = "".join(f"\n({letter}) {option}" for letter, option in zip("ABCD", options))
+        question = f"What does <obj_1> do in clip {i // 2}, seen for the {i}th time?"
+        entry = {
+            "id": f"{i // 2:05}_{i % 2}",
+            "category": categories[i % 10],
+            "video": f"clips/{i // 2:05}.mp4",
+            "question": question,
+            "prompt": f"{question}\n\nOptions:{listed}",
+            "options": options,
+            "answer": options[i % len(options)],
+            "style": "letter",
+        }
+        put(path / entry["video"], video(i // 2))
+        if i % 3:
+            entry["marks"] = f"marks/{i // 2:05}.png"
+            put(path / entry["marks"], image(i // 2))
+        entries.append(entry)
+    put(path / "questions.json", entries)
+    return entries
+
+
 _WRITERS: dict[tuple[str, str], Callable[[Path, int], list[dict[str, Any]]]] = {
     ("r4d_bench", "published"): _r4d_bench,
     ("sti_bench", "published"): _sti_bench,
@@ -333,6 +360,7 @@ _WRITERS: dict[tuple[str, str], Callable[[Path, int], list[dict[str, Any]]]] = {
     ("omnispatial", "published"): _omnispatial,
     ("omnispatial", "rehost"): _omnispatial_rehost,
     ("mmsi_bench", "published"): _mmsi_bench,
+    ("synth4d", "published"): _synth4d,
     ("mmsi_bench", "tsv"): _mmsi_bench_tsv,
 }
 LAYOUTS = tuple(_WRITERS)

@@ -55,6 +55,17 @@ OMNI = {
     "task_type": "Perspective_Taking",
     "sub_task_type": "Egocentric",
 }
+SYNTH4D = {
+    "id": "00003_02",
+    "category": "T",
+    "video": "clips/00003.mp4",
+    "marks": "marks/00003.png",
+    "question": "Which way does <obj_2> move?",
+    "prompt": "Which way does <obj_2> move?\n\nOptions:\n(A) up\n(B) left",
+    "options": ["up", "left"],
+    "answer": "left",
+    "style": "letter",
+}
 MMSI = {
     "id": 0,
     "question": " Where is the door?\nOptions: A: Left, near, B: Right, C: Above, D: Below ",

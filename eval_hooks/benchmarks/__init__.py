@@ -19,6 +19,7 @@ BENCHMARKS: dict[str, str] = {
     "sat": f"{_HERE}.sat:SAT",
     "omnispatial": f"{_HERE}.omnispatial:OmniSpatial",
     "mmsi_bench": f"{_HERE}.mmsi_bench:MMSIBench",
+    "synth4d": f"{_HERE}.synth4d:Synth4D",
 }
 """Name -> "module:class". Commands, configuration and reports list benchmarks in this order."""
 

@@ -39,7 +39,8 @@ class Benchmark(ABC):
         title: The title as written in papers.
         hub: The dataset on the Hub.
         hub_files: Patterns of those of its files that are needed.
-        revisions: Number of published questions -> name of the revision that has so many.
+        revisions: Number of published questions -> name of the revision that has so many; none where every number is
+            as good.
         fields: Every item has them, with values of these types.
         notes: What a reader of any report must know.
         frames: Frames a video by this project's convention (the paper's 16), upstream's is said in the file.
@@ -85,6 +86,11 @@ class Benchmark(ABC):
             unpack(archive)
         return Path(folder)
 
+    @property
+    def remedy(self) -> str:
+        """What to do about a folder that is not complete."""
+        return f"download {self.hub} again"
+
     def load(self, folder: str | Path) -> BenchmarkData:
         """Reads and checks the published layout. Decodes no image or video.
 
@@ -94,7 +100,7 @@ class Benchmark(ABC):
         root = self.root(Path(folder))
         items = self.read(root)
         if not items:
-            raise BenchmarkDataError(f"{self.title} in {root} has no items: download {self.hub} again.")
+            raise BenchmarkDataError(f"{self.title} in {root} has no items: {self.remedy}.")
         problems, remarks = defaultdict(list), defaultdict(int)
         seen: dict[str, int] = {}
         present: dict[Path, bool] = {}
@@ -109,10 +115,10 @@ class Benchmark(ABC):
         notes = [f"{count} of {len(items)} items: {remark}" for remark, count in remarks.items()]
         questions = self.questions(items)
         revision = self.revisions.get(questions)
-        if revision is None:
+        if revision is None and self.revisions:
             published = "; ".join(f"{count:,}: {name}" for count, name in self.revisions.items())
             notes.append(f"{questions:,} questions, which is no published number ({published})")
-        revision = revision or f"unknown ({questions} items)"
+        revision = revision or (f"unknown ({questions} items)" if self.revisions else f"{questions} items")
         return BenchmarkData(self.name, root, items, revision, (*self.notes, *notes))
 
     def root(self, folder: Path) -> Path:
@@ -266,6 +272,6 @@ class Benchmark(ABC):
             lines.append(
                 f"Unpack {', '.join(archives)} in this folder."
                 if archives
-                else f"Download {self.hub} again, or complete the folder."
+                else f"{self.remedy[0].upper()}{self.remedy[1:]}, or complete the folder."
             )
         return "\n".join(lines)

@@ -9,12 +9,14 @@ Layout of a folder written by `write_clips`:
     synth4d_regions.json         questions about <obj_1> and <obj_2>, with boxes
     synth4d_regions_heldout.json the same for clips that are never trained on
     videos/clip_00000.mp4        H.264, constant frame rate
-    ground_truth/clip_00000.npz  maps of `Clip4D` plus the list of balls as JSON text
+    ground_truth/clip_00000.npz  maps of `Clip4D` plus the list of its bodies as JSON text
     settings.json                how the folder was made; written last, so its presence means "complete"
 """
 
 import io
 import json
+import zipfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from os import PathLike
@@ -24,16 +26,26 @@ from typing import Any
 import av
 import numpy as np
 
-from rgpt4d_plugin.files import only_writer, parse_json, read_registry, registry_entry, write_json, write_whole
+from rgpt4d_plugin.files import (
+    only_writer,
+    parse_json,
+    read_registry,
+    registry_entry,
+    replacing,
+    write_json,
+    write_whole,
+)
+from rgpt4d_plugin.synth4d.balls import sample_scene
 from rgpt4d_plugin.synth4d.questions import Question, ask, ask_regions
-from rgpt4d_plugin.synth4d.scene import Clip4D, render, sample_scene
+from rgpt4d_plugin.synth4d.render import Clip4D, render
 
 
 DATASET = "synth4d"
 HELD_OUT = "synth4d_heldout"
 REGIONS = "synth4d_regions"
 REGIONS_HELD_OUT = "synth4d_regions_heldout"
-_MAPS = ("depth", "flow_2d_backward", "motion", "camray", "instance", "timestamps", "intrinsics", "poses")
+MAPS = ("depth", "flow_2d_backward", "motion", "camray", "instance", "timestamps", "intrinsics", "poses")
+"""Of every clip's ground truth."""
 
 
 @dataclass(frozen=True)
@@ -163,18 +175,29 @@ def decode_mp4(source: bytes | str | PathLike) -> np.ndarray:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
-def save_ground_truth(path: str | PathLike, clip: Clip4D) -> None:
-    """Write the maps of a clip and its balls (colour, centre in m, radius in m, velocity in m/s) as one .npz file."""
-    balls = [
+def save_ground_truth(path: str | PathLike, clip: Clip4D, maps: Sequence[str] = MAPS, **more: np.ndarray) -> None:
+    """Writes maps of a clip, its bodies as JSON text (sizes in m, velocity in m/s), and what else is given as one .npz
+    file."""
+    bodies = [
         {
-            "colour": ball.colour,
-            "centre": ball.centre.tolist(),
-            "radius": ball.radius,
-            "velocity": ball.velocity.tolist(),
+            "colour": body.colour,
+            "shape": body.shape,
+            "size": body.size.tolist(),
+            "centre": body.centre.tolist(),
+            "velocity": body.velocity.tolist(),
+            "acceleration": body.acceleration.tolist(),
+            "attitude": body.attitude.tolist(),
+            "turn": body.turn.tolist(),
         }
-        for ball in clip.scene.balls
+        for body in clip.scene.bodies
     ]
-    np.savez_compressed(path, balls=json.dumps(balls), **{name: getattr(clip, name) for name in _MAPS})
+    arrays = {"bodies": np.array(json.dumps(bodies))} | {name: getattr(clip, name) for name in maps} | more
+    # As numpy.savez_compressed, but with the same bytes each time, and in two thirds of the time for one more percent.
+    with replacing(Path(path), "wb", durable=False) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, array, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue(), zipfile.ZIP_DEFLATED, 1)
 
 
 def _record(question: Question, video: str) -> dict:

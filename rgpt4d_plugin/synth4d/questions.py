@@ -7,7 +7,8 @@ from itertools import combinations
 import numpy as np
 
 from rgpt4d_plugin.regions.bounds import box_around
-from rgpt4d_plugin.synth4d.scene import Ball, Clip4D
+from rgpt4d_plugin.synth4d.render import Clip4D
+from rgpt4d_plugin.synth4d.scene import Body
 
 
 KINDS = ("direction", "approach", "moving", "nearer", "faster", "count", "camera")
@@ -30,16 +31,16 @@ class Question:
 
 def ask(clip: Clip4D, rng: np.random.Generator) -> list[Question]:
     """Returns all questions with a clear answer; `rng` only decides which of two balls is named first."""
-    balls = clip.scene.balls
+    balls = clip.scene.bodies
     questions = [
         Question("count", "How many balls are there?", str(len(balls))),
-        Question("camera", "Is the camera moving?", _yes(clip.scene.camera_moving)),
+        Question("camera", "Is the camera moving?", _yes(clip.scene.camera.moves)),
     ]
     visible = [index for index in range(len(balls)) if _is_visible(clip, index)]
     for index in visible:
         name = f"the {balls[index].colour} ball"
-        questions.append(Question("moving", f"Is {name} moving by itself?", _yes(balls[index].moving)))
-        if balls[index].moving:
+        questions.append(Question("moving", f"Is {name} moving by itself?", _yes(balls[index].moves)))
+        if balls[index].moves:
             if direction := _direction(clip, balls[index]):
                 questions.append(Question("direction", f"Which way does {name} move?", direction))
             change = np.diff(_distances(clip, balls[index]))[0]
@@ -66,7 +67,7 @@ def ask_regions(clip: Clip4D, rng: np.random.Generator) -> tuple[list[Question],
     Every kind is asked of both balls or of none, so that the words alone never give an answer away. None for a clip
     without two visible balls.
     """
-    visible = [index for index in range(len(clip.scene.balls)) if _is_visible(clip, index)]
+    visible = [index for index in range(len(clip.scene.bodies)) if _is_visible(clip, index)]
     if len(visible) < 2:
         return [], []
     pair = [int(index) for index in rng.permutation(visible)[:2]]
@@ -75,11 +76,11 @@ def ask_regions(clip: Clip4D, rng: np.random.Generator) -> tuple[list[Question],
         for number, index in enumerate(pair, start=1)
     ]
     answers = {
-        "region colour": ("What colour is {}?", [clip.scene.balls[index].colour for index in pair]),
-        "region moving": ("Is {} moving by itself?", [_yes(clip.scene.balls[index].moving) for index in pair]),
+        "region colour": ("What colour is {}?", [clip.scene.bodies[index].colour for index in pair]),
+        "region moving": ("Is {} moving by itself?", [_yes(clip.scene.bodies[index].moves) for index in pair]),
         "region direction": (
             "Which way does {} move?",
-            [_direction(clip, ball) if (ball := clip.scene.balls[index]).moving else None for index in pair],
+            [_direction(clip, ball) if (ball := clip.scene.bodies[index]).moves else None for index in pair],
         ),
     }
     questions = [
@@ -95,19 +96,19 @@ def _is_visible(clip: Clip4D, index: int) -> bool:
     return bool(((clip.instance[[0, -1]] == index).sum(axis=(1, 2)) >= _VISIBLE).all())
 
 
-def _camera_points(clip: Clip4D, ball: Ball) -> np.ndarray:
+def _camera_points(clip: Clip4D, ball: Body) -> np.ndarray:
     """Centre in the camera frames of the first and the last frame, (2, 3) in metres."""
     poses = clip.poses[[0, -1]]
     centres = ball.centre + clip.timestamps[[0, -1], None] * ball.velocity
     return np.einsum("tij,ti->tj", poses[:, :3, :3], centres - poses[:, :3, 3])
 
 
-def _distances(clip: Clip4D, ball: Ball) -> np.ndarray:
+def _distances(clip: Clip4D, ball: Body) -> np.ndarray:
     """Depth of the centre in the first and the last frame, (2,) in metres."""
     return _camera_points(clip, ball)[:, 2]
 
 
-def _direction(clip: Clip4D, ball: Ball) -> str | None:
+def _direction(clip: Clip4D, ball: Body) -> str | None:
     """Main direction in the image, or None unless the ball's own velocity says the same.
 
     A turning camera can carry a ball to the left that flies to the right; such a clip has no fair answer.

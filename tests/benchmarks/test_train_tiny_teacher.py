@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from rgpt4d_plugin.synth4d import TINY_TEACHER
-from rgpt4d_plugin.synth4d.scene import render, sample_scene
+from rgpt4d_plugin.synth4d.balls import sample_scene
+from rgpt4d_plugin.synth4d.render import render
+from rgpt4d_plugin.synth4d.scene import Camera
 from rgpt4d_plugin.teachers.l4p import load_l4p, read_l4p_config
 
 
@@ -65,9 +67,9 @@ def test_turned_sample_is_the_turned_world(script):
     rng = np.random.default_rng(0)
     clip = render(sample_scene(rng, 48, 80), 8, 48, 80, fps=1.0, ray_grid=(6, 10))
     turn = np.array([-1.0, -1.0, 1.0])
-    balls = tuple(replace(b, centre=b.centre * turn, velocity=b.velocity * turn) for b in clip.scene.balls)
-    camera = {"camera_velocity": clip.scene.camera_velocity * turn, "camera_turn": clip.scene.camera_turn * turn}
-    expected = render(replace(clip.scene, balls=balls, **camera), 8, 48, 80, fps=1.0, ray_grid=(6, 10))
+    balls = tuple(replace(b, centre=b.centre * turn, velocity=b.velocity * turn) for b in clip.scene.bodies)
+    camera = Camera(clip.scene.camera.velocity * turn, clip.scene.camera.turn * turn)
+    expected = render(replace(clip.scene, bodies=balls, camera=camera), 8, 48, 80, fps=1.0, ray_grid=(6, 10))
     sample = {
         "frames": torch.from_numpy(clip.frames).permute(0, 3, 1, 2),
         "depth": torch.from_numpy(clip.depth)[None],

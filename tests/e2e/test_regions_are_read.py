@@ -18,7 +18,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from rgpt4d_plugin import RegionPrompt
 from rgpt4d_plugin.synth4d.clips import encode_mp4
-from rgpt4d_plugin.synth4d.scene import Ball, Scene, render
+from rgpt4d_plugin.synth4d.render import render
+from rgpt4d_plugin.synth4d.scene import Body, Scene, wall
 from tests.harness import logs, train_here
 from tests.tiny_models import build_tiny_student
 
@@ -64,9 +65,12 @@ def make_clip(folder: Path, index: int) -> Clip:
         y = rng.uniform(radius + 2, SIDE - radius - 2)
         centre = np.array([(x - SIDE / 2) * depth / SIDE, (y - SIDE / 2) * depth / SIDE, depth])
         texture = np.concatenate([rng.normal(0, 3.0, (2, 3)), rng.uniform(0, 2 * np.pi, (2, 1))], axis=1)
-        balls.append(Ball(str(colour), centre, radius * depth / SIDE, np.zeros(3), texture))
-    waves = np.concatenate([rng.uniform(-0.9, 0.9, (8, 3)), rng.uniform(-0.05, 0.05, (8, 3))], axis=1)
-    rendered = render(Scene(tuple(balls), 8.5, waves, np.zeros(3), np.zeros(3)), 2, SIDE, SIDE, 2.0, (2, 2))
+        size = np.full(3, radius * depth / SIDE)
+        balls.append(Body(str(colour), "ball", size, centre, np.zeros(3), texture))
+    waves = np.insert(
+        np.concatenate([rng.uniform(-0.9, 0.9, (8, 3)), rng.uniform(-0.05, 0.05, (8, 3))], axis=1), 2, 0, 1
+    )
+    rendered = render(Scene(tuple(balls), wall(8.5, waves)), 2, SIDE, SIDE, 2.0, (2, 2))
     path = folder / f"{index}.mp4"
     path.write_bytes(encode_mp4(rendered.frames, 2.0))
     boxes, colours = {}, {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Synthetic clips against naive geometry, their files against the host's format, tiny checkpoints against loading.
+"""Clips of balls: their questions, their files against the host's format; tiny checkpoints against loading.
 
 python -m pytest tests/synth4d/test_synth4d.py
 """
@@ -16,143 +16,20 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokeniz
 from rgpt4d_plugin.files import only_writer
 from rgpt4d_plugin.students import get_family
 from rgpt4d_plugin.synth4d import HELD_OUT, write_clips
+from rgpt4d_plugin.synth4d.balls import sample_scene
 from rgpt4d_plugin.synth4d.clips import DATASET, REGIONS, REGIONS_HELD_OUT, decode_mp4, encode_mp4
 from rgpt4d_plugin.synth4d.questions import KINDS, ask
-from rgpt4d_plugin.synth4d.scene import COLOURS, Ball, Scene, intrinsics_for, render, sample_scene
+from rgpt4d_plugin.synth4d.render import render
+from rgpt4d_plugin.synth4d.scene import Camera
 from rgpt4d_plugin.teachers.l4p import load_l4p, read_l4p_config
+from tests.synth4d.scenes import ball, scene
 from tests.tiny_models import FAMILIES, build_tiny_student, write_random_teacher
-
-
-def ball(centre, velocity=(0, 0, 0), colour="red", radius=0.5) -> Ball:
-    return Ball(colour, np.array(centre, float), radius, np.array(velocity, float), np.ones((2, 4)))
-
-
-def scene(*balls, velocity=(0, 0, 0), turn=(0, 0, 0), wall=8.0) -> Scene:
-    waves = np.array([[0.5, 0.2, 0.1, 0.05, 0.03, -0.04], [-0.3, 0.6, 0.4, -0.04, 0.05, 0.02]])
-    return Scene(balls, wall, waves, np.array(velocity, float), np.array(turn, float))
 
 
 @pytest.fixture(scope="module")
 def clip():
-    """A clip in which the camera and at least one ball move."""
-    rng = np.random.default_rng(0)
-    while True:
-        drawn = sample_scene(rng, 48, 80)
-        if drawn.camera_moving and any(ball.moving for ball in drawn.balls):
-            return render(drawn, 8, 48, 80, fps=1.0, ray_grid=(6, 10))
-
-
-def test_shapes_and_types_of_a_non_square_clip(clip):
-    assert clip.frames.shape == (8, 48, 80, 3) and clip.frames.dtype == np.uint8
-    assert clip.depth.shape == (8, 48, 80) and clip.depth.dtype == np.float32
-    assert clip.flow_2d_backward.shape == (8, 2, 48, 80) and clip.flow_2d_backward.dtype == np.float32
-    assert clip.motion.shape == (8, 48, 80) and clip.motion.dtype == bool
-    assert clip.camray.shape == (8, 6, 6, 10) and clip.camray.dtype == np.float32
-    np.testing.assert_allclose(clip.timestamps, np.arange(8.0))
-    np.testing.assert_allclose(clip.poses[0], np.eye(4))
-
-
-def test_depth_of_a_wall_and_of_a_ball_in_closed_form():
-    wall = render(scene(), 2, 32, 32)
-    # Depth is along the optical axis, so a fronto-parallel wall has one depth, also in the corners.
-    np.testing.assert_allclose(wall.depth, 8.0, rtol=1e-6)
-
-    # An odd size has a pixel exactly on the axis, which sees the point of the ball nearest to the camera.
-    centred = render(scene(ball((0, 0, 4), (0, 0, 1))), 3, 33, 33, fps=2.0)
-    np.testing.assert_allclose(centred.depth[:, 16, 16], [3.5, 4.0, 4.5], rtol=1e-6)
-
-
-def test_camera_coming_closer_to_the_wall():
-    clip = render(scene(velocity=(0, 0, 1)), 2, 33, 33, fps=1.0)
-    np.testing.assert_allclose(clip.depth[1], 7.0, rtol=1e-6)
-    # A pixel x away from the centre was x * 7 / 8 away before: everything flows outwards, so back inwards.
-    x = np.arange(33) - 16
-    np.testing.assert_allclose(clip.flow_2d_backward[1, 0, 16], x * 7 / 8 - x, atol=1e-5)
-
-
-def test_flow_points_to_where_the_ball_was():
-    clip = render(scene(ball((0, 0, 4), (1, -0.5, 0))), 2, 33, 33, fps=1.0)
-    at_ball = clip.instance[1] == 0
-    # Velocity without a change of depth moves each visible point by focal * velocity / its depth.
-    expected = -33 * np.array([1, -0.5])[:, None] / clip.depth[1][at_ball]
-    np.testing.assert_allclose(clip.flow_2d_backward[1][:, at_ball], expected, rtol=1e-5)
-    np.testing.assert_allclose(clip.flow_2d_backward[1][:, ~at_ball], 0, atol=1e-6)
-    np.testing.assert_array_equal(clip.flow_2d_backward[0], 0)
-
-
-def test_flow_by_point_by_point_reprojection(clip):
-    k = clip.intrinsics
-    for t, y, x in np.random.default_rng(1).integers((1, 0, 0), (8, 48, 80), size=(200, 3)):
-        point = np.linalg.inv(k) @ np.array([x, y, 1.0]) * clip.depth[t, y, x]
-        world = clip.poses[t] @ np.append(point, 1)
-        if (index := clip.instance[t, y, x]) >= 0:
-            body = clip.scene.balls[index]
-            centre = body.centre + clip.timestamps[t] * body.velocity
-            assert np.linalg.norm(world[:3] - centre) == pytest.approx(body.radius, rel=1e-4)
-            world[:3] -= body.velocity * (clip.timestamps[t] - clip.timestamps[t - 1])
-        before = k @ (np.linalg.inv(clip.poses[t - 1]) @ world)[:3]
-        expected = before[:2] / before[2] - [x, y]
-        # float32 depth of a few metres through a focal length of 80 pixels.
-        np.testing.assert_allclose(clip.flow_2d_backward[t, :, y, x], expected, atol=1e-3)
-
-
-def test_flow_explains_the_picture(clip):
-    frames = clip.frames.astype(float)
-    t, (y, x) = 4, np.mgrid[0:48, 0:80]
-    u, v = clip.flow_2d_backward[t]
-    column, row = np.rint(x + u).astype(int), np.rint(y + v).astype(int)
-    inside = (column >= 0) & (column < 80) & (row >= 0) & (row < 48)
-    same = inside.copy()
-    same[inside] = clip.instance[t - 1][row[inside], column[inside]] == clip.instance[t][inside]
-    warped = np.abs(frames[t - 1][row[same], column[same]] - frames[t][same]).mean()
-    unwarped = np.abs(frames[t - 1][same] - frames[t][same]).mean()
-    assert warped < 0.75 * unwarped
-
-
-def test_motion_is_that_of_the_object_and_not_of_the_camera():
-    moving, still = ball((-1, 0, 4), (0.2, 0, 0)), ball((1, 0, 4), colour="blue")
-    clip = render(scene(moving, still, velocity=(0.3, 0, 0)), 3, 32, 48)
-    np.testing.assert_array_equal(clip.motion, clip.instance == 0)
-    assert (clip.instance == 1).any() and np.abs(clip.flow_2d_backward[1:][:, :, ~clip.motion[1]]).max() > 0.1
-
-
-def test_the_nearer_ball_hides_the_farther():
-    clip = render(scene(ball((0, 0, 5), radius=1.0), ball((0, 0, 2.5), colour="blue", radius=0.3)), 2, 33, 33)
-    assert clip.instance[0, 16, 16] == 1
-    assert clip.depth[0, 16, 16] == pytest.approx(2.2, rel=1e-6)
-    red, _, blue = clip.frames[0, 16, 16]
-    assert blue > red
-
-
-def test_rays_are_pixel_centres_of_a_small_image(clip):
-    k, (rows, columns) = intrinsics_for(48, 80), (6, 10)
-    for t, i, j in ((0, 0, 0), (3, 5, 9), (7, 2, 4)):
-        # Centre of grid cell (i, j) in the coordinates of the full image.
-        x, y = (j + 0.5) * 80 / columns - 0.5, (i + 0.5) * 48 / rows - 0.5
-        direction = clip.poses[t, :3, :3] @ np.linalg.inv(k) @ np.array([x, y, 1])
-        direction /= np.linalg.norm(direction)
-        moment = np.cross(clip.poses[t, :3, 3], direction)
-        np.testing.assert_allclose(clip.camray[t, :, i, j], np.concatenate([direction, moment]), atol=1e-6)
-    assert np.abs(clip.camray[0, 3:]).max() == 0  # the first camera is the origin
-
-
-def test_same_seed_same_scene_and_balls_stay_apart_and_in_view():
-    for seed in range(20):
-        first, second = (render(sample_scene(np.random.default_rng(seed), 32, 48), 4, 32, 48) for _ in range(2))
-        np.testing.assert_array_equal(first.frames, second.frames)
-        np.testing.assert_array_equal(first.flow_2d_backward, second.flow_2d_backward)
-        colours = [ball.colour for ball in first.scene.balls]
-        assert 2 <= len(colours) <= 3 and len(set(colours)) == len(colours) and set(colours) <= set(COLOURS)
-        assert 0.5 < first.depth.min()
-    with pytest.raises(ValueError, match="at most 3 times"):
-        sample_scene(np.random.default_rng(0), 16, 64)
-
-
-def test_a_longer_clip_shows_the_same_paths_more_slowly():
-    short, long = (sample_scene(np.random.default_rng(3), seconds=seconds) for seconds in (2.0, 8.0))
-    for a, b in zip(short.balls, long.balls):
-        np.testing.assert_allclose(a.velocity * 2, b.velocity * 8)
-    np.testing.assert_allclose(short.camera_turn * 2, long.camera_turn * 8)
+    """A clip in which the camera and a ball move."""
+    return render(sample_scene(np.random.default_rng(11), 48, 80), 8, 48, 80, fps=1.0, ray_grid=(6, 10))
 
 
 def test_answers_follow_from_the_scene():
@@ -171,7 +48,7 @@ def test_answers_follow_from_the_scene():
     assert {kind for kind, _ in answers} <= set(KINDS)
 
     # The camera flies faster to the right than the ball does: in the picture the ball goes left, so do not ask.
-    clip = render(replace(clip.scene, camera_velocity=np.array([1.2, 0.0, 0.0])), 9, 64, 64, fps=4.0)
+    clip = render(replace(clip.scene, camera=Camera(np.array([1.2, 0.0, 0.0]))), 9, 64, 64, fps=4.0)
     assert not any(q.kind == "direction" and "red" in q.text for q in ask(clip, np.random.default_rng(0)))
 
 
@@ -196,7 +73,7 @@ def test_dataset_folder(tmp_path):
 
     truth = np.load(out / "ground_truth/clip_00000.npz")
     assert truth["depth"].shape == (4, 32, 48) and truth["camray"].shape == (4, 6, 4, 6)
-    assert {"colour", "centre", "radius", "velocity"} == set(json.loads(str(truth["balls"]))[0])
+    assert {"colour", "shape", "size", "centre", "velocity"} < set(json.loads(str(truth["bodies"]))[0])
     assert decode_mp4(out / "videos/clip_00000.mp4").shape == (4, 32, 48, 3)
 
 

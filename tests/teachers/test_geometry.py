@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from rgpt4d_plugin.synth4d.scene import camera_poses, camera_rays, intrinsics_for
+from rgpt4d_plugin.synth4d.scene import Camera, camera_rays, intrinsics_for
 from rgpt4d_plugin.teachers.geometry import (
     pinhole_directions,
     plucker_rays,
@@ -20,14 +20,14 @@ from rgpt4d_plugin.teachers.geometry import (
 @pytest.mark.parametrize("angle", [0.0, 0.3, 1.5, 3.0, -2.0])
 @pytest.mark.parametrize("axis", [(1, 0, 0), (0, 1, 0), (0.6, 0, -0.8)])
 def test_quaternions_are_half_the_angle(angle, axis):
-    turn = torch.from_numpy(camera_poses(np.zeros(3), np.array(axis) * angle, np.array([1.0])))[:, :3, :3]
+    turn = torch.from_numpy(Camera(turn=np.array(axis) * angle).poses(np.array([1.0])))[:, :3, :3]
     expected = torch.tensor([math.cos(angle / 2), *(math.sin(angle / 2) * part for part in axis)], dtype=torch.float64)
     expected = -expected if expected[0] < 0 else expected
     torch.testing.assert_close(quaternions(turn)[0], expected, atol=1e-12, rtol=0)
 
 
 def test_poses_are_relative_to_the_first_camera_of_a_window():
-    world = torch.from_numpy(camera_poses(np.array([0.1, 0.2, -0.3]), np.array([0.2, -0.1, 0.4]), np.arange(5.0)))
+    world = torch.from_numpy(Camera(np.array([0.1, 0.2, -0.3]), np.array([0.2, -0.1, 0.4])).poses(np.arange(5.0)))
     moved = world[3] @ world  # the same cameras in another world
     first, second = (pose_map(relative_to_first(poses)) for poses in (world, moved))
     torch.testing.assert_close(first, second)
@@ -37,7 +37,7 @@ def test_poses_are_relative_to_the_first_camera_of_a_window():
 
 
 def test_rays_are_those_of_the_synthetic_clips():
-    poses = camera_poses(np.array([0.1, 0.2, -0.3]), np.array([0.2, -0.1, 0.4]), np.arange(3.0))
+    poses = Camera(np.array([0.1, 0.2, -0.3]), np.array([0.2, -0.1, 0.4])).poses(np.arange(3.0))
     matrix = intrinsics_for(48, 80)
     directions = pinhole_directions(torch.from_numpy(matrix).expand(3, 3, 3), (0, 0, 80, 48), (6, 10))
     found = plucker_rays(torch.from_numpy(poses), directions)

@@ -9,7 +9,7 @@ import json
 import pytest
 
 from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, get
-from tests.benchmark_items import MMSI, OMNI, R4D, SAT, STI, VLM4D, VSTI_CHOICE, VSTI_NUMERIC
+from tests.benchmark_items import MMSI, OMNI, R4D, SAT, STI, SYNTH4D, VLM4D, VSTI_CHOICE, VSTI_NUMERIC
 
 
 MARKS = (
@@ -154,6 +154,14 @@ PROMPTS = [
         "Answer with the option's letter from the given choices directly. "
         "Enclose the option's letter within ``.",
     ),
+    (
+        "synth4d",
+        SYNTH4D,
+        "direct",
+        "The first image is a set-of-mark annotation of a key frame from the video, with bounding boxes labeled "
+        "<obj_1>, <obj_2>, etc. References to <obj_N> in the question correspond to those labeled regions.\n\n"
+        "Which way does <obj_2> move?\n\nOptions:\n(A) up\n(B) left",
+    ),
 ]
 
 
@@ -182,6 +190,7 @@ def test_the_first_style_is_the_default():
             "none+direct",
         ),
         "mmsi_bench": ("direct",),
+        "synth4d": ("direct",),
     }
 
 
@@ -199,6 +208,7 @@ def test_token_limits():
         "sat": 16,
         "omnispatial": 8192,
         "mmsi_bench": 2048,
+        "synth4d": 16,
     }
     assert get("vlm4d").token_limit("cot") == 1024
     assert get("omnispatial").token_limit("none+direct") == 16

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, get, mmsi_bench, r4d_bench, sti_bench, vlm4d
-from tests.benchmark_items import MMSI, OMNI, R4D, SAT, STI, VLM4D, VSTI_CHOICE, VSTI_NUMERIC
+from tests.benchmark_items import MMSI, OMNI, R4D, SAT, STI, SYNTH4D, VLM4D, VSTI_CHOICE, VSTI_NUMERIC
 
 
 # R4D-Bench
@@ -384,6 +384,27 @@ def test_omnispatial_gold_of_the_rehost():
     assert get("omnispatial").score({**OMNI, "gt": "C"}, "Answer: C").official == 1
 
 
+# synth4d
+
+WORDS = SYNTH4D | {"style": "word", "options": ["clockwise", "counterclockwise", "not at all"], "answer": "clockwise"}
+
+
+@pytest.mark.parametrize(
+    ("reply", "official", "strict"),
+    [
+        ("clockwise", 1, 1),
+        (" Clockwise.\n", 1, 1),
+        ("counterclockwise", 0, 0),
+        ("It turns clockwise.", 0, 1),  # the training data's words, or nothing; the strict reader reads sentences
+        ("", 0, 0),
+        ("A", 0, 1),
+    ],
+)
+def test_synth4d_words(reply, official, strict):
+    score = get("synth4d").score(WORDS, reply)
+    assert (score.official, score.strict) == (official, strict)
+
+
 # MMSI-Bench
 
 
@@ -448,6 +469,7 @@ ITEMS = {
     "sat": [SAT],
     "omnispatial": [OMNI],
     "mmsi_bench": [MMSI],
+    "synth4d": [SYNTH4D, SYNTH4D | {"style": "word"}],
 }
 
 

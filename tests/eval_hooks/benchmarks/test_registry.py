@@ -23,7 +23,7 @@ def test_one_line_of_the_registry_adds_a_benchmark(monkeypatch, tmp_path, capsys
     write_toy(tmp_path / "data", toy_items(12))
     with pytest.raises(SystemExit):
         main(["eval", "score", "--help"])
-    assert "mmsi_bench, toy" in capsys.readouterr().out
+    assert "synth4d, toy" in capsys.readouterr().out
 
     block = {"benchmarks": {"toy": str(tmp_path / "data")}, "max_new_tokens": 2}
     assert parse_p4d_eval(block, {}).questionnaires[0].benchmark.title == "Toy-Bench"

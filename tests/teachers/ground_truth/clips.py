@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from rgpt4d_plugin.synth4d.clips import ClipSettings, make_clip, save_ground_truth
-from rgpt4d_plugin.synth4d.scene import Clip4D
+from rgpt4d_plugin.synth4d.render import Clip4D
 
 
 MILLIMETRES = 0.001
@@ -20,7 +20,7 @@ def clip_4d(frames: int = 6, height: int = 32, width: int = 48) -> Clip4D:
     seed = 0
     while True:
         clip = make_clip(np.random.default_rng(seed), settings)
-        if clip.scene.camera_moving and clip.motion.any():
+        if clip.scene.camera.moves and clip.motion.any():
             return clip
         seed += 1
 

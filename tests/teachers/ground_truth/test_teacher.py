@@ -178,7 +178,7 @@ def test_flow_is_between_neighboring_entries(clip, video, tmp_path):
         ({"depth": None}, ("depth",), "has no depth, which p4d.loss.depth"),
         ({"poses": None}, ("pose",), "has no poses, which p4d.loss.pose"),
         ({"intrinsics": None}, ("camray",), "has no intrinsics, which p4d.loss.camray needs; it has depth,"),
-        ({"timestamps": None}, ("depth",), "has no timestamps; it has balls, depth,"),
+        ({"timestamps": None}, ("depth",), "has no timestamps; it has bodies, depth,"),
         ({"timestamps": np.zeros(6)}, ("depth",), "timestamps do not increase"),
         ({"timestamps": np.arange(7) / 2}, ("depth",), "depth has 6 frames, timestamps 7"),
         ({"depth": np.zeros((6, 4, 4))}, ("depth",), "knows no depth at any of the clip's frames"),
