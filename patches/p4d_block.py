@@ -135,6 +135,10 @@ def enter(
         if not p4d.active:
             return []
 
+    if p4d.video.cache is not None:
+        from rgpt4d_plugin.video.frame_cache import open_frame_cache
+
+        open_frame_cache(p4d.video.cache, p4d.video.cache_gb)  # what is wrong with it is said before anything is read
     run = P4DSetup.prepare(p4d, load_config(model_args), training_args.do_train and bool(p4d.loss.active))
     run = replace(run, datasets=tuple(data_args.dataset or ()))
     make_template = module.get_template_and_fix_tokenizer

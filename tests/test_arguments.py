@@ -78,7 +78,7 @@ def test_every_problem_is_reported_at_once(tmp_path):
         "p4d.loss.type: expected one of 'mse', 'smooth_l1', 'l1', got 'huber'",
         "p4d.decoder.layers: expected an integer, got 1.5",
         "p4d.decoder.learning_rate: expected a value > 0, got 0",
-        "p4d.hooks: expected a valid list, got 14",
+        "p4d.hooks: expected a list, got 14",
         "11 problem(s)",
     ):
         assert expected in message
