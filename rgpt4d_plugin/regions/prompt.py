@@ -76,8 +76,8 @@ class RegionPrompt:
     Attributes:
         path: Path of a video or an image; the file's name tells which one, or for a GIF whether it moves.
         question: Text that names the regions as <obj_1>, <obj_2>, ...
-        regions: Regions as in a dataset's `regions` column; `video` and `image` may be left out. Numbers may be numpy's
-            and lists of them arrays or tensors, a mask too: bool (H, W).
+        regions: Regions as in a dataset's `regions` column; `video` and `image` may be left out. Boxes, points
+            and masks, bool (H, W), may be arrays or tensors.
         style: `p4d.regions.style`.
         missing_frame: `p4d.regions.missing_frame`.
         time_sentence: Say the video's length, as `p4d.tpe: text` does. Not for `chat` with a recipe that has it, whose

@@ -200,7 +200,7 @@ def check_mentions(texts: Sequence[str], regions: Sequence[Region]) -> list[Regi
     """Checks that every <obj_N> in the texts is a region; returns the regions that no text names.
 
     Raises:
-        RegionError: a text names a region that is not there, or nearly names one, as `<OBJ_1>` or an unclosed `<obj_1`.
+        RegionError: a text names a region that is not there, or nearly names one: `<OBJ_1>`, or `<obj_1` unclosed.
     """
     for nearly in (found[0] for text in texts if regions for found in _NEARLY.finditer(text)):
         if not MENTION.fullmatch(nearly):
