@@ -151,7 +151,7 @@ def enter(
     parts = {
         "create_modelcard_and_push": _with_card(module.create_modelcard_and_push, run),
         "get_template_and_fix_tokenizer": make_recording_template,
-        "get_dataset": naming_the_record(keeping_settings(module.get_dataset, data_args), data_args),
+        "get_dataset": naming_the_record(keeping_settings(module.get_dataset, data_args, model_args), data_args),
         "SFTDataCollatorWith4DAttentionMask": functools.partial(
             P4DDataCollator,
             p4d=run,
