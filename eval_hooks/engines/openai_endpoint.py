@@ -295,11 +295,13 @@ def _refusal(response: httpx.Response, content: bytes) -> _Failure:
     reason = f"{status} {response.reason_phrase}".strip()
     if message := _message(content):
         reason += f": {message}"
+    if status // 100 == 3:
+        reason += f" (to {response.headers.get('Location', 'nowhere'):.200}; redirects are not followed)"
     passing = status in (httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS) or status >= 500
     pause = _asked_pause(response.headers.get("Retry-After", "")) if passing else 0.0
     if pause > _LONGEST_ASKED_PAUSE:
         return _Failure(f"{reason} (asks to wait for {pause:.0f} s)", passing=False)
-    return _Failure(reason, passing, pause, of_server=status in (401, 403, 404))
+    return _Failure(reason, passing, pause, of_server=status in (401, 403, 404) or status // 100 == 3)
 
 
 def _message(content: bytes) -> str:

@@ -26,9 +26,7 @@ def test_tokens_of_other_settings_are_refused(recipe, tmp_path):
         train_here(recipe("more", frames=8))
     with pytest.raises(P4DConfigError, match=r"of p4d.tpe: text False, this run has True; name another folder"):
         train_here(recipe("text", frames=4, tpe="text"))
-    with pytest.raises(
-        P4DConfigError, match=r"of template 'qwen2_vl', (?s:.)*of video_max_pixels 65536, this run has 1024; "
-    ):
+    with pytest.raises(P4DConfigError, match=r"of template 'qwen2_vl', (?s:.)*of video_max_pixels 65536, this"):
         train_here(recipe("small", frames=4) | {"video_max_pixels": 1024, "template": "rgpt4d_qwen2_vl"})
 
 
