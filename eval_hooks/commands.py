@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands `rgpt4d eval run`, `score` and `report`."""
+"""The commands `rgpt4d eval run`, `score`, `report` and `export`."""
 
 from argparse import Namespace
 from collections.abc import Mapping
@@ -83,6 +83,14 @@ def report(arguments: Namespace) -> None:
     from rgpt4d_plugin.eval_hooks.report import write_report  # matplotlib, which scoring need not wait for
 
     for path in write_report(arguments.runs, arguments.out):
+        print(path)
+
+
+def export(arguments: Namespace) -> None:
+    """Writes the tables of one run."""
+    from rgpt4d_plugin.eval_hooks.result_tables import write_tables
+
+    for path in write_tables(arguments.folder, arguments.out):
         print(path)
 
 

@@ -34,6 +34,7 @@ class VSIBench(VSTIBench):
     name = "vsi_bench"
     title = "VSI-Bench"
     hub = "nyu-visionx/VSI-Bench"
+    vlmevalkit = "VSI-Bench_{frames}"
     hub_files = ("test*", "pruned_ids.txt", "*.zip")
     revisions = {5130: "test set (5,130 items)"}
     fields = {"id": int, "dataset": str, "scene_name": str, "question_type": str, "question": str}

@@ -81,6 +81,7 @@ class VSTIBench(Benchmark):
     name = "vsti_bench"
     title = "VSTI-Bench"
     hub = "Journey9ni/vstibench"
+    vlmevalkit = "VSTI-Bench_{frames}"
     revisions = {
         6042: "before the erratum of 2026-07-13 (6,042 items)",
         5736: "after the erratum of 2026-07-13 (5,736 items)",
