@@ -130,10 +130,12 @@ class P4DSetup:
         one = {"p4d.tpe": tpe, "p4d.teacher.type": given.teacher.type, "p4d.frames": given.frames}
         one["p4d.hooks"] = list(self.hooks)
         parts = {"decoder": given.decoder, "loss": given.loss, "regions": given.regions}
+        linear = ("decoder", "hidden_size") if given.decoder.layers == 1 else None  # which has no width
         return one | {
             f"p4d.{part}.{key}": value
             for part, arguments in parts.items()
             for key, value in arguments.model_dump(mode="json").items()
+            if (part, key) != linear
         }
 
     @property
