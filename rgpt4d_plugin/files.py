@@ -120,7 +120,7 @@ def replacing(path: Path, mode: str = "w", durable: bool = True) -> Iterator[IO[
                 os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as err:
-        if str(err.filename) in ("None", str(temporary)):  # a full disk names no file
+        if err.errno is not None and str(err.filename) in ("None", str(temporary)):  # a full disk names no file
             err.filename = str(path)
         raise
     finally:
