@@ -117,7 +117,9 @@ def parse_p4d_eval(block: Any, recipe: Mapping[str, Any]) -> Evaluation:
     questionnaires = []
     for here, name, entry in _entries(block.get("benchmarks"), problems):
         arguments = check(BenchmarkArguments, entry, here, problems)
-        if name not in BENCHMARKS:
+        if name == "None":
+            problems.append(f"{here}.name: missing; one of {', '.join(BENCHMARKS)}")
+        elif name not in BENCHMARKS:
             problems.append(f"{here}: unknown benchmark{_nearest(name, BENCHMARKS)}")
         elif arguments is not None and options is not None:
             try:

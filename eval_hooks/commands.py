@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands `rgpt4d eval run`, `score` and `report`."""
+"""The commands `rgpt4d eval run`, `score`, `report` and `export`."""
 
 from argparse import Namespace
 from collections.abc import Mapping
@@ -15,6 +15,7 @@ from rgpt4d_plugin.eval_hooks.scoring import COUNTS, Estimate, Result, ScoringEr
 
 def run(arguments: Namespace) -> None:
     """Asks the model of a recipe, or a server, and writes replies, scores and a page."""
+    from rgpt4d_plugin.eval_hooks.arguments import parse_p4d_eval
     from rgpt4d_plugin.eval_hooks.report import write_report
     from rgpt4d_plugin.eval_hooks.run import run_with_engine, run_with_host
     from rgpt4d_plugin.recipe import read_recipe
@@ -22,11 +23,13 @@ def run(arguments: Namespace) -> None:
 
     recipe = read_recipe(arguments.recipe, arguments.overrides)
     block = recipe.get("p4d_eval")
-    if not isinstance(block, Mapping):
+    if block is None:
         raise ValueError(
             f"{arguments.recipe} has no `p4d_eval:` block. Add one, or say it on the command line: "
             "p4d_eval.benchmarks.r4d_bench=DIR"
         )
+    if not isinstance(block, Mapping):
+        parse_p4d_eval(block, recipe)  # says what is wrong with it
     out = arguments.out or block.get("out") or recipe.get("output_dir")
     if not out:
         raise ValueError("where to write? Give --out, or p4d_eval.out or output_dir in the recipe")
@@ -83,6 +86,14 @@ def report(arguments: Namespace) -> None:
     from rgpt4d_plugin.eval_hooks.report import write_report  # matplotlib, which scoring need not wait for
 
     for path in write_report(arguments.runs, arguments.out):
+        print(path)
+
+
+def export(arguments: Namespace) -> None:
+    """Writes the tables of one run."""
+    from rgpt4d_plugin.eval_hooks.result_tables import write_tables
+
+    for path in write_tables(arguments.folder, arguments.out):
         print(path)
 
 

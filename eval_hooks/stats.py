@@ -78,17 +78,22 @@ class Bootstrap:
         self.names = [column.name for column in columns]
         names, self._group = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
         self._groups = len(names)
-        # A cell is a set of items whose scores are averaged; a column is the mean of its cells.
+        # A cell is a set of items whose scores are averaged; a column is the weighted mean of its cells.
         categories = np.asarray(categories, dtype=str)
-        cells, self._cells = [], []
+        cells, self._cells, self._weights = [], [], []
         for column in columns:
-            masks = []
+            masks, weights = [], None
             if len(np.unique(self._group[column.members])) < 2:
                 pass  # every resample of a single group is that group, which would look like certainty
             elif column.rule == "items":
                 masks = [column.members]
-            elif column.rule == "categories":
-                masks = [column.members & (categories == name) for name in np.unique(categories[column.members])]
+            elif column.rule is not None:
+                names = np.unique(categories[column.members]).tolist()
+                masks = [column.members & (categories == name) for name in names]
+                if column.rule == "families":
+                    families = [name.partition("/")[0] for name in names]
+                    weights = [1 / families.count(family) for family in families]
+            self._weights.append(np.ones(len(masks)) if weights is None else np.array(weights))
             self._cells.append(range(len(cells), len(cells) + len(masks)))
             cells += masks
         self._masks = np.array(cells, dtype=float).reshape(len(cells), len(self._group)).T
@@ -119,9 +124,9 @@ class Bootstrap:
             totals = (weights.reshape(rows, self._groups) @ sums).reshape(rows, readings + 1, cells)
             with np.errstate(invalid="ignore"):  # 0 / 0: no item
                 means = 100 * totals[:, :-1] / totals[:, -1:]
-                for column, own in enumerate(self._cells):
-                    present = np.isfinite(means[:, :, own])
-                    total = np.where(present, means[:, :, own], 0.0).sum(-1)
+                for column, (own, weight) in enumerate(zip(self._cells, self._weights, strict=True)):
+                    present = weight * np.isfinite(means[:, :, own])
+                    total = (present * np.nan_to_num(means[:, :, own])).sum(-1)
                     result[start : start + rows, :, column] = total / present.sum(-1)
         return result
 

@@ -135,6 +135,10 @@ def enter(
         if not p4d.active:
             return []
 
+    if p4d.video.cache is not None:
+        from rgpt4d_plugin.video.frame_cache import open_frame_cache
+
+        open_frame_cache(p4d.video.cache, p4d.video.cache_gb)  # what is wrong with it is said before anything is read
     run = P4DSetup.prepare(p4d, load_config(model_args), training_args.do_train and bool(p4d.loss.active))
     run = replace(run, datasets=tuple(data_args.dataset or ()))
     make_template = module.get_template_and_fix_tokenizer
@@ -147,7 +151,7 @@ def enter(
     parts = {
         "create_modelcard_and_push": _with_card(module.create_modelcard_and_push, run),
         "get_template_and_fix_tokenizer": make_recording_template,
-        "get_dataset": naming_the_record(keeping_settings(module.get_dataset, data_args), data_args),
+        "get_dataset": naming_the_record(keeping_settings(module.get_dataset, data_args, model_args), data_args),
         "SFTDataCollatorWith4DAttentionMask": functools.partial(
             P4DDataCollator,
             p4d=run,

@@ -8,7 +8,7 @@ from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS
 
 
 def add_eval(commands: argparse._SubParsersAction) -> None:
-    """Adds `eval run`, `eval score` and `eval report`."""
+    """Adds `eval run`, `eval score`, `eval report` and `eval export`."""
     parser = commands.add_parser(
         "eval",
         help="ask, score and report spatial and 4D benchmarks",
@@ -19,6 +19,7 @@ def add_eval(commands: argparse._SubParsersAction) -> None:
     _add_run(steps)
     _add_score(steps)
     _add_report(steps)
+    _add_export(steps)
     parser.set_defaults(run=_run)
 
 
@@ -90,7 +91,20 @@ def _add_report(steps: argparse._SubParsersAction) -> None:
     report.set_defaults(command="eval report")
 
 
+def _add_export(steps: argparse._SubParsersAction) -> None:
+    export = steps.add_parser(
+        "export",
+        help="write a run's results as tables, for EASI's leaderboard or VLMEvalKit",
+        description="Writes for each benchmark OUT/MODEL_DATASET.tsv, a line per question with reply, extracted "
+        "answer and score, and OUT/MODEL_DATASET_acc.tsv, the columns; and OUT/setup.json, how it was asked. "
+        "Example: rgpt4d eval export runs/mine --out submission",
+    )
+    export.add_argument("folder", metavar="RUN", help="folder that `run` or `score` wrote to with --out")
+    export.add_argument("--out", required=True, metavar="DIR", help="folder to write")
+    export.set_defaults(command="eval export")
+
+
 def _run(arguments: argparse.Namespace) -> None:
     from rgpt4d_plugin.eval_hooks import commands
 
-    {"run": commands.run, "score": commands.score, "report": commands.report}[arguments.step](arguments)
+    getattr(commands, arguments.step)(arguments)

@@ -119,18 +119,18 @@ def replacing(path: Path, mode: str = "w", durable: bool = True) -> Iterator[IO[
                 file.flush()
                 os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as err:
+        if err.errno is not None and str(err.filename) in ("None", str(temporary)):  # a full disk names no file
+            err.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: str | bytes, durable: bool = True) -> None:
     """Writes a file so that it is there either as it was or in full, whenever the process ends; see `replacing`."""
-    try:
-        with replacing(path, "wb", durable) as file:
-            file.write(content if isinstance(content, bytes) else content.encode())
-    except OSError as err:
-        err.filename = str(path)  # a full disk names no file
-        raise
+    with replacing(path, "wb", durable) as file:
+        file.write(content if isinstance(content, bytes) else content.encode())
 
 
 def write_json(path: Path, value: Any) -> None:

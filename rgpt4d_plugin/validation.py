@@ -32,6 +32,8 @@ _WORDING = {
     "greater_than": "expected a value > {gt:g}, got {got}",
     "less_than_equal": "expected a value <= {le:g}, got {got}",
     "int_from_float": "expected an integer, got {got}",
+    "int_parsing_size": "expected an integer of at most 64 bits, got {got}",
+    "list_type": "expected a list, got {got}",
     "is_instance_of": "expected a value of type {class}, got {got}",
     "string_type": "expected text, got {got}",
     "string_too_short": "expected text, got {got}",

@@ -71,7 +71,7 @@ def write_folder(name: str, path: Path, items: int = 6, layout: str = "published
         path: The folder, made if need be.
         items: Number of questions; two neighbours share a video (an image, for OmniSpatial).
         layout: "published"; or "rehost" (SAT, OmniSpatial) for the parquet files that lmms-eval uses, "tsv"
-            (MMSI-Bench) for the other published file.
+            (MMSI-Bench) and "parquet" (VSI-Bench) for the other published file.
 
     Returns:
         The questions as published.
@@ -205,6 +205,52 @@ def _vsti_bench(path: Path, items: int) -> list[dict[str, Any]]:
             }
         )
     put(path / "test.json", entries)
+    return entries
+
+
+def _vsi_items(path: Path, items: int) -> list[dict[str, Any]]:
+    types = {
+        "object_counting": 0,
+        "object_rel_direction_easy": 2,
+        "object_rel_distance": 4,
+        "object_abs_distance": 0,
+        "object_rel_direction_medium": 3,
+        "object_size_estimation": 0,
+        "object_rel_direction_hard": 4,
+        "room_size_estimation": 0,
+        "route_planning": 3,
+        "obj_appearance_order": 4,
+    }
+    entries = []
+    for i in range(items):
+        kind, count = list(types.items())[i % 10]
+        dataset, scene = ("arkitscenes", "scannet", "scannetpp")[i // 2 % 3], f"scene{i // 2:04}"
+        put(path / dataset / f"{scene}.mp4", video(i // 2))
+        options = [f"{letter}. {text}" for letter, text in zip("ABCD", ("stove", "table", "lamp", "door"))]
+        entries.append(
+            {
+                "id": 10 + i,
+                "dataset": dataset,
+                "scene_name": scene,
+                "question_type": kind,
+                "question": f"What of question {i}?",
+                "ground_truth": "ABCD"[i % count] if count else str(1 + i),
+                "options": options[:count] or None,
+            }
+        )
+    return entries
+
+
+def _vsi_bench(path: Path, items: int) -> list[dict[str, Any]]:
+    entries = _vsi_items(path, items)
+    put(path / "test.jsonl", "".join(json.dumps(entry) + "\n" for entry in entries).encode())
+    put(path / "pruned_ids.txt", "".join(f"{entry['id']}\n" for entry in entries[::3]).encode())
+    return entries
+
+
+def _vsi_bench_parquet(path: Path, items: int) -> list[dict[str, Any]]:
+    entries = _vsi_items(path, items)
+    pq.write_table(pa.Table.from_pylist(entries), path / "test-00000-of-00001.parquet")
     return entries
 
 
@@ -355,6 +401,8 @@ _WRITERS: dict[tuple[str, str], Callable[[Path, int], list[dict[str, Any]]]] = {
     ("sti_bench", "published"): _sti_bench,
     ("vlm4d", "published"): _vlm4d,
     ("vsti_bench", "published"): _vsti_bench,
+    ("vsi_bench", "published"): _vsi_bench,
+    ("vsi_bench", "parquet"): _vsi_bench_parquet,
     ("sat", "published"): _sat,
     ("sat", "rehost"): _sat_rehost,
     ("omnispatial", "published"): _omnispatial,

@@ -41,6 +41,21 @@ VSTI_CHOICE = {
     "mc_answer": "B",
 }
 VSTI_NUMERIC = VSTI_CHOICE | {"question_type": "camera_displacement", "question": "How far?", "ground_truth": 1.8}
+VSI_CHOICE = {
+    "id": 41,
+    "dataset": "arkitscenes",
+    "scene_name": "41069025",
+    "question_type": "object_rel_direction_hard",
+    "question": "Where is the stove?",
+    "ground_truth": "C",
+    "options": ["A. front-left", "B. back-right", "C. back-left", "D. front-right"],
+}
+VSI_NUMERIC = VSI_CHOICE | {
+    "question_type": "object_counting",
+    "question": "How many tables are in this room?",
+    "ground_truth": "4",
+    "options": None,
+}
 SAT = {
     "question": "Which way did the camera move? ",
     "answers": ["rotated left in the first frame", "rotated right"],

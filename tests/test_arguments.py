@@ -78,7 +78,7 @@ def test_every_problem_is_reported_at_once(tmp_path):
         "p4d.loss.type: expected one of 'mse', 'smooth_l1', 'l1', got 'huber'",
         "p4d.decoder.layers: expected an integer, got 1.5",
         "p4d.decoder.learning_rate: expected a value > 0, got 0",
-        "p4d.hooks: expected a valid list, got 14",
+        "p4d.hooks: expected a list, got 14",
         "11 problem(s)",
     ):
         assert expected in message
@@ -96,6 +96,8 @@ def test_every_problem_is_reported_at_once(tmp_path):
         ),
         ({"preset": "paper"}, "p4d.preset: expected one of 'release', 'reproduction', 'none', got 'paper'"),
         ({"teacher": "l4p.ckpt"}, "p4d.teacher: expected a mapping, got 'l4p.ckpt'"),
+        ({"teacher": {"type": ":"}}, "p4d.teacher.type: ':' cannot be imported: Empty module name"),
+        ({"frames": 1e30}, "p4d.frames: expected an integer of at most 64 bits, got 1e+30"),
         ({"teacher": {"type": "vggt"}}, "p4d.teacher.type: unknown teacher 'vggt'; known: l4p, depth_anything_3"),
         (
             {"teacher": {"type": "depth_anything_3"}},

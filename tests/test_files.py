@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading what others wrote within bounds, and writing files whole."""
 
+import errno
+import os
 import threading
 
 import pytest
@@ -52,6 +54,20 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, before):
     assert [p.read_text() for p in tmp_path.iterdir()] == [before] * (before is not None)
     write_whole(path, "né")
     assert {p.name: p.read_text(encoding="utf-8") for p in tmp_path.iterdir()} == {"file.txt": "né"}
+
+
+def test_a_full_disk_names_the_file(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    for mode in ("w", "wb"):
+        with pytest.raises(OSError, match=rf"No space left on device: '{tmp_path}/file'"):
+            with replacing(tmp_path / "file", mode) as file:
+                file.write("x" if mode == "w" else b"x")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(OSError, match=rf"No such file or directory: '{tmp_path}/gone/file'"):
+        write_whole(tmp_path / "gone/file", "x")
 
 
 def test_the_temporary_file_cannot_be_foreseen_and_follows_no_link(tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ class Toy(Benchmark):
     name = "toy"
     title = "Toy-Bench"
     hub = "nobody/toy"
+    vlmevalkit = "Toy"
     revisions = {12: "toy 12", 40: "toy 40"}
     fields = {"id": int, "kind": str, "video": str}
     styles = ("direct", "polite")

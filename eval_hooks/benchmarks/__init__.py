@@ -16,6 +16,7 @@ BENCHMARKS: dict[str, str] = {
     "sti_bench": f"{_HERE}.sti_bench:STIBench",
     "vlm4d": f"{_HERE}.vlm4d:VLM4D",
     "vsti_bench": f"{_HERE}.vsti_bench:VSTIBench",
+    "vsi_bench": f"{_HERE}.vsi_bench:VSIBench",
     "sat": f"{_HERE}.sat:SAT",
     "omnispatial": f"{_HERE}.omnispatial:OmniSpatial",
     "mmsi_bench": f"{_HERE}.mmsi_bench:MMSIBench",

@@ -39,6 +39,14 @@ def read_json(path: Path) -> list[Any]:
     return entries
 
 
+def read_lines(path: Path) -> list[Any]:
+    """Entries of a file of JSON lines."""
+    try:
+        return [parse_json(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    except ValueError as err:
+        raise BenchmarkDataError(f"{path} is not readable JSON lines ({err}): download it again.") from err
+
+
 def read_tsv(path: Path) -> list[dict[str, str]]:
     """Rows of a tab-separated file with a header. Images in base64 make cells of megabytes; all are kept in memory."""
     limit = csv.field_size_limit(2**31 - 1)

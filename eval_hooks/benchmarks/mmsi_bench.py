@@ -90,6 +90,7 @@ class MMSIBench(Benchmark):
     name = "mmsi_bench"
     title = "MMSI-Bench"
     hub = "RunsenXu/MMSI-Bench"
+    vlmevalkit = "MMSIBench_wo_circular"
     hub_files = ("*.parquet",)
     revisions = {1000: "test (1,000 items)"}
     fields = {"question": str, "answer": str}

@@ -114,6 +114,7 @@ class OmniSpatial(Benchmark):
     name = "omnispatial"
     title = "OmniSpatial"
     hub = "qizekun/OmniSpatial"
+    vlmevalkit = "OmniSpatialBench_{style}"
     hub_files = ("OmniSpatial-test.zip",)
     revisions = {1533: "test (1,533 items)"}
     fields = {"id": (str, int), "question": str, "options": list, "task_type": str, "sub_task_type": str}

@@ -88,6 +88,7 @@ class R4DBench(Benchmark):
     name = "r4d_bench"
     title = "R4D-Bench"
     hub = "nvidia/R4D-Bench"
+    vlmevalkit = "R4D-Bench_{frames}"
     revisions = {1419: "re-curated test set (1,419 items)"}
     # Options and answers are texts, whole numbers or nothing; 0 is an answer as good as any.
     fields = {

@@ -23,8 +23,9 @@ READINGS = ("official", "strict")
 expected value; `strict`: one careful reader for all benchmarks, which says `unread` rather than guess."""
 
 
-Rule = Literal["items", "categories"]
-"""How a column follows from the scores of its items: their mean, or the mean of the means of their categories."""
+Rule = Literal["items", "categories", "families"]
+"""How a column follows from the scores of its items: their mean; the mean of the means of their categories; or the
+mean over the families of categories, whose names share what stands before a slash, of the mean of a family's."""
 
 
 class BenchmarkDataError(ValueError):

@@ -75,6 +75,7 @@ class SAT(Benchmark):
     name = "sat"
     title = "SAT"
     hub = "array/SAT"
+    vlmevalkit = "SAT"
     hub_files = ("SAT_test.parquet",)
     revisions = {150: "real test set (150 questions)"}
     fields = {"question": str, "answers": list, "question_type": str}

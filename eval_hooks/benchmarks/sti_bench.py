@@ -77,6 +77,7 @@ class STIBench(Benchmark):
     name = "sti_bench"
     title = "STI-Bench"
     hub = "MINT-SJTU/STI-Bench"
+    vlmevalkit = "STI-Bench_{frames}"
     hub_files = ("qa.parquet", "video.zip")
     revisions = {2064: "test (2,064 items)"}
     fields = {

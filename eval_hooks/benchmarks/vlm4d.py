@@ -92,6 +92,7 @@ class VLM4D(Benchmark):
     name = "vlm4d"
     title = "VLM4D"
     hub = "shijiezhou/VLM4D"
+    vlmevalkit = "VLM4D_{frames}"
     revisions = {
         1816: "real and synthetic (1,816 items)",
         1371: "real only (1,371 items)",

@@ -68,11 +68,20 @@ def _reproduced(model: str, *values: float) -> Published:
 
 
 class VSTIBench(Benchmark):
-    """The benchmark that this module describes."""
+    """The benchmark that this module describes.
 
+    Attributes:
+        choice, numeric: The question types.
+        letter: Field with the right letter.
+    """
+
+    choice: tuple[str, ...] = CHOICE
+    numeric: tuple[str, ...] = NUMERIC
+    letter: str = "mc_answer"
     name = "vsti_bench"
     title = "VSTI-Bench"
     hub = "Journey9ni/vstibench"
+    vlmevalkit = "VSTI-Bench_{frames}"
     revisions = {
         6042: "before the erratum of 2026-07-13 (6,042 items)",
         5736: "after the erratum of 2026-07-13 (5,736 items)",
@@ -104,7 +113,7 @@ class VSTIBench(Benchmark):
             if len(options) < 2:
                 yield "wrong options", f"expected two or more, found {item.get('options')!r}"
             if self.gold(item) not in options:
-                yield "answers that are no option", f"{item.get('mc_answer')!r} is not among {list(options)}"
+                yield "answers that are no option", f"{item.get(self.letter)!r} is not among {list(options)}"
 
     def remarks(self, item: Item, folder: Path) -> Iterable[str]:
         if not self._numeric(item):
@@ -141,7 +150,7 @@ class VSTIBench(Benchmark):
 
     def gold(self, item: Item) -> str | None:
         """The letter, or the value as it was published."""
-        value = item.get("ground_truth" if self._numeric(item) else "mc_answer")
+        value = item.get("ground_truth" if self._numeric(item) else self.letter)
         return None if value is None else str(value)
 
     def category(self, item: Item) -> str:
@@ -179,9 +188,9 @@ class VSTIBench(Benchmark):
 
     def _numeric(self, item: Item) -> bool:
         kind = item["question_type"]
-        if kind not in CHOICE + NUMERIC:
-            raise BenchmarkDataError(f"`question_type`: {kind!r} is none of {', '.join(CHOICE + NUMERIC)}.")
-        return kind in NUMERIC
+        if kind not in self.choice + self.numeric:
+            raise BenchmarkDataError(f"`question_type`: {kind!r} is none of {', '.join(self.choice + self.numeric)}.")
+        return kind in self.numeric
 
 
 def _options(item: Item) -> list[str]:

@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 _LONGEST_PAUSE = 60.0  # seconds, of this side's own choosing
 _LONGEST_ASKED_PAUSE = 600.0  # seconds, of the server's
 _CONNECT = 10.0  # seconds
+_HOPELESS = 16  # questions in a row that failed in all their tries: a server that is broken, not a hard question
 _LONGEST_REPLY = 16 << 20  # bytes
 
 
@@ -116,7 +117,8 @@ class OpenAIEndpoint:
 
         Raises:
             EndpointError: Nothing listens at the address; or as many questions in a row as there are requests at
-                once could not reach the server or were refused by it; or no header can carry the key.
+                once could not reach the server or were refused by it; or as many, and 16 at least, got no reply in
+                all their tries; or no header can carry the key.
         """
         # Requests go on while the caller deals with a reply: they run in an event loop of another thread.
         replies: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
@@ -224,8 +226,9 @@ class _Run:
             await anyio.sleep(wait)
             pause = min(2 * pause, _LONGEST_PAUSE)
         reason = self._without_key(outcome.reason)
-        self.failed_in_a_row = self.failed_in_a_row + 1 if outcome.of_server else 0
-        if self.failed_in_a_row >= self.endpoint.concurrency:
+        self.failed_in_a_row = self.failed_in_a_row + 1 if outcome.of_server or outcome.passing else 0
+        limit = self.endpoint.concurrency if outcome.of_server else max(_HOPELESS, self.endpoint.concurrency)
+        if self.failed_in_a_row >= limit:
             raise self._unusable(f"{self.failed_in_a_row} questions in a row failed, the last with: {reason}")
         return Reply(key, "", error=f"{reason} ({number} tries)" if number > 1 else reason)
 
@@ -292,11 +295,13 @@ def _refusal(response: httpx.Response, content: bytes) -> _Failure:
     reason = f"{status} {response.reason_phrase}".strip()
     if message := _message(content):
         reason += f": {message}"
+    if status // 100 == 3:
+        reason += f" (to {response.headers.get('Location', 'nowhere'):.200}; redirects are not followed)"
     passing = status in (httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS) or status >= 500
     pause = _asked_pause(response.headers.get("Retry-After", "")) if passing else 0.0
     if pause > _LONGEST_ASKED_PAUSE:
         return _Failure(f"{reason} (asks to wait for {pause:.0f} s)", passing=False)
-    return _Failure(reason, passing, pause, of_server=status in (401, 403, 404))
+    return _Failure(reason, passing, pause, of_server=status in (401, 403, 404) or status // 100 == 3)
 
 
 def _message(content: bytes) -> str:

@@ -10,19 +10,52 @@ import io
 import mimetypes
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, fields, replace
+from typing import Annotated, Any
 
 from PIL import Image
+from pydantic import ConfigDict, Field, field_validator
 
-from rgpt4d_plugin.arguments import parse_region_options
+from rgpt4d_plugin.arguments import P4DConfigError, parse_region_options
 from rgpt4d_plugin.files import open_image
 from rgpt4d_plugin.regions.media_entries import decode_clip, decode_image_entry
 from rgpt4d_plugin.regions.prompt_styles import PLACEHOLDERS, StyledRecord, apply_style
 from rgpt4d_plugin.regions.region import RegionError, check_mentions, parse_regions
 from rgpt4d_plugin.regions.rendering import Sampling, ShownClip, processor_media, show_clip, show_still
+from rgpt4d_plugin.validation import Checked, check, shown
 from rgpt4d_plugin.video.entries import Clip, with_time_sentences
+
+
+_Seconds = Annotated[float, Field(ge=0)]
+_Count = Annotated[int, Field(ge=1)]
+
+
+class _Arguments(Checked):
+    """What may be given to a `RegionPrompt`; its regions and styles are checked by their own parsers."""
+
+    model_config = ConfigDict(strict=True)
+
+    path: Any
+    question: str
+    regions: Any
+    style: Any
+    missing_frame: Any
+    time_sentence: bool
+    start: _Seconds | None
+    end: _Seconds | None
+    fps: Annotated[float, Field(gt=0)]
+    max_frames: _Count
+    frames: _Count | None
+    max_pixels: _Count
+    image_max_pixels: _Count
+
+    @field_validator("path")
+    @classmethod
+    def _is_a_path(cls, path: Any) -> Any:
+        if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+            raise ValueError(f"expected the path of a video or an image, got {shown(path)}")
+        return path
 
 
 @dataclass(frozen=True)
@@ -43,7 +76,8 @@ class RegionPrompt:
     Attributes:
         path: Path of a video or an image; the file's name tells which one, or for a GIF whether it moves.
         question: Text that names the regions as <obj_1>, <obj_2>, ...
-        regions: Regions as in a dataset's `regions` column; `video` and `image` may be left out.
+        regions: Regions as in a dataset's `regions` column; `video` and `image` may be left out. Boxes, points
+            and masks, bool (H, W), may be arrays or tensors.
         style: `p4d.regions.style`.
         missing_frame: `p4d.regions.missing_frame`.
         time_sentence: Say the video's length, as `p4d.tpe: text` does. Not for `chat` with a recipe that has it, whose
@@ -58,7 +92,7 @@ class RegionPrompt:
 
     Raises:
         RegionError: on construction, if question and regions do not fit; later, if a region does not fit its frame.
-        P4DConfigError: an unknown style.
+        P4DConfigError: an unknown style, or another value that is none of those above.
     """
 
     path: str
@@ -77,6 +111,9 @@ class RegionPrompt:
     image_max_pixels: int = 768 * 768
 
     def __post_init__(self) -> None:
+        problems: list[str] = []
+        if check(_Arguments, {field.name: getattr(self, field.name) for field in fields(self)}, "", problems) is None:
+            raise P4DConfigError("RegionPrompt: " + "; ".join(problems))
         self.styled  # noqa: B018 - what is wrong is said here, not at first use
 
     @functools.cached_property
@@ -86,10 +123,7 @@ class RegionPrompt:
         images, videos = ([self.path], []) if self._is_image else ([], [Clip(self.path, self.start, self.end)])
         if self._is_image and (self.start is not None or self.end is not None):
             raise RegionError(f"start, end: {self.path} is an image, which has no time")
-        given = self.regions
-        if not isinstance(given, Mapping | str):  # one region, or none: the parser says that it wants a list
-            given = [dict(region) if isinstance(region, Mapping) else region for region in given]
-        regions = parse_regions(given, len(videos), len(images))
+        regions = parse_regions(_plain(self.regions), len(videos), len(images))
         check_mentions([self.question], regions)
         placeholder = "<image>" if self._is_image else "<video>"
         styled = apply_style(
@@ -169,6 +203,15 @@ class RegionPrompt:
     @property
     def _sampling(self) -> Sampling:
         return Sampling(self.fps, self.max_frames, self.frames, self.max_pixels, self.image_max_pixels)
+
+
+def _plain(value: Any) -> Any:
+    """Returns regions with plain lists and numbers for arrays, tensors and numpy's numbers."""
+    if isinstance(value, Mapping):
+        return {key: item if key == "mask" else _plain(item) for key, item in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes) and not hasattr(value, "tolist"):
+        return [_plain(item) for item in value]
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def data_url(picture: Image.Image) -> str:

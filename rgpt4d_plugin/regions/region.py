@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from rgpt4d_plugin.files import parse_json
 from rgpt4d_plugin.regions.drawing.shapes import Box, Mask, Point, Polygon, Shape
-from rgpt4d_plugin.regions.masks import decode_rle, read_mask_png
+from rgpt4d_plugin.regions.masks import decode_rle, encode_rle, read_mask_png
 from rgpt4d_plugin.validation import hint, shown
 from rgpt4d_plugin.video import MediaError
 
@@ -30,6 +30,7 @@ from rgpt4d_plugin.video import MediaError
 MENTION = re.compile(r"<(obj_\d+)>")
 """Pattern by which a text names a region."""
 
+_NEARLY = re.compile(r"<\s*obj[\s_-]*\d+\s*>?", re.IGNORECASE)
 _ID = re.compile(r"obj_([1-9]\d{0,5})", re.ASCII)
 _SHAPES = ("box", "mask", "polygon", "point")
 _REGION_KEYS = ("id", "name", "video", "image", "frame", "time", "normalized", "track", *_SHAPES)
@@ -163,7 +164,7 @@ def parse_region(raw: Any, field: str, videos: int, images: int) -> Region:
     name = given.get("id")
     if not isinstance(name, str) or not _ID.fullmatch(name):
         raise RegionError(
-            f"{field}.id: expected 'obj_1', 'obj_2', ..., which texts name as <obj_1>; got {shown(name)}"
+            f"{field}.id: expected one of 'obj_1' to 'obj_999999', which texts name as <obj_1>; got {shown(name)}"
         )
     if not isinstance(given.get("name", ""), str):
         raise RegionError(f"{field}.name: expected text, got {shown(given['name'])}")
@@ -180,11 +181,12 @@ def parse_region(raw: Any, field: str, videos: int, images: int) -> Region:
             raise RegionError(f"{field}.track: expected a list of boxes with their times, got {shown(track)}")
         defaults = {"normalized": given["normalized"]} if "normalized" in given else {}
         annotations = []
+        moments: set[tuple[int | None, float | None]] = set()
         for number, item in enumerate(track):
             here = f"{field}.track[{number}]"
             annotations.append(_annotation(defaults | _known(item, here, _ANNOTATION_KEYS), here, medium))
-            moment = (annotations[-1].frame, annotations[-1].time)
-            if moment in [(seen.frame, seen.time) for seen in annotations[:-1]]:
+            moments.add((annotations[-1].frame, annotations[-1].time))
+            if len(moments) == number:
                 raise RegionError(f"{here}: the region is in the track at this time already; give one place a time")
         items = [_known(item, field, _ANNOTATION_KEYS) for item in track]
         given["track"] = [item | {seen.kind: seen.value} for item, seen in zip(items, annotations)]
@@ -198,8 +200,11 @@ def check_mentions(texts: Sequence[str], regions: Sequence[Region]) -> list[Regi
     """Checks that every <obj_N> in the texts is a region; returns the regions that no text names.
 
     Raises:
-        RegionError: a text names a region that is not there.
+        RegionError: a text names a region that is not there, or nearly names one: `<OBJ_1>`, or `<obj_1` unclosed.
     """
+    for nearly in (found[0] for text in texts if regions for found in _NEARLY.finditer(text)):
+        if not MENTION.fullmatch(nearly):
+            raise RegionError(f"messages: {nearly[:40]!r} names no region; write it as <obj_1>")
     mentioned = {name for text in texts for name in MENTION.findall(text)}
     if unknown := sorted(mentioned - {region.id for region in regions}):
         there = ", ".join(region.id for region in regions) or "none"
@@ -224,6 +229,8 @@ def _medium(given: Mapping[str, Any], field: str, videos: int, images: int) -> t
     if "video" in given and "image" in given:
         raise RegionError(f"{field}: belongs to a video and to an image; give one of them")
     if "video" not in given and "image" not in given:
+        if not videos + images:
+            raise RegionError(f"{field}: the record has no video and no image that the region could belong to")
         if videos + images != 1:
             raise RegionError(
                 f"{field}: the record has {videos} video(s) and {images} image(s); say which one the region belongs "
@@ -330,7 +337,12 @@ def _check_corners(kind: str, value: Any, here: str, normalized: bool | None) ->
 
 
 def _mask_value(value: Any, here: str) -> Any:
-    """Returns a COCO RLE mapping or a path."""
+    """Returns a COCO RLE mapping or a path; the RLE of an array or a tensor."""
+    if hasattr(value, "tolist"):
+        try:
+            return encode_rle(value)
+        except ValueError as err:
+            raise RegionError(f"{here}: {err}") from err
     if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
             value = parse_json(value)

@@ -478,7 +478,7 @@ def teacher_class(name: str) -> type[Teacher]:
             )
         try:
             target = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as err:
+        except (ImportError, AttributeError, ValueError) as err:  # a name without a module is a ValueError
             raise ValueError(f"p4d.teacher.type: {name!r} cannot be imported: {err}") from err
     if not (isinstance(target, type) and issubclass(target, Teacher)):
         raise ValueError(f"p4d.teacher.type: {name!r} is {target!r}, no subclass of rgpt4d_plugin.teachers.Teacher")

@@ -20,7 +20,7 @@ from llamafactory.extras.constants import DATA_CONFIG, IMAGE_PLACEHOLDER, VIDEO_
 from rgpt4d_plugin.files import parse_json, read_registry
 from rgpt4d_plugin.regions.media_entries import Clip, parse_clip
 from rgpt4d_plugin.regions.prompt_styles import apply_style
-from rgpt4d_plugin.regions.region import Region, RegionError, check_mentions, parse_regions, shown
+from rgpt4d_plugin.regions.region import Region, RegionError, check_mentions, parse_regions
 from rgpt4d_plugin.template import record_lookup
 from rgpt4d_plugin.template.clip_reader import P4DSettings
 from rgpt4d_plugin.template.derived_templates import PREFIX, derived_template_of
@@ -30,10 +30,6 @@ logger = logging.get_logger(__name__)
 
 # Shared with the preprocessing workers, which are forked, so that one of them warns for all.
 _warned: dict[str, Any] = {}
-
-
-class NamesError(RegionError):
-    """The entry in dataset_info.json does not name the columns and keys of its records."""
 
 
 class RegionRecords:
@@ -49,8 +45,6 @@ class RegionRecords:
         """Converts one record; a RegionError names dataset, file, record and field."""
         try:
             output, idle = self._convert(example)
-        except NamesError as err:  # of the dataset's entry, not of one record
-            raise NamesError(f"dataset {self.dataset_attr.dataset_name!r}: {err}") from err
         except RegionError as err:
             raise self._located(err) from err
         if idle:
@@ -65,19 +59,11 @@ class RegionRecords:
         """Returns the host's record, and the regions that no message names."""
         try:
             output = super().__call__(example)
-        except (KeyError, TypeError) as err:  # the host's: no such column or key of a message, or null in its place
-            what = f"no {err}" if isinstance(err, KeyError) else str(err)
-            raise NamesError(
-                f"{what}, the record has {', '.join(map(repr, example))}; say in dataset_info.json what the columns "
-                '("columns") and the keys of a message ("tags") are called'
-            ) from err
+        except (AttributeError, KeyError, TypeError) as err:  # of a column or a key that is not there, or null
+            raise RegionError(self._problem(example) or f"{type(err).__name__}: {err}") from err
         messages = [*output["_prompt"], *output["_response"]]
-        for number, message in enumerate(messages):
-            if not isinstance(message["content"], str):
-                raise RegionError(
-                    f"messages[{number}]: expected text, got {shown(message['content'])}; are the keys of a message "
-                    'those that dataset_info.json says ("tags")?'
-                )
+        if not messages or not all(isinstance(message["content"], str) for message in messages):
+            raise RegionError(self._problem(example, output))
         videos = [Clip(video) if isinstance(video, str) else video for video in output["_videos"] or []]
         images = output["_images"] or []
         regions = parse_regions(self._with_mask_paths(example.get(self.regions_column)), len(videos), len(images))
@@ -94,6 +80,13 @@ class RegionRecords:
             "_images": styled.images or None,
             "_videos": styled.videos or None,
         }, idle
+
+    def _problem(self, example: dict[str, Any], output: dict[str, Any] | None = None) -> str | None:
+        """Returns what is wrong with the messages of a record that the host cannot convert, or leaves out."""
+        from rgpt4d_plugin.template.wrong_records import messages_problem, turns_problem
+
+        problem = messages_problem(example, self.dataset_attr)
+        return problem or (turns_problem(example, output, self.dataset_attr) if output is not None else None)
 
     def _find_medias(self, medias: Any) -> list[Any] | None:
         """Looks media up below `media_dir` as the host does, also entries {"path": ..., "start": ..., "end": ...}."""

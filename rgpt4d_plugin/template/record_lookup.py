@@ -8,10 +8,13 @@ name: `llamafactory.data.parser.get_dataset_list` (0.9.3 to main of August 2026)
 import functools
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rgpt4d_plugin.video import VideoError
+from rgpt4d_plugin.arguments import P4DConfigError
+from rgpt4d_plugin.validation import shown
+from rgpt4d_plugin.video import MediaError, VideoError
 
 
 _converters: list[Any] = []
@@ -47,7 +50,7 @@ def where_used(entry: Any, data_args: Any = None, folder: bool = False) -> str:
 
 
 def naming_the_record(get_dataset: Callable[..., Any], data_args: Any) -> Callable[..., Any]:
-    """Wraps the host's `get_dataset` so that a VideoError says where the video is used, and no regions are unread."""
+    """Wraps the host's `get_dataset`: what it cannot read is named with its record, and no regions are unread."""
 
     @functools.wraps(get_dataset)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -61,6 +64,15 @@ def naming_the_record(get_dataset: Callable[..., Any], data_args: Any) -> Callab
         except VideoError as err:
             where = where_used(err.entry, data_args)
             raise VideoError(f"{err} ({where})" if where else str(err), err.entry) from err
+        except (MediaError, P4DConfigError):
+            raise
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as err:
+            from rgpt4d_plugin.template.wrong_records import first_wrong_record
+
+            wrong = first_wrong_record(data_args)
+            if wrong is None:
+                raise
+            raise wrong from err
 
     return wrapped
 
@@ -75,10 +87,10 @@ def records(converter: Any) -> Iterator[tuple[str, int, dict[str, Any]]]:
     for file in dataset_files(converter.dataset_attr, converter.data_args):
         for number, record in enumerate(read_records(file)):
             if isinstance(record, dict):
-                yield file, number, _Filled(record)
+                yield file, number, Filled(record)
 
 
-class _Filled(dict):
+class Filled(dict):
     """A record as the datasets library gives it: columns that other records have are there, and null."""
 
     def __missing__(self, key: str) -> None:
@@ -95,6 +107,27 @@ def read_records(path: str) -> Iterator[Any]:
             except json.JSONDecodeError:  # JSON lines under this name: the datasets library reads them all the same
                 stream.seek(0)
         yield from (json.loads(line) for line in stream if line.strip())
+
+
+def check_begin(attributes: Any, data_args: Any) -> None:
+    """Raises RegionError for a local dataset without records, of which the datasets library says nothing useful.
+
+    Of a file that holds null its reader ends the process.
+    """
+    files, problem = dataset_files(attributes, data_args), None
+    for file in files:
+        with open(file, "rb") as stream:
+            begin = stream.read(1 << 16).removeprefix(b"\xef\xbb\xbf").strip()
+        if not re.match(rb"\{|\[\s*(\{|\]|\Z)|\Z", begin):
+            problem = (
+                f"expected a JSON list of objects, or an object a line, got {shown(begin[:40].decode('latin-1'))}"
+            )
+        elif re.fullmatch(rb"(\[\s*\]|\{\s*\})?", begin) and len(files) == 1:
+            problem = "there are no records"
+        if problem is not None:
+            from rgpt4d_plugin.regions.region import RegionError  # a run without regions has no use for that room
+
+            raise RegionError(f"dataset {attributes.dataset_name!r}, file {file}: {problem}")
 
 
 def dataset_names(data_args: Any) -> list[str]:

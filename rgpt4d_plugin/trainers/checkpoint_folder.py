@@ -3,7 +3,9 @@
 
 import json
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,22 +18,58 @@ from rgpt4d_plugin.files import write_whole
 DECODER_FILE = "p4d_decoder.safetensors"
 """The decoder's weights in a checkpoint folder, for resuming."""
 
+_PARTS = {
+    "the student's configuration": ("config.json", "adapter_config.json", "pytorch_model*", "global_step*"),
+    "the student's weights": ("model*.safetensors", "adapter_model*", "pytorch_model*", "global_step*"),
+    "the optimizer's state": ("optimizer*", "global_step*"),
+}
+"""What must be there -> how it is called alone, by FSDP and by DeepSpeed. Without an optimizer's state the Trainer
+would go on with a new one, and without a configuration make a model of the default size; it would say nothing."""
 
-def write_decoder(folder: str | Path, state: dict[str, torch.Tensor]) -> None:
-    """Writes the decoder's weights into a checkpoint folder, made if need be, whole or not at all."""
+_SHAPES = ("p4d.tpe", "p4d.decoder.layers", "p4d.decoder.hidden_size")
+"""Settings without which the weights do not fit, or fit another model."""
+
+
+def write_decoder(folder: str | Path, state: dict[str, torch.Tensor], settings: Mapping[str, Any]) -> None:
+    """Writes the decoder's weights into a checkpoint folder, made if need be, whole or not at all.
+
+    Args:
+        settings: Those of the block, by their keys in the recipe; `check_resumable` compares them.
+    """
     path = Path(folder, DECODER_FILE)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, save(state))
+    write_whole(path, save(state, {"settings": json.dumps(settings)}))
 
 
-def check_resumable(folder: str | Path) -> None:
+def check_resumable(folder: str | Path, settings: Mapping[str, Any]) -> list[str]:
     """Checks a checkpoint as far as that goes without loading it; the Trainer takes the files one after the other.
+
+    Returns:
+        The settings that have changed since, each as "key: before, now".
 
     Raises:
         FileNotFoundError: A file is missing.
-        ValueError: A file is cut off. Both name the newest checkpoint beside this one that is complete.
+        ValueError: A file is cut off. Both name the newest checkpoint beside this one that is complete. Or the
+            checkpoint is of a run with other weights.
     """
     folder = Path(folder)
+    _check_files(folder)
+    with safe_open(folder / DECODER_FILE, "pt") as file:
+        saved = json.loads((file.metadata() or {}).get("settings", "{}"))
+    changed = {
+        key: f"{key}: {saved[key]!r} before, {value!r} now"
+        for key, value in settings.items()
+        if key in saved and saved[key] != value
+    }
+    if unfit := [said for key, said in changed.items() if key in _SHAPES]:
+        raise ValueError(
+            f"cannot resume: {folder} was trained with other settings: {'; '.join(unfit)}. Set them back, or start "
+            "anew from its weights (model_name_or_path)"
+        )
+    return list(changed.values())
+
+
+def _check_files(folder: Path) -> None:
     try:
         _check(folder)
     except (FileNotFoundError, ValueError) as err:
@@ -52,6 +90,9 @@ def _check(folder: Path) -> None:
         raise FileNotFoundError(
             f"{folder / DECODER_FILE} is missing; the checkpoint was saved without `p4d:` or with save_only_model"
         )
+    for part, names in _PARTS.items():
+        if not any(next(folder.glob(name), None) for name in names):
+            raise FileNotFoundError(f"{folder / names[0]} is missing, and with it {part}")
     for path in sorted(folder.iterdir()):
         if not _is_whole(path):
             raise ValueError(f"{path} is cut off or damaged")

@@ -31,12 +31,13 @@ def load_whole_state(decoder: nn.Module, model: nn.Module, state: dict[str, torc
     """Loads the result of `whole_state` back into the decoder, in place.
 
     Raises:
-        ValueError: the names differ, as those of a decoder with another number of layers do.
+        ValueError: the names or shapes differ, as those of a decoder with other layers do.
     """
     with torch.no_grad(), _gathered(decoder, model, write=True):
         parameters = dict(_named(decoder))
-        if parameters.keys() != state.keys():
-            raise ValueError(f"the saved decoder has {sorted(state)}, this run's has {sorted(parameters)}")
+        saved, own = ({name: list(tensor.shape) for name, tensor in part.items()} for part in (state, parameters))
+        if saved != own:
+            raise ValueError(f"cannot resume: the saved decoder has {saved}, this run's {own}; set p4d.decoder back")
         for name, parameter in parameters.items():
             value = state[name].to(device=parameter.device, dtype=parameter.dtype)
             if isinstance(parameter, DTensor):

@@ -197,7 +197,9 @@ class P4DTrainerMixin:
         newest = resume_from_checkpoint is True  # an interrupted run may have left it incomplete
         folder = get_last_checkpoint(self.args.output_dir) if newest else resume_from_checkpoint
         if folder:
-            check_resumable(folder)
+            changed = check_resumable(folder, self._p4d_run.settings)
+            if changed and self.args.process_index == 0:
+                logger.warning(f"{folder} is resumed with other settings: {'; '.join(changed)}")
         output = Path(self.args.output_dir)
         output.mkdir(parents=True, exist_ok=True)
         # Two runs would mix up their checkpoints.
@@ -211,7 +213,7 @@ class P4DTrainerMixin:
         if _internal_call and not self.args.save_only_model:  # a checkpoint to resume from, not the final model
             state = whole_state(self._p4d_tap.decoder, self.model)
             if self.args.should_save:
-                write_decoder(output_dir, state)
+                write_decoder(output_dir, state, self._p4d_run.settings)
         self._p4d_write_card(output_dir or self.args.output_dir)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:

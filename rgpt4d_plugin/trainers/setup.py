@@ -123,6 +123,22 @@ class P4DSetup:
         return self.teacher is not None
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """What a checkpoint's weights depend on, by keys of the recipe, as JSON has it."""
+        given, encoding = self.arguments, self.encoding
+        tpe = f"add (scale {encoding.scale:g}, base {encoding.base:g})" if encoding is not None else given.tpe
+        one = {"p4d.tpe": tpe, "p4d.teacher.type": given.teacher.type, "p4d.frames": given.frames}
+        one["p4d.hooks"] = list(self.hooks)
+        parts = {"decoder": given.decoder, "loss": given.loss, "regions": given.regions}
+        linear = ("decoder", "hidden_size") if given.decoder.layers == 1 else None  # which has no width
+        return one | {
+            f"p4d.{part}.{key}": value
+            for part, arguments in parts.items()
+            for key, value in arguments.model_dump(mode="json").items()
+            if (part, key) != linear
+        }
+
+    @property
     def summary(self) -> str:
         """One line for the log of a run that distils."""
         given, decoder = self.arguments, self.arguments.decoder

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from rgpt4d_plugin.video.frame_cache import StoredClip
 
 
+PATIENCE = 60.0
+"""Seconds that a server may take for a video's header, and for every packet after it."""
+
+
 class MediaError(ValueError):
     """A video, an image or a region of a record cannot be used."""
 
@@ -60,10 +64,14 @@ def is_address(path: str) -> bool:
 
 def open_video(path: str) -> av.container.InputContainer:
     """Opens a file that has a video stream; raises VideoError otherwise."""
-    if not is_address(path) and not os.path.isfile(path):
-        raise VideoError(f"no such video: {path}", path)
+    address = is_address(path)
+    if not address and not os.path.isfile(path):
+        hint = "; a video is a file, or an address that begins with http:// or https://" if "://" in path else ""
+        raise VideoError(f"no such video: {path}{hint}", path)
     try:
-        container = av.open(path)
+        container = av.open(path, timeout=PATIENCE if address else None)
+    except av.ExitError as err:
+        raise VideoError(f"{path} is not a readable video: no header came within {PATIENCE:g} s", path) from err
     except (av.FFmpegError, OSError) as err:
         raise VideoError(f"{path} is not a readable video: {err.strerror}", path) from err
     if not container.streams.video:

@@ -39,6 +39,7 @@ class FrameCache:
 
     Raises:
         ImportError: diskcache is not installed.
+        ValueError: The folder cannot be made or written.
     """
 
     def __init__(self, folder: str, gigabytes: float) -> None:
@@ -59,7 +60,14 @@ class FrameCache:
         self._failures = (OSError, sqlite3.Error, diskcache.Timeout)
         self._complained = False
         # Two at most make room for a new one: ten, the default, may be all that a small folder has.
-        self._cache = diskcache.Cache(folder, disk=BytesAlone, size_limit=round(gigabytes * 1e9), cull_limit=2)
+        limits = {"size_limit": round(gigabytes * 1e9), "cull_limit": 2}
+        try:
+            self._cache = diskcache.Cache(folder, disk=BytesAlone, **limits)
+        except self._failures as err:
+            raise ValueError(
+                f"p4d.video.cache: {folder} cannot hold the cache ({err}); name a folder on a disk of this machine "
+                "that can be written"
+            ) from err
 
     def get(self, key: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """Arrays and notes that were put under a key; None if there are none, or no longer."""

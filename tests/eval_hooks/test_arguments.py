@@ -149,6 +149,11 @@ def test_benchmarks_must_be_named(benchmarks):
     assert found.startswith("p4d_eval.benchmarks") and "expected a mapping such as {r4d_bench: FOLDER}" in found
 
 
+def test_an_entry_of_a_list_has_a_name():
+    (found,) = problems(parse, {"benchmarks": [{"data": "x"}]})
+    assert found.startswith("p4d_eval.benchmarks[0].name: missing; one of r4d_bench, sti_bench")
+
+
 def test_a_block_is_a_mapping():
     assert problems(parse, ["r4d_bench"]) == ["p4d_eval: expected a mapping, got ['r4d_bench']"]
 

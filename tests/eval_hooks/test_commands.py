@@ -266,6 +266,9 @@ def test_a_recipe_without_the_block_is_an_error(r4d, capsys):
     (r4d / "sft.yaml").write_text("model_name_or_path: x\n")
     assert main(["eval", "run", str(r4d / "sft.yaml"), "--out", "x"]) == 1
     assert "has no `p4d_eval:` block" in capsys.readouterr().err
+    (r4d / "sft.yaml").write_text("model_name_or_path: x\np4d_eval: [r4d_bench]\n")
+    assert main(["eval", "run", str(r4d / "sft.yaml"), "--out", "x"]) == 1
+    assert "p4d_eval: expected a mapping, got ['r4d_bench']" in capsys.readouterr().err
 
 
 def test_an_interrupted_command_says_so_and_exits_as_the_shell_expects(r4d, monkeypatch, capsys):

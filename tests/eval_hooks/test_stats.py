@@ -167,8 +167,26 @@ def test_a_column_that_follows_no_rule_has_no_interval():
     assert interval(drawn[:, 0, 3]) == Interval(None, None)
 
 
+def by_rule(column, categories, scores):
+    """A column's value by its declared rule, in [0, 1]."""
+    if column.rule == "items":
+        return scores[column.members].mean()
+    families = {}
+    for category in np.unique(categories[column.members]):
+        family = category.partition("/")[0] if column.rule == "families" else category
+        families.setdefault(family, []).append(scores[column.members & (categories == category)].mean())
+    return np.mean([np.mean(means) for means in families.values()])
+
+
+class Everything:
+    """A generator that draws every group once."""
+
+    def integers(self, low, high, size):
+        return np.tile(np.arange(high), (size[0], 1))
+
+
 @pytest.mark.parametrize("name", [*BENCHMARKS, "toy"])
-def test_declared_rules_are_those_of_the_official_function(name, tmp_path):
+def test_declared_rules_are_those_of_the_official_function(name, tmp_path, monkeypatch):
     """On resamples of a folder's items with random scores; official functions round to 0.01 or divide by N + 1e-6."""
     if name == "toy":
         benchmark, items = Toy(), toy_items(40)
@@ -183,8 +201,11 @@ def test_declared_rules_are_those_of_the_official_function(name, tmp_path):
         categories = np.array([benchmark.category(item) for item in drawn])
         official = benchmark.aggregate(drawn, scores.tolist())
         for column in columns_of(benchmark, drawn):
-            cells = {"items": [column.members], "categories": [categories == c for c in np.unique(categories)]}
-            masks = [mask & column.members for mask in cells[column.rule]]
-            means = [scores[mask].mean() for mask in masks if mask.any()]
-            if means:
-                assert official[column.name] == pytest.approx(100 * np.mean(means), abs=0.006), column.name
+            if column.members.any():
+                value = by_rule(column, categories, scores)
+                assert official[column.name] == pytest.approx(100 * value, abs=0.006), column.name
+                one = Bootstrap([column], categories, [str(i) for i in range(len(drawn))])
+                monkeypatch.setattr(np.random, "default_rng", lambda seed: Everything())
+                drawn_once = one.replicates(scores[:, None], 1)[0, 0, 0]
+                monkeypatch.undo()
+                assert np.isnan(drawn_once) or drawn_once == pytest.approx(100 * value)

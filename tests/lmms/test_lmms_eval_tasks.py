@@ -253,14 +253,13 @@ def test_without_a_folder_the_benchmark_comes_from_the_hub(monkeypatch, tmp_path
     utils = import_module(f"{lmms_eval_tasks.__name__}.tasks.utils")
     asked = []
 
-    def download(repository, files, folder, revision=None):
-        asked.append((repository, Path(folder)))
-        write_folder("vlm4d", Path(folder), 4)
-        return Path(folder)
+    def download(repository, local_dir, **options):
+        asked.append((repository, Path(local_dir)))
+        write_folder("vlm4d", Path(local_dir), 4)
 
     monkeypatch.delenv("RGPT4D_VLM4D", raising=False)
     monkeypatch.setattr(utils, "HF_HOME", str(tmp_path))
-    monkeypatch.setattr("rgpt4d_plugin.eval_hooks.benchmarks.base.download", download)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     utils.load.cache_clear()
     assert len(utils.load("vlm4d").items) == 4
     assert asked == [("shijiezhou/VLM4D", tmp_path / "rgpt4d_benchmarks/vlm4d")]

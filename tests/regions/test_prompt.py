@@ -16,6 +16,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from rgpt4d_plugin import RegionPrompt
 from rgpt4d_plugin.arguments import P4DConfigError
 from rgpt4d_plugin.files import ImageError
+from rgpt4d_plugin.regions.masks import encode_rle
 from rgpt4d_plugin.regions.region import RegionError
 from tests.benchmark_folders import EPS, bomb
 from tests.harness import DATA
@@ -159,6 +160,53 @@ def test_an_image(tmp_path, student):
     assert list(prompt.chat()) == ["messages", "images"]
     with pytest.raises(RegionError, match="is an image, which has no time"):
         RegionPrompt(path, "What?", start=1.0)
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"fps": NAN}, "fps: expected a finite number, got nan"),
+        ({"fps": -1.0}, "fps: expected a value > 0, got -1.0"),
+        ({"fps": "2"}, "fps: expected a valid number, got '2'"),
+        ({"start": NAN}, "start: expected a finite number"),
+        ({"start": -1.0}, "start: expected a value >= 0"),
+        ({"end": True}, "end: expected a valid number, got True"),
+        ({"max_frames": 0}, "max_frames: expected a value >= 1, got 0"),
+        ({"frames": 2.5}, "frames: expected a valid integer, got 2.5"),
+        ({"max_pixels": -4, "image_max_pixels": None}, "max_pixels: .* got -4; image_max_pixels: .* got None"),
+        ({"time_sentence": "no"}, "time_sentence: expected a valid boolean, got 'no'"),
+        ({"question": None}, "question: expected text, got None"),
+        ({"path": None}, "path: expected the path of a video or an image, got None"),
+        ({"path": ""}, "path: expected the path of a video or an image, got ''"),
+    ],
+)
+def test_arguments_that_mean_nothing(arguments, complaint):
+    with pytest.raises(P4DConfigError, match=f"RegionPrompt: {complaint}"):
+        RegionPrompt(**{"path": VIDEO, "question": "What?"} | arguments)
+
+
+def test_arrays_and_tensors_are_lists(tmp_path):
+    """As detectors give them."""
+    mask = np.zeros((224, 224), dtype=bool)
+    mask[30:120, 20:90] = True
+    forms = [
+        {"box": np.array([20, 30, 90, 120], np.float32), "time": np.float32(0.5)},
+        {"box": torch.tensor([20, 30, 90, 120]), "frame": np.int64(15)},
+        {"box": tuple(np.array([20, 30, 90, 120])), "time": 0.5},
+    ]
+    expected, *others = (
+        RegionPrompt(VIDEO, "<obj_1>?", [{"id": "obj_1", **form}], frames=4).clip.frames[0]
+        for form in [{"box": [20, 30, 90, 120], "time": 0.5}, *forms]
+    )
+    assert all(np.array_equal(np.asarray(frame), np.asarray(expected)) for frame in others)
+    masks = [{"mask": mask, "frame": 15}, {"mask": encode_rle(mask), "frame": 15}]
+    first, second = (RegionPrompt(VIDEO, "<obj_1>?", [{"id": "obj_1", **form}]).clip.frames[0] for form in masks)
+    assert np.array_equal(np.asarray(first), np.asarray(second))
+    with pytest.raises(RegionError, match=r"regions\[0\].mask: the mask is empty: no pixel of 224 x 224"):
+        RegionPrompt(VIDEO, "<obj_1>?", [{"id": "obj_1", "frame": 0, "mask": torch.zeros(224, 224)}])
 
 
 def test_what_is_wrong_is_said_at_once():

@@ -77,7 +77,7 @@ def test_the_column_may_be_json_text_or_missing():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"id": "cup"}, r"regions\[0\].id: expected 'obj_1'.*got 'cup'"),
+        ({"id": "cup"}, r"regions\[0\].id: expected one of 'obj_1'.*got 'cup'"),
         ({"id": "obj_0"}, r"regions\[0\].id"),
         ({"bbox": [0, 0, 1, 1]}, r"regions\[0\].bbox: unknown key; did you mean 'box'"),
         ({"video": 1}, r"regions\[0\].video: expected a number from 0 to 0, got 1"),
@@ -118,8 +118,8 @@ def test_the_column_may_be_json_text_or_missing():
             {"box": [10, 20, 10**5000, 40]},
             r"regions\[0\].box: a value of type list too large to print has",
         ),
-        ({"id": "obj_" + "1" * 5000}, r"regions\[0\].id: expected 'obj_1'.*got 'obj_111"),
-        ({"id": "obj_\u0661"}, r"regions\[0\].id: expected 'obj_1'"),
+        ({"id": "obj_" + "1" * 5000}, r"regions\[0\].id: expected one of 'obj_1'.*got 'obj_111"),
+        ({"id": "obj_\u0661"}, r"regions\[0\].id: expected one of 'obj_1'"),
         (
             {"box": None, "mask": '{"size": ' + "[" * 100_000},
             r"regions\[0\].mask: begins like JSON but is not: nested",
@@ -213,6 +213,10 @@ def test_mentions():
     assert [region.id for region in check_mentions(["<obj_2> only"], regions)] == ["obj_1"]
     with pytest.raises(RegionError, match="messages: <obj_3> is named.*regions: obj_1, obj_2"):
         check_mentions(["<obj_1> and <obj_3>"], regions)
+    for nearly in ("<OBJ_1>", "<obj_1", "< obj_1 >", "<obj-1>", "<obj1>"):
+        with pytest.raises(RegionError, match=f"messages: '{nearly}' names no region; write it as <obj_1>"):
+            check_mentions([f"Where is {nearly}?"], regions)
+    assert check_mentions(["<obj1> without regions, and <object>"], []) == []
 
 
 def test_clips_and_stills_survive_as_strings():

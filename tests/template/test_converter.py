@@ -80,7 +80,7 @@ def converter(recipe, name="d"):
 def test_records_without_regions_come_out_as_the_hosts_own_converter_makes_them(dataset, recipe):
     records = [
         question("<video>What?"),
-        {"messages": [{"role": "system", "content": "Be brief."}, *question("Hello?")["messages"]], "videos": []},
+        {**question("Hello?"), "videos": []},
     ]
     ours = converter(recipe(dataset(records)))
     hosts = converter(recipe(dataset(records, formatting="sharegpt")))
@@ -305,18 +305,51 @@ def test_regions_that_nobody_names_are_said_once_with_their_count(dataset, recip
     ]
 
 
-@pytest.mark.parametrize(
-    ("record", "columns", "missing"),
-    [
-        ({"conversations": [], "videos": []}, {}, "'messages'"),
-        (question("<video>What?"), {"messages": "dialogue"}, "'dialogue'"),
-        ({"messages": [{"from": "human", "value": "Hello?"}, {"from": "gpt", "value": "Hi."}]}, {}, "'role'"),
-    ],
-    ids=["column", "entry", "tags"],
-)
-def test_names_that_the_entry_does_not_give(dataset, recipe, record, columns, missing):
-    with pytest.raises(RegionError, match=rf"dataset 'd.json': no {missing}, the record has .* in dataset_info.json"):
-        converter(recipe(dataset([record], **columns)))(record)
+WRONG = {
+    "column": ({"conversations": [], "videos": []}, {}, "messages: expected a list of messages, got none, the record"),
+    "entry": (question("<video>What?"), {"messages": "dialogue"}, "dialogue: expected a list .* has 'messages', 'vid"),
+    "tags": (
+        {"messages": [{"from": "human", "value": "Hi?"}]},
+        {},
+        "role: expected text, .*here 'from', 'value'",
+    ),
+    "null": ({"messages": None}, {}, "messages: expected a list of messages, got none"),
+    "null inside": ({"messages": [None, None]}, {}, r"messages\[0\]: expected an object, got None"),
+    "text": ({"messages": "Hello?"}, {}, "messages: expected a list of messages, got 'Hello\\?'"),
+    "empty": ({"messages": []}, {}, "messages: expected messages of 'user' and 'assistant' in turn, got none"),
+    "one": ({"messages": [{"role": "user", "content": "Hi"}]}, {}, "in turn, got user; dataset_info.json says how"),
+    "system": (
+        {"messages": [{"role": "system", "content": "Be brief."}, *question("Hello?")["messages"]]},
+        {},
+        "got system, user, assistant; .* system_tag",
+    ),
+    "content": (
+        {"messages": [{"role": "user", "content": None}, {"role": "assistant", "content": "y"}]},
+        {},
+        r"messages\[0\].content: expected text, got None",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_messages_that_cannot_be_read_are_named_with_their_record(dataset, recipe, name):
+    """Those too that the host leaves out with a warning."""
+    record, columns, expected = WRONG[name]
+    keys = dataset([question("<video>What?"), record], **columns)
+    where = rf"dataset 'd.json', file .*d.json, record {int(name != 'entry')}: .*{expected}"
+    with pytest.raises(RegionError, match=where):
+        converter(recipe(keys))(record)
+
+
+@pytest.mark.parametrize("name", ["null", "one", "content", "no video"])
+def test_so_are_those_of_other_formats_in_a_run_with_the_block(dataset, recipe, assets, name):
+    """Where the host would end with an error of Python, once nothing else in the file could be trained on."""
+    none = (question("What?"), {}, "the messages have 0 <video>, the record has 1 videos")
+    record, columns, expected = {**WRONG, "no video": none}[name]
+    records = [record] if name == "one" else [question("<video>What?"), record]
+    where = rf"dataset 'd', file .*d.json, record {len(records) - 1}: .*{expected}"
+    with pytest.raises(RegionError, match=where):
+        train_here(recipe(dataset(records, formatting="sharegpt", **columns), p4d=assets.p4d()))
 
 
 # Columns of several types
@@ -394,7 +427,11 @@ def test_what_no_table_can_hold_and_what_contradicts_itself_is_named(dataset, re
     [
         (b"", "there are no records"),
         (b'[{"messages"', "not readable JSON"),
-        (b"\x89PNG", "not readable JSON"),
+        (b"\x89PNG", "expected a JSON list of objects, or an object a line, got .*PNG"),
+        (b" [ ]\n", "there are no records"),
+        (b"{}", "there are no records"),
+        (b"null", "expected a JSON list of objects"),
+        (b"[[]]", "expected a JSON list of objects"),
     ],
 )
 def test_a_file_that_holds_no_records_is_named(dataset, recipe, tmp_path, content, message):

@@ -15,7 +15,7 @@ from rgpt4d_plugin.template import clip_reader
 from rgpt4d_plugin.template.plugin_classes import with_recorder
 from rgpt4d_plugin.video import frame_cache
 from tests.awkward_files import KINDS
-from tests.harness import DATA
+from tests.harness import DATA, train_here
 from tests.host_parts import host_parts
 
 
@@ -117,6 +117,14 @@ def test_a_full_disk_and_a_damaged_entry_cost_only_time(parts, tmp_path, monkeyp
         entry.write_bytes(entry.read_bytes()[:100])
     same(read(parts, tmp_path), expected)
     assert "an entry cannot be read" in caplog.text
+
+
+def test_a_folder_that_cannot_be_written_is_said_at_the_start(assets, tmp_path):
+    (tmp_path / "file").touch()
+    recipe = assets.recipe(tmp_path / "out", p4d=assets.p4d(video={"cache": str(tmp_path / "file")}))
+    with pytest.raises(ValueError, match="p4d.video.cache: .*file cannot hold the cache .*name a folder on a disk"):
+        train_here(recipe)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_folder_does_not_outgrow_its_bound(tmp_path):

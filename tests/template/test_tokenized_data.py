@@ -26,6 +26,27 @@ def test_tokens_of_other_settings_are_refused(recipe, tmp_path):
         train_here(recipe("more", frames=8))
     with pytest.raises(P4DConfigError, match=r"of p4d.tpe: text False, this run has True; name another folder"):
         train_here(recipe("text", frames=4, tpe="text"))
+    with pytest.raises(P4DConfigError, match=r"of template 'qwen2_vl', (?s:.)*of video_max_pixels 65536, this"):
+        train_here(recipe("small", frames=4) | {"video_max_pixels": 1024, "template": "rgpt4d_qwen2_vl"})
+
+
+DAMAGES = {
+    "cut": ("*.arrow", lambda content: content[: len(content) // 2], "Expected to be able to read"),
+    "empty": ("state.json", lambda content: b"", "Expecting value"),
+    "torn settings": ("rgpt4d_settings.json", lambda content: b"[1]", "should be one JSON object: delete the folder"),
+}
+
+
+@pytest.mark.slow
+def test_tokens_that_were_not_written_to_their_end(recipe, tmp_path):
+    train_here(recipe("made"))
+    for files, damage, expected in DAMAGES.values():
+        (path,) = (tmp_path / "tokens").rglob(files)
+        content = path.read_bytes()
+        path.write_bytes(damage(content))
+        with pytest.raises(P4DConfigError, match=f"tokenized_path: .*tokens.*{expected}"):
+            train_here(recipe("again"))
+        path.write_bytes(content)
 
 
 @pytest.mark.slow

@@ -35,17 +35,24 @@ def write(tmp_path):
 
 
 def test_a_complete_one_passes(write):
-    check_resumable(write(3))
+    assert check_resumable(write(3), {}) == []
 
 
 @pytest.mark.parametrize(
-    "name, message", [("trainer_state.json", "while it was saving"), (DECODER_FILE, "without `p4d:`")]
+    "name, message",
+    [
+        ("trainer_state.json", "while it was saving"),
+        (DECODER_FILE, "without `p4d:`"),
+        ("model.safetensors", "the student's weights"),
+        ("optimizer.pt", "the optimizer's state"),
+        ("config.json", "the student's configuration"),
+    ],
 )
 def test_a_missing_file(write, name, message):
     folder = write(3)
     (folder / name).unlink()
-    with pytest.raises(FileNotFoundError, match=f"cannot resume: {folder / name} is missing.*{message}"):
-        check_resumable(folder)
+    with pytest.raises(FileNotFoundError, match=f"cannot resume: {folder}/.* is missing.*{message}"):
+        check_resumable(folder, {})
 
 
 @pytest.mark.parametrize(
@@ -57,7 +64,16 @@ def test_a_file_that_is_cut_off(write, name, kept):
     size = (folder / name).stat().st_size
     os.truncate(folder / name, kept if kept >= 0 else size + kept)
     with pytest.raises(ValueError, match=f"cannot resume: {folder / name} is cut off or damaged"):
-        check_resumable(folder)
+        check_resumable(folder, {})
+
+
+def test_other_settings_are_said_or_refused(write):
+    folder, before = write(3), {"p4d.tpe": "off", "p4d.loss.depth": 0.1, "p4d.frames": None}
+    write_decoder(folder, {"weight": torch.zeros(64)}, before)
+    assert check_resumable(folder, before | {"p4d.new": 1}) == []
+    assert check_resumable(folder, before | {"p4d.loss.depth": 0.2}) == ["p4d.loss.depth: 0.1 before, 0.2 now"]
+    with pytest.raises(ValueError, match="cannot resume: .* other settings: p4d.tpe: 'off' before, 'text' now. Set"):
+        check_resumable(folder, before | {"p4d.tpe": "text", "p4d.frames": 8})
 
 
 def test_the_newest_complete_one_is_named(write, tmp_path):
@@ -66,14 +82,14 @@ def test_the_newest_complete_one_is_named(write, tmp_path):
     (broken / "optimizer.pt").write_bytes(b"")
     (tmp_path / "checkpoint-old").mkdir()
     with pytest.raises(ValueError, match=f"optimizer.pt is .*; resume_from_checkpoint: {complete} is complete$"):
-        check_resumable(broken)
+        check_resumable(broken, {})
 
 
 def test_without_another_one(tmp_path):
     with pytest.raises(
         FileNotFoundError, match="there is no folder .*checkpoint-3; no checkpoint beside it is complete"
     ):
-        check_resumable(tmp_path / "checkpoint-3")
+        check_resumable(tmp_path / "checkpoint-3", {})
 
 
 def test_one_training_at_a_time(assets, tmp_path):
@@ -105,12 +121,12 @@ with only_writer(Path({str(tmp_path)!r})):
 
 def test_a_decoder_that_the_disk_has_no_room_for_leaves_the_old_one(tmp_path):
     old, larger = {"weight": torch.ones(8)}, {"weight": torch.zeros(10_000)}
-    write_decoder(tmp_path / "checkpoint-1", old)
+    write_decoder(tmp_path / "checkpoint-1", old, {})
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:
         with pytest.raises(OSError, match=f"File too large: .*checkpoint-1/{DECODER_FILE}"):
-            write_decoder(tmp_path / "checkpoint-1", larger)
+            write_decoder(tmp_path / "checkpoint-1", larger, {})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     (left,) = (tmp_path / "checkpoint-1").iterdir()

@@ -4,6 +4,7 @@
 import functools
 import http.server
 import json
+import socket
 import threading
 
 import av
@@ -226,6 +227,20 @@ def test_a_video_of_a_server(parts, files):
         with pytest.raises(VideoError, match=f"{address}/gone.mp4 is not a readable video"):
             check_video(f"{address}/gone.mp4")
         server.shutdown()
+
+
+def test_a_server_that_says_nothing_ends_the_wait(monkeypatch):
+    monkeypatch.setattr("rgpt4d_plugin.video.clip.PATIENCE", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/a.mp4"
+        with pytest.raises(VideoError, match=f"{address} is not a readable video: no header came within 0.3 s"):
+            check_video(address)
+
+
+@pytest.mark.parametrize("path", ["ftp://host/a.mp4", "file:///a.mp4", "s3://bucket/a.mp4"])
+def test_other_addresses_are_no_videos(path):
+    with pytest.raises(VideoError, match=f"no such video: {path}; a video is a file, or an address that begins with"):
+        check_video(path)
 
 
 def test_a_gif_is_a_clip_where_it_moves(files, tmp_path):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, get
 from rgpt4d_plugin.eval_hooks.benchmarks.records import Score
 from rgpt4d_plugin.eval_hooks.metrics import MRA_THRESHOLDS, mean_relative_accuracy
-from tests.benchmark_items import MMSI, OMNI, R4D, SAT, STI, VSTI_CHOICE, VSTI_NUMERIC
+from tests.benchmark_items import MMSI, OMNI, R4D, SAT, STI, VSI_CHOICE, VSI_NUMERIC, VSTI_CHOICE, VSTI_NUMERIC
 
 
 VERDICTS = Path(__file__).parents[2] / "data/benchmarks/vlm4d_verdicts.json.gz"
@@ -144,6 +144,18 @@ def test_vsti_is_the_mean_over_types():
     declared = VSTI_NUMERIC | {"question_type": "camera_obj_dist_change"}
     columns = get("vsti_bench").aggregate([declared, VSTI_CHOICE], [1.0, 0.0])
     assert columns["camera_obj_dist_change"] == 100 and columns["Overall"] == 50
+
+
+def test_vsi_is_the_mean_over_families_and_directions_that_of_their_levels():
+    def directions(level, n, **fields):
+        return [VSI_CHOICE | {"question_type": f"object_rel_direction_{level}", **fields}] * n
+
+    items = [VSI_NUMERIC, *directions("easy", 1), *directions("medium", 2), *directions("hard", 1, pruned=False)]
+    columns = get("vsi_bench").aggregate(items, [0.4, 1.0, 0.0, 1.0, 0.0])
+    assert columns["object_rel_direction"] == pytest.approx((100 + 50 + 0) / 3)
+    assert columns["object_rel_direction/medium"] == 50
+    assert columns["Overall"] == pytest.approx((40 + 50) / 2)  # the mean of the four types would be 47.5
+    assert columns["Debiased"] == 0 and math.isnan(columns["route_planning"])
 
 
 def test_omnispatial_divides_by_a_millionth_more():

@@ -211,8 +211,12 @@ def test_item_needs_no_folder():
 
 
 def change(name: str, folder: Path, **fields) -> None:
-    """Changes the second item of a JSON file."""
-    path = next(folder.glob("*.json"), folder / "QA/real_mc.json")
+    """Changes the second item of a file of JSON, or of JSON lines."""
+    path = next(folder.glob("*.json*"), folder / "QA/real_mc.json")
+    if path.suffix == ".jsonl":
+        first, second, *rest = path.read_text().splitlines()
+        put(path, "\n".join([first, json.dumps(json.loads(second) | fields), *rest]).encode())
+        return
     entries = json.loads(path.read_text())
     entries[1] |= fields
     put(path, [{k: v for k, v in entry.items() if v != "DELETED"} for entry in entries])
@@ -241,6 +245,10 @@ def change(name: str, folder: Path, **fields) -> None:
             "answers that are no option (1): 1: 'E' is not among ['A', 'B', 'C', 'D']",
         ),
         ("vsti_bench", {"question_type": "camera_obj_rel_dist_v1", "options": ["chair"]}, "texts such as 'A. chair'"),
+        ("vsi_bench", {"question_type": "route"}, "`question_type`: 'route' is none of"),
+        ("vsi_bench", {"id": 10}, "items 0 and 1 are both 10"),
+        ("vsi_bench", {"scene_name": "../x"}, "`dataset, scene_name`: expected a path below the folder"),
+        ("vsi_bench", {"ground_truth": "D"}, "answers that are no option (1): 11: 'D' is not among ['A', 'B']"),
         ("omnispatial", {"answer": 3}, "answers that are no option (1): Dynamic_Reasoning/0_1: 3 of ['left',"),
         ("omnispatial", {"answer": "B"}, "`answer`: expected an index from 0 on, found 'B'"),
         ("omnispatial", {"sub_task_type": "Egocentric"}, "unknown task types (1)"),
@@ -311,6 +319,8 @@ def test_unreadable_files(tmp_path):
     assert "expected a JSON list of items" in refused("r4d_bench", tmp_path)
     put(tmp_path / "test.json", [])
     assert "has no items: download nvidia/R4D-Bench again" in refused("r4d_bench", tmp_path)
+    put(tmp_path / "test.jsonl", b"{}\n[")
+    assert "test.jsonl is not readable JSON lines" in refused("vsi_bench", tmp_path)
     put(tmp_path / "qa.parquet", b"PAR1")
     assert "qa.parquet is not a readable parquet file" in refused("sti_bench", tmp_path)
     write_folder("mmsi_bench", tmp_path / "other", items=1)

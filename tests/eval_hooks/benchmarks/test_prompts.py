@@ -9,7 +9,19 @@ import json
 import pytest
 
 from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, get
-from tests.benchmark_items import MMSI, OMNI, R4D, SAT, STI, SYNTH4D, VLM4D, VSTI_CHOICE, VSTI_NUMERIC
+from tests.benchmark_items import (
+    MMSI,
+    OMNI,
+    R4D,
+    SAT,
+    STI,
+    SYNTH4D,
+    VLM4D,
+    VSI_CHOICE,
+    VSI_NUMERIC,
+    VSTI_CHOICE,
+    VSTI_NUMERIC,
+)
 
 
 MARKS = (
@@ -96,6 +108,34 @@ PROMPTS = [
         "These are frames of a video.\nHow far?\nDo not response anything other than a single number!",
     ),
     (
+        "vsi_bench",
+        VSI_CHOICE,
+        "direct",
+        "These are frames of a video.\nWhere is the stove?\nOptions:\nA. front-left\nB. back-right\nC. back-left\n"
+        "D. front-right\nAnswer with the option's letter from the given choices directly.",
+    ),
+    (
+        "vsi_bench",
+        VSI_NUMERIC,
+        "direct",
+        "These are frames of a video.\nHow many tables are in this room?\n"
+        "Please answer the question using a single word or phrase.",
+    ),
+    (
+        "vsi_bench",
+        VSI_CHOICE,
+        "easi",
+        "These are frames of a video.\nWhere is the stove?\nA. front-left\nB. back-right\nC. back-left\n"
+        "D. front-right\nAnswer with the option's letter from the given choices directly.",
+    ),
+    (
+        "vsi_bench",
+        VSI_NUMERIC,
+        "easi",
+        "These are frames of a video.\nHow many tables are in this room?\n"
+        "Answer briefly and directly in one float number.",
+    ),
+    (
         "sat",
         SAT,
         "lmms",
@@ -177,6 +217,7 @@ def test_the_first_style_is_the_default():
         "sti_bench": ("direct",),
         "vlm4d": ("direct", "cot"),
         "vsti_bench": ("direct", "api"),
+        "vsi_bench": ("direct", "api", "easi"),
         "sat": ("lmms", "authors"),
         "omnispatial": (
             "manual_cot+re",
@@ -205,6 +246,7 @@ def test_token_limits():
         "sti_bench": 16,
         "vlm4d": 16,
         "vsti_bench": 16,
+        "vsi_bench": 16,
         "sat": 16,
         "omnispatial": 8192,
         "mmsi_bench": 2048,

@@ -11,7 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, get, mmsi_bench, r4d_bench, sti_bench, vlm4d
-from tests.benchmark_items import MMSI, OMNI, R4D, SAT, STI, SYNTH4D, VLM4D, VSTI_CHOICE, VSTI_NUMERIC
+from tests.benchmark_items import (
+    MMSI,
+    OMNI,
+    R4D,
+    SAT,
+    STI,
+    SYNTH4D,
+    VLM4D,
+    VSI_CHOICE,
+    VSI_NUMERIC,
+    VSTI_CHOICE,
+    VSTI_NUMERIC,
+)
 
 
 # R4D-Bench
@@ -256,6 +268,27 @@ def test_vsti_unknown_type():
         get("vsti_bench").score(VSTI_CHOICE | {"question_type": "camera_movement_direction_v1"}, "A")
 
 
+@pytest.mark.parametrize(
+    "item, reply, official, strict",
+    [
+        (VSI_CHOICE, "C", 1, 1),
+        (VSI_CHOICE, "c.", 1, 1),
+        (VSI_CHOICE, "C. back-left", 1, 1),
+        (VSI_CHOICE, "back-left", 0, 1),
+        (VSI_CHOICE, "The answer is C", 0, 1),
+        (VSI_CHOICE, "B", 0, 0),
+        (VSI_NUMERIC, "4", 1, 1),
+        (VSI_NUMERIC, "4 tables", 1, 1),
+        (VSI_NUMERIC, "There are 4 tables.", 0, 1),
+        (VSI_NUMERIC, "5", 0.6, 0.6),
+        (VSI_NUMERIC, "many", 0, 0),
+    ],
+)
+def test_vsi_is_scored_as_vsti(item, reply, official, strict):
+    score = get("vsi_bench").score(item, reply)
+    assert (score.official, score.strict) == (pytest.approx(official), pytest.approx(strict))
+
+
 # SAT
 
 
@@ -466,6 +499,7 @@ ITEMS = {
     "sti_bench": [STI],
     "vlm4d": [VLM4D],
     "vsti_bench": [VSTI_CHOICE, VSTI_NUMERIC],
+    "vsi_bench": [VSI_CHOICE, VSI_NUMERIC],
     "sat": [SAT],
     "omnispatial": [OMNI],
     "mmsi_bench": [MMSI],
@@ -517,5 +551,5 @@ def test_no_reply_fails(reply):
                 score = benchmark.score(item, reply, style)
                 assert 0 <= score.official <= 1 and 0 <= score.strict <= 1
                 assert all(value in (0, 1) for value in score.columns.values())
-                if name != "vsti_bench":
+                if name not in ("vsti_bench", "vsi_bench"):
                     assert score.parsed is None or score.parsed in benchmark.options(item)

@@ -340,6 +340,17 @@ def test_a_server_that_is_not_there_ends_the_run_at_once(asked):
         list(endpoint(url, concurrency=4, first_pause=1000.0).ask(questions(*map(str, range(asked)))))
 
 
+@pytest.mark.parametrize("reply", [(200, b"<html>Sign in</html>"), (429, b"{}"), (500, b"{}")])
+def test_a_server_that_never_answers_a_question_ends_the_run(serve, reply):
+    """Instead of asking thousands of them in vain; what was answered before is kept."""
+    server = serve(lambda text, number: completion("A") if text == "a" else reply)
+    asking = endpoint(server.url, concurrency=2, tries=2, first_pause=0.0).ask(questions("a", *map(str, range(100))))
+    with pytest.raises(EndpointError, match="16 questions in a row failed, the last with: .*Check that"):
+        for _, answer in asking:
+            assert answer.text == "A" or "2 tries" in answer.error
+    assert len(server.requests) < 60
+
+
 def test_a_server_that_goes_away_ends_the_run(serve):
     def answer(text, number):
         if text == "last":
