@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The arms of the experiment, its presets, and the recipe of a run.
+
+All arms of a seed start from the same weights and see the same records in the same order for as many steps. They differ
+in what stands under `p4d.loss`, or in the files that the teacher reads.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+REGIMES = {
+    "one": "one question a clip",
+    "many": "all questions of a clip",
+}
+"""How many answers there are to learn from; the clips are the same."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train.
+
+    Attributes:
+        title: In the report.
+        weights: Of the terms; none is plain fine-tuning.
+        targets: What the ground-truth files hold: "clip", the clip's own; "pixels", its colours in place of depth, flow
+            and motion; "other", those of another clip.
+        per_step: `p4d.loss.per_step`.
+        tpe: `p4d.tpe`.
+    """
+
+    title: str
+    weights: Mapping[str, float] = field(default_factory=dict)
+    targets: str = "clip"
+    per_step: Mapping[str, float] = field(default_factory=dict)
+    tpe: str = "off"
+
+
+_ALL = {"depth": 1.0, "flow": 1.0, "motion": 1.0}
+
+ARMS = {
+    "sft": Arm("fine-tuning alone"),
+    "explicit": Arm("+ depth, flow, motion", _ALL),
+    "pixels": Arm("control: + the clip's colours", _ALL, "pixels"),
+    "other": Arm("control: + maps of another clip", _ALL, "other"),
+    "depth": Arm("+ depth", {"depth": 1.0}),
+    "flow": Arm("+ flow", {"flow": 1.0}),
+    "motion": Arm("+ motion", {"motion": 1.0}),
+    "sampled": Arm("+ one of the three maps a step", _ALL, per_step={"maps": 1}),
+    "tpe": Arm("timestamps alone", tpe="add"),
+    "explicit_tpe": Arm("+ depth, flow, motion, timestamps", _ALL, tpe="add"),
+    **{
+        f"weights_{factor:g}": Arm(f"+ depth, flow, motion x {factor:g}", {t: w * factor for t, w in _ALL.items()})
+        for factor in (0.1, 0.3, 3.0)
+    },
+}
+MAIN = ("sft", "explicit", "pixels", "other")
+"""What the conclusion is about, and what runs by default."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Sizes of the experiment.
+
+    Attributes:
+        benchmark: Preset of `rgpt4d synth`.
+        train: Clips that the arms train on.
+        test: Held-out clips.
+        base_clips: Clips that the base model is made with.
+        student: Fields of `StudentSizes`.
+        grid: Tokens along a side of a frame.
+        map_size: Pixels of a map's side.
+        width: Of the decoder's latents.
+        decoder: `p4d.decoder`.
+        base_steps, steps: Optimizer steps of the base model and of an arm.
+        batch: Clips a step.
+        base_rate, rate: Highest learning rate of the base model and of an arm.
+        questions: Held-out questions that are asked.
+        evaluations: How often, with equal distances, the last one at the end.
+        save_every: Steps between two checkpoints from which a killed run goes on; None: it begins anew.
+        host: Further keys of the recipes.
+    """
+
+    benchmark: str
+    train: int
+    test: int
+    base_clips: int
+    student: Mapping[str, int | float]
+    grid: int
+    map_size: int
+    width: int
+    decoder: Mapping[str, Any]
+    base_steps: int
+    steps: int
+    batch: int
+    base_rate: float
+    rate: float
+    questions: int
+    evaluations: int
+    save_every: int | None = None
+    host: Mapping[str, Any] = field(default_factory=dict)
+
+
+PRESETS = {
+    "tiny": Preset(
+        benchmark="tiny",
+        train=4000,
+        test=500,
+        base_clips=2500,
+        student={"patch": 12, "merge": 1},
+        grid=4,
+        map_size=24,
+        width=64,
+        decoder={"layers": 3, "hidden_size": 128},
+        base_steps=1000,
+        steps=600,
+        batch=8,
+        base_rate=1.5e-3,
+        rate=1e-3,
+        questions=1200,
+        evaluations=2,
+    ),
+    "gpu": Preset(
+        benchmark="gpu",
+        train=8000,
+        test=1000,
+        base_clips=4000,
+        student={
+            "hidden": 512,
+            "layers": 12,
+            "heads": 8,
+            "vision_hidden": 384,
+            "vision_layers": 8,
+            "vision_heads": 6,
+            "patch": 14,
+            "merge": 2,
+            "initializer_range": 0.04,
+        },
+        grid=8,
+        map_size=64,
+        width=256,
+        decoder={"layers": 3, "hidden_size": 512},
+        base_steps=2000,
+        steps=1500,
+        batch=16,
+        base_rate=5e-4,
+        rate=3e-4,
+        questions=2000,
+        evaluations=2,
+        save_every=250,
+        host={"bf16": True, "dataloader_num_workers": 14},
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training."""
+
+    arm: str
+    regime: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return f"{self.regime}-{self.arm}-{self.seed}"
+
+
+def recipe_of(preset: Preset, root: Path, output: Path, run: Run | None) -> dict[str, Any]:
+    """The recipe of a run; None for the base model's.
+
+    Args:
+        preset: Sizes.
+        root: The experiment's folder, as `data.prepare` fills it.
+        output: `output_dir`.
+        run: What is trained.
+    """
+    arm = Arm("") if run is None else ARMS[run.arm]
+    steps = preset.base_steps if run is None else preset.steps
+    seed = 0 if run is None else run.seed
+    dataset = "first_frame" if run is None else f"train_{run.regime}_{run.seed}" if run.regime == "one" else "train_many"
+    saved = {"save_strategy": "steps", "save_steps": min(preset.save_every or steps, steps), "save_total_limit": 1}
+    recipe: dict[str, Any] = {
+        "model_name_or_path": str(root / ("student" if run is None else "base")),
+        "flash_attn": "sdpa",
+        "stage": "sft",
+        "do_train": True,
+        "finetuning_type": "full",
+        "freeze_vision_tower": False,
+        "freeze_multi_modal_projector": False,
+        "disable_gradient_checkpointing": True,
+        "dataset": dataset,
+        "dataset_dir": str(root / ("base_data" if run is None else "data")),
+        "tokenized_path": str(root / "tokenized" / dataset),
+        "template": "qwen2_vl",
+        "cutoff_len": 1024,
+        "output_dir": str(output),
+        "logging_steps": max(1, steps // 40),
+        "report_to": "none",
+        "per_device_train_batch_size": preset.batch,
+        "learning_rate": preset.base_rate if run is None else preset.rate,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": max(1, steps // 20),
+        "adam_beta2": 0.98,
+        "max_steps": steps,
+        "seed": seed,
+        "data_seed": seed,
+        "dataloader_num_workers": 0,
+        **saved,
+        **preset.host,
+        "p4d": {
+            "preset": "none",
+            "frames": frames_of(preset),
+            "tpe": arm.tpe,
+            "teacher": {
+                "type": "ground_truth",
+                "files": "{folder}/{stem}.npz" if arm.targets == "clip" else f"{root}/targets/{arm.targets}/{{stem}}.npz",
+                "window": frames_of(preset),
+                "grid": preset.grid,
+                "map_size": preset.map_size,
+                "width": preset.width,
+            },
+            "decoder": dict(preset.decoder),
+            "loss": {"type": "smooth_l1", **arm.weights},
+            "video": {"cache": str(root / "frames")},
+        },
+    }
+    if arm.per_step:
+        recipe["p4d"]["loss"]["per_step"] = dict(arm.per_step)
+    if run is not None:
+        recipe["p4d_eval"] = {
+            "benchmarks": {"synth4d": str(root / "data" / "test")},
+            "every": steps // preset.evaluations,
+            "limit": preset.questions,
+            "frames": frames_of(preset),
+            "max_new_tokens": 8,
+            "batch_size": 64,
+            "workers": 0,
+        }
+    return recipe
+
+
+def frames_of(preset: Preset) -> int:
+    """Frames of a clip."""
+    from rgpt4d_plugin.synth4d.benchmark import PRESETS as BENCHMARKS
+
+    return BENCHMARKS[preset.benchmark].frames

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the runs read: clips and questions, the base model's conversations, and the controls' files.
+
+    student/                  random weights
+    base_data/                clips of the base model, `first_frame.json`
+    data/                     as `rgpt4d synth --preset` writes it; `train_one_<seed>.json`, `train_many.json`
+    targets/<kind>/<clip>.npz the ground-truth files of a control
+
+The controls are files and not modes of the product: the very code that reads a clip's depth, flow and motion reads the
+clip's colours, or another clip's maps.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from rgpt4d_plugin.evidence.arms import ARMS, Preset, Run
+from rgpt4d_plugin.evidence.first_frame import conversation
+from rgpt4d_plugin.files import read_json, register, registry_entry, write_json
+from rgpt4d_plugin.synth4d.benchmark import write_benchmark
+from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
+
+
+_BASE_SEED, _ARMS_SEED = 77, 0  # of the clips
+_PIXEL_FLOW = 16.0  # flow that stands for a colour's whole range, in pixels of a 224 x 224 frame: as large as motions are
+
+
+def prepare(root: Path, preset: Preset, runs: Iterable[Run]) -> None:
+    """Makes what is not there yet; every part is made whole or again."""
+    runs = list(runs)
+    if not (root / "student" / "model.safetensors").exists():
+        build_tiny_student(root / "student", seed=0, **preset.student)
+    if not (root / "base_data" / "first_frame.json").exists():
+        _write_base_data(root / "base_data", preset)
+    data = root / "data"
+    if not (data / "settings.json").exists():
+        write_benchmark(data, preset.benchmark, train=preset.train, test=preset.test, seed=_ARMS_SEED)
+    for seed in sorted({run.seed for run in runs if run.regime == "one"}):
+        _write_once(data, f"train_one_{seed}", lambda: one_question_each(_conversations(data), seed))
+    _write_once(data, "train_many", lambda: _conversations(data))
+    clips = sorted((data / "clips").glob("*.npz"))
+    for kind in sorted({ARMS[run.arm].targets for run in runs} - {"clip"}):
+        _write_targets(root / "targets" / kind, kind, clips)
+
+
+def _conversations(data: Path) -> list[dict[str, Any]]:
+    return read_json(data / "synth4d_train_many.json", "delete the folder, it will be made again")
+
+
+def one_question_each(conversations: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
+    """The records with one turn each, drawn by the seed; the video goes with it."""
+    rng = np.random.default_rng((seed, 3))
+    records = []
+    for record in conversations:
+        first = 2 * int(rng.integers(len(record["messages"]) // 2))
+        question, answer = record["messages"][first : first + 2]
+        text = question["content"].removeprefix("<video>")
+        records.append({**record, "messages": [{**question, "content": f"<video>{text}"}, answer]})
+    return records
+
+
+def _write_once(folder: Path, name: str, make: Callable[[], list[dict[str, Any]]]) -> None:
+    path = folder / f"{name}.json"
+    if not path.exists():
+        write_json(path, make())
+    register(folder, name, registry_entry(path.name, "sharegpt", ("messages", "videos")))
+
+
+def _write_base_data(folder: Path, preset: Preset) -> None:
+    write_benchmark(folder, preset.benchmark, train=preset.base_clips, test=8, seed=_BASE_SEED)
+    rng = np.random.default_rng(_BASE_SEED)
+    clips = sorted((folder / "clips").glob("*.npz"))
+    _write_once(folder, "first_frame", lambda: [conversation(c, f"clips/{c.stem}.mp4", rng) for c in clips])
+
+
+def _write_targets(folder: Path, kind: str, clips: list[Path]) -> None:
+    done = folder / "done.json"
+    if done.exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, clip in enumerate(clips):
+        # Half way round, so that neither a clip nor its neighbour is its own.
+        source = clip if kind == "pixels" else clips[(index + len(clips) // 2) % len(clips)]
+        with np.load(source) as arrays, np.load(clip) as own:
+            maps = {name: arrays[name] for name in ("depth", "flow_2d_backward", "motion")}
+            if kind == "pixels":
+                maps = colours_as_maps(_frames(clip.with_suffix(".mp4")), maps)
+            np.savez_compressed(folder / clip.name, timestamps=own["timestamps"], **maps)
+    write_json(done, len(clips))
+
+
+def colours_as_maps(frames: np.ndarray, maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Frames (T, H, W, 3) uint8 in the form of depth, flow and motion, of the same shapes and about the same spread.
+
+    Red takes depth's place, on its logarithm's scale; green and blue that of the flow; bright pixels that of motion.
+    """
+    red, green, blue = np.moveaxis(frames.astype(np.float32) / 255, -1, 0)
+    depth = np.log(maps["depth"])
+    side = maps["flow_2d_backward"].shape[-1]
+    flow = (np.stack([green, blue], axis=1) - 0.5) * _PIXEL_FLOW * side / 224
+    share = maps["motion"].mean()
+    return {
+        "depth": np.exp(depth.mean() + depth.std() * (red - red.mean()) / max(red.std(), 1e-3)).astype(np.float32),
+        "flow_2d_backward": flow.astype(np.float32),
+        "motion": frames.mean(axis=-1) > np.quantile(frames.mean(axis=-1), 1 - share),
+    }
+
+
+def _frames(path: Path) -> np.ndarray:
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def fingerprint(root: Path) -> str:
+    """Of the questions that were asked."""
+    import hashlib
+
+    return hashlib.sha256(json.dumps(read_json(root / "data" / "test" / "questions.json", "")).encode()).hexdigest()[:16]

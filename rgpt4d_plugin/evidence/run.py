@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the experiment: each training is `llamafactory-cli train RECIPE`, its result a file.
+
+A run whose `result.json` is there is never started again. One that was killed goes on from its last checkpoint, or
+begins anew where it has none.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tqdm import tqdm
+
+from rgpt4d_plugin.evidence.arms import PRESETS, Preset, Run, recipe_of
+from rgpt4d_plugin.files import read_json, write_json
+
+
+RESULT = "result.json"
+_REMEDY = "delete the file, and the run is made again"
+
+
+class RunError(RuntimeError):
+    """A training failed; the message says where its output is."""
+
+
+def run_experiment(root: Path, preset_name: str, runs: Sequence[Run], jobs: int = 1) -> None:
+    """Makes the data, the base model and every run that has no result yet, with a bar over all steps.
+
+    Args:
+        root: Folder of the experiment.
+        preset_name: One of `PRESETS`; a folder belongs to one.
+        runs: In the order in which they are wanted.
+        jobs: Trainings at a time. Those that share a file of tokens follow one another.
+
+    Raises:
+        ValueError: The folder is another preset's.
+        RunError: A training failed; what was running beside it is stopped.
+    """
+    from rgpt4d_plugin.evidence.data import prepare
+
+    preset = PRESETS[preset_name]
+    root = root.resolve()
+    root.mkdir(parents=True, exist_ok=True)
+    _check_settings(root, preset_name, preset)
+    prepare(root, preset, runs)
+    missing = [run for run in runs if not (root / "runs" / run.name / RESULT).exists()]
+    total = len(missing) * preset.steps + (0 if _base_is_there(root) else preset.base_steps)
+    with tqdm(total=total, unit="step", desc="evidence", disable=None) as bar:
+        workers = _Workers(root, preset, bar)
+        if not _base_is_there(root):
+            workers.train(root / "base", None)
+        chains = [list(chain) for _, chain in groupby(sorted(missing, key=_chain), key=_chain)]
+        chains.sort(key=lambda chain: missing.index(chain[0]))
+        try:
+            with ThreadPoolExecutor(jobs) as pool:
+                for done in [pool.submit(workers.train_all, chain) for chain in chains]:
+                    done.result()
+        except BaseException:
+            workers.stop()
+            raise
+
+
+def _chain(run: Run) -> tuple[str, int]:
+    """Runs of one file of tokens."""
+    return run.regime, run.seed if run.regime == "one" else 0
+
+
+def _check_settings(root: Path, name: str, preset: Preset) -> None:
+    path, settings = root / "preset.json", json.loads(json.dumps({"name": name, **vars(preset)}))
+    if path.exists() and read_json(path, "delete the folder") != settings:
+        raise ValueError(f"{root} holds runs of other settings ({path} has them): give another --out")
+    write_json(path, settings)
+
+
+def _base_is_there(root: Path) -> bool:
+    return (root / "base" / RESULT).exists()
+
+
+class _Workers:
+    """Starts trainings and follows their logs."""
+
+    def __init__(self, root: Path, preset: Preset, bar: tqdm) -> None:
+        self.root, self.preset, self.bar = root, preset, bar
+        self._running: set[subprocess.Popen] = set()
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Ends what is running; nothing starts any more."""
+        self._stopped.set()
+        for process in list(self._running):
+            process.terminate()
+
+    def train_all(self, chain: Sequence[Run]) -> None:
+        """One run behind the other."""
+        for run in chain:
+            if not self._stopped.is_set():
+                self.train(self.root / "runs" / run.name, run)
+
+    def train(self, folder: Path, run: Run | None) -> None:
+        """One training, to its result."""
+        output = folder / "train" if run else folder
+        if not list(output.glob("checkpoint-*")):
+            shutil.rmtree(output, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        recipe = recipe_of(self.preset, self.root, output, run)
+        tokens = Path(recipe["tokenized_path"])
+        if not (tokens / "rgpt4d_settings.json").exists():  # not there, or not to its end
+            shutil.rmtree(tokens, ignore_errors=True)
+        path = folder / "recipe.yaml"
+        path.write_text(yaml.safe_dump(recipe, sort_keys=False))
+        command = [str(Path(sys.executable).with_name("llamafactory-cli")), "train", str(path)]
+        begun = time.monotonic()
+        # Threads of networks this small only wait for each other.
+        environment = {"OMP_NUM_THREADS": "1", **os.environ} if self.preset.benchmark == "tiny" else None
+        with open(folder / "output.log", "ab") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+            self._running.add(process)
+            try:
+                self._follow(process, output / "trainer_log.jsonl")
+            finally:
+                process.terminate()
+                process.wait()
+                self._running.discard(process)
+        if process.returncode:
+            raise RunError(f"`llamafactory-cli train {path}` failed; its output is in {folder / 'output.log'}")
+        seconds = round(time.monotonic() - begun, 1)
+        write_json(folder / RESULT, {"seconds": seconds} if run is None else result_of(output, run, seconds))
+
+    def _follow(self, process: subprocess.Popen, log: Path) -> None:
+        seen = 0
+        while process.poll() is None:
+            time.sleep(0.5)
+            steps = _steps(log)
+            self.bar.update(steps - seen)
+            seen = steps
+
+
+def _steps(log: Path) -> int:
+    """Steps that a run has made."""
+    lines = log.read_text().splitlines() if log.exists() else []
+    for line in reversed(lines):
+        try:
+            return int(json.loads(line)["current_steps"])
+        except (ValueError, KeyError):  # a line that is being written
+            continue
+    return 0
+
+
+def result_of(output: Path, run: Run, seconds: float) -> dict[str, Any]:
+    """What is kept of a run: right answers of each kind at every evaluation, and the last losses.
+
+    Args:
+        output: Its `output_dir`.
+        run: The run.
+        seconds: That it took.
+    """
+    curve = []
+    folders = sorted((output / "p4d_eval").glob("step-*"), key=lambda folder: int(folder.name.removeprefix("step-")))
+    for folder in folders:
+        rows = [json.loads(line) for line in (folder / "synth4d" / "scores.jsonl").read_text().splitlines()]
+        kinds: dict[str, list[float]] = {}
+        for row in rows:
+            kinds.setdefault(row["category"], []).append(row["official"])
+        curve.append(
+            {
+                "step": int(folder.name.removeprefix("step-")),
+                "accuracy": {kind: 100 * sum(found) / len(found) for kind, found in sorted(kinds.items())},
+                "questions": {kind: len(found) for kind, found in sorted(kinds.items())},
+            }
+        )
+    logged = [json.loads(line) for line in (output / "trainer_log.jsonl").read_text().splitlines()]
+    losses = [line for line in logged if "loss" in line]
+    terms = [{k: v for k, v in line.items() if k.startswith("loss") or k == "current_steps"} for line in losses]
+    return {**vars(run), "seconds": seconds, "curve": curve, "losses": terms}
