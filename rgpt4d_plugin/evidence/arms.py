@@ -60,12 +60,28 @@ MAIN = ("sft", "explicit", "pixels", "other")
 """What the conclusion is about, and what runs by default."""
 
 
+KINDS = (
+    "VG/half",
+    "DM/apart",
+    "SR/nearer",
+    "R/sense",
+    "T/heading",
+    "T/approach",
+    "FP/moving",
+    "SA/faster",
+    "DP/back",
+)
+"""Kinds of questions that a word answers, one for every category but counting, which needs three objects; translation
+has two."""
+
+
 @dataclass(frozen=True)
 class Preset:
     """Sizes of the experiment.
 
     Attributes:
         benchmark: Preset of `rgpt4d synth`.
+        kinds: Of its questions, those that are asked.
         train: Clips that the arms train on.
         test: Held-out clips.
         base_clips: Clips that the base model is made with.
@@ -84,6 +100,7 @@ class Preset:
     """
 
     benchmark: str
+    kinds: tuple[str, ...]
     train: int
     test: int
     base_clips: int
@@ -105,16 +122,17 @@ class Preset:
 
 PRESETS = {
     "tiny": Preset(
-        benchmark="tiny",
-        train=4000,
-        test=500,
-        base_clips=2500,
+        benchmark="simple",
+        kinds=KINDS,
+        train=3000,
+        test=400,
+        base_clips=0,
         student={"patch": 12, "merge": 1},
         grid=4,
         map_size=24,
         width=64,
         decoder={"layers": 3, "hidden_size": 128},
-        base_steps=1000,
+        base_steps=0,
         steps=600,
         batch=8,
         base_rate=1.5e-3,
@@ -124,6 +142,7 @@ PRESETS = {
     ),
     "gpu": Preset(
         benchmark="gpu",
+        kinds=KINDS,
         train=8000,
         test=1000,
         base_clips=4000,
@@ -184,7 +203,7 @@ def recipe_of(preset: Preset, root: Path, output: Path, run: Run | None) -> dict
     dataset = "first_frame" if run is None else f"train_{run.regime}_{run.seed}" if run.regime == "one" else "train_many"
     saved = {"save_strategy": "steps", "save_steps": min(preset.save_every or steps, steps), "save_total_limit": 1}
     recipe: dict[str, Any] = {
-        "model_name_or_path": str(root / ("student" if run is None else "base")),
+        "model_name_or_path": str(root / ("base" if run and preset.base_steps else "student")),
         "flash_attn": "sdpa",
         "stage": "sft",
         "do_train": True,
@@ -232,7 +251,7 @@ def recipe_of(preset: Preset, root: Path, output: Path, run: Run | None) -> dict
         recipe["p4d"]["loss"]["per_step"] = dict(arm.per_step)
     if run is not None:
         recipe["p4d_eval"] = {
-            "benchmarks": {"synth4d": str(root / "data" / "test")},
+            "benchmarks": {"synth4d": str(root / "data" / "asked")},
             "every": steps // preset.evaluations,
             "limit": preset.questions,
             "frames": frames_of(preset),

@@ -19,10 +19,11 @@ import av
 import numpy as np
 
 from rgpt4d_plugin.evidence.arms import ARMS, Preset, Run
-from rgpt4d_plugin.evidence.first_frame import conversation
+from rgpt4d_plugin.evidence.first_frame import first_frame_questions
 from rgpt4d_plugin.files import read_json, register, registry_entry, write_json
 from rgpt4d_plugin.synth4d.benchmark import write_benchmark
 from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
+from rgpt4d_plugin.synth4d.wording import conversation
 
 
 _BASE_SEED, _ARMS_SEED = 77, 0  # of the clips
@@ -34,33 +35,56 @@ def prepare(root: Path, preset: Preset, runs: Iterable[Run]) -> None:
     runs = list(runs)
     if not (root / "student" / "model.safetensors").exists():
         build_tiny_student(root / "student", seed=0, **preset.student)
-    if not (root / "base_data" / "first_frame.json").exists():
+    if preset.base_steps and not (root / "base_data" / "first_frame.json").exists():
         _write_base_data(root / "base_data", preset)
-    data = root / "data"
-    if not (data / "settings.json").exists():
-        write_benchmark(data, preset.benchmark, train=preset.train, test=preset.test, seed=_ARMS_SEED)
+    data = write_benchmark(root / "data", preset.benchmark, train=preset.train, test=preset.test, seed=_ARMS_SEED)
+    _write_asked(data, preset)
     for seed in sorted({run.seed for run in runs if run.regime == "one"}):
-        _write_once(data, f"train_one_{seed}", lambda: one_question_each(_conversations(data), seed))
-    _write_once(data, "train_many", lambda: _conversations(data))
+        _write_once(data, f"train_one_{seed}", lambda: one_question_each(_questions(data, preset), seed))
+    _write_once(data, "train_many", lambda: all_questions(_questions(data, preset)))
     clips = sorted((data / "clips").glob("*.npz"))
     for kind in sorted({ARMS[run.arm].targets for run in runs} - {"clip"}):
         _write_targets(root / "targets" / kind, kind, clips)
 
 
-def _conversations(data: Path) -> list[dict[str, Any]]:
-    return read_json(data / "synth4d_train_many.json", "delete the folder, it will be made again")
+def _questions(folder: Path, preset: Preset) -> dict[str, list[dict[str, Any]]]:
+    """Clip -> its questions of the preset's kinds."""
+    asked: dict[str, list[dict[str, Any]]] = {}
+    for item in read_json(folder / "questions.json", "delete the folder, it will be made again"):
+        if item["kind"] in preset.kinds:
+            asked.setdefault(item["clip"], []).append(item)
+    return asked
 
 
-def one_question_each(conversations: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
-    """The records with one turn each, drawn by the seed; the video goes with it."""
+def _write_asked(data: Path, preset: Preset) -> None:
+    """The held-out questions of the preset's kinds, as a folder of the benchmark."""
+    folder = data / "asked"
+    if (folder / "questions.json").exists():
+        return
+    folder.mkdir(exist_ok=True)
+    if not (folder / "clips").exists():
+        (folder / "clips").symlink_to(Path("..", "test", "clips"), target_is_directory=True)
+    write_json(folder / "questions.json", [item for items in _questions(data / "test", preset).values() for item in items])
+
+
+def one_question_each(asked: dict[str, list[dict[str, Any]]], seed: int) -> list[dict[str, Any]]:
+    """A record of one question for each clip, drawn by the seed: every kind that it has is as likely."""
     rng = np.random.default_rng((seed, 3))
     records = []
-    for record in conversations:
-        first = 2 * int(rng.integers(len(record["messages"]) // 2))
-        question, answer = record["messages"][first : first + 2]
-        text = question["content"].removeprefix("<video>")
-        records.append({**record, "messages": [{**question, "content": f"<video>{text}"}, answer]})
+    for clip, items in asked.items():
+        kind = rng.choice(sorted({item["kind"] for item in items}))
+        same = [item for item in items if item["kind"] == kind]
+        records.append(conversation(f"clips/{clip}.mp4", [same[int(rng.integers(len(same)))]], []))
     return records
+
+
+def all_questions(asked: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """A record of all questions for each clip, in random order."""
+    rng = np.random.default_rng(4)
+    return [
+        conversation(f"clips/{clip}.mp4", [items[int(index)] for index in rng.permutation(len(items))], [])
+        for clip, items in asked.items()
+    ]
 
 
 def _write_once(folder: Path, name: str, make: Callable[[], list[dict[str, Any]]]) -> None:
@@ -74,7 +98,7 @@ def _write_base_data(folder: Path, preset: Preset) -> None:
     write_benchmark(folder, preset.benchmark, train=preset.base_clips, test=8, seed=_BASE_SEED)
     rng = np.random.default_rng(_BASE_SEED)
     clips = sorted((folder / "clips").glob("*.npz"))
-    _write_once(folder, "first_frame", lambda: [conversation(c, f"clips/{c.stem}.mp4", rng) for c in clips])
+    _write_once(folder, "first_frame", lambda: [first_frame_questions(c, f"clips/{c.stem}.mp4", rng) for c in clips])
 
 
 def _write_targets(folder: Path, kind: str, clips: list[Path]) -> None:

@@ -19,7 +19,7 @@ _NEARER = 1.15  # ratio of two depths
 _COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
 
 
-def conversation(clip: Path, video: str, rng: np.random.Generator) -> dict[str, Any]:
+def first_frame_questions(clip: Path, video: str, rng: np.random.Generator) -> dict[str, Any]:
     """A record of the host: questions about the first frame of a clip, in random order.
 
     Args:

@@ -54,10 +54,10 @@ def run_experiment(root: Path, preset_name: str, runs: Sequence[Run], jobs: int 
     _check_settings(root, preset_name, preset)
     prepare(root, preset, runs)
     missing = [run for run in runs if not (root / "runs" / run.name / RESULT).exists()]
-    total = len(missing) * preset.steps + (0 if _base_is_there(root) else preset.base_steps)
+    total = len(missing) * preset.steps + (0 if _has_base(root, preset) else preset.base_steps)
     with tqdm(total=total, unit="step", desc="evidence", disable=None) as bar:
         workers = _Workers(root, preset, bar)
-        if not _base_is_there(root):
+        if not _has_base(root, preset):
             workers.train(root / "base", None)
         chains = [list(chain) for _, chain in groupby(sorted(missing, key=_chain), key=_chain)]
         chains.sort(key=lambda chain: missing.index(chain[0]))
@@ -82,8 +82,8 @@ def _check_settings(root: Path, name: str, preset: Preset) -> None:
     write_json(path, settings)
 
 
-def _base_is_there(root: Path) -> bool:
-    return (root / "base" / RESULT).exists()
+def _has_base(root: Path, preset: Preset) -> bool:
+    return not preset.base_steps or (root / "base" / RESULT).exists()
 
 
 class _Workers:
