@@ -68,6 +68,7 @@ KINDS = (
     "T/heading",
     "T/approach",
     "FP/moving",
+    "FP/heading",
     "SA/faster",
     "DP/back",
 )

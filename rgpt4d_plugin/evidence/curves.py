@@ -12,7 +12,7 @@ from rgpt4d_plugin.evidence.results import Results
 
 
 def curves(results: Results, regime: str, arms: Sequence[str]) -> bytes:
-    """An SVG: the mean over categories at every evaluation, with each seed's as thin lines."""
+    """An SVG: the share of right answers at every evaluation, with each seed's as thin lines."""
     figure = Figure(figsize=(5.55, 3.6), layout="constrained")
     axes = figure.add_subplot()
     for number, arm in enumerate(arms):
@@ -24,7 +24,7 @@ def curves(results: Results, regime: str, arms: Sequence[str]) -> bytes:
         means = [results.estimate(regime, arm, at=at).value for at in range(len(steps))]
         axes.plot(steps, means, color=colour, linewidth=2, marker="o", markersize=4, label=ARMS[arm].title)
     axes.set_xlabel("steps")
-    axes.set_ylabel("right answers, mean over categories (%)")
+    axes.set_ylabel("right answers (%)")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8.5)
     buffer = io.BytesIO()

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from rgpt4d_plugin.eval_hooks.report.charts import Reference, Series, bars, differences
 from rgpt4d_plugin.evidence.arms import ARMS, REGIMES
 from rgpt4d_plugin.evidence.curves import curves
-from rgpt4d_plugin.evidence.results import BASE_ARM, MEAN, Estimate, Results, conclusions, summary
+from rgpt4d_plugin.evidence.results import BASE_ARM, ALL, Estimate, Results, conclusions, summary
 from rgpt4d_plugin.files import read_json, write_json, write_whole
 
 
@@ -98,7 +98,7 @@ def _section(results: Results, regime: str, blind: Mapping[str, Mapping[str, flo
         [ARMS[arm].title, *(str(results.estimate(regime, arm, name)) for name in categories)] for arm in arms
     ]
     by_category += [[name, *(_percent(values.get(c)) for c in categories)] for name, values in blind.items()]
-    columns = [MEAN, *categories]
+    columns = [ALL, *categories]
     references = [
         Reference(name, [values.get(column) for column in columns], ticks=True) for name, values in blind.items()
     ]
@@ -115,7 +115,7 @@ def _section(results: Results, regime: str, blind: Mapping[str, Mapping[str, flo
         pictures[f"{regime}_leads"] = differences(columns, series, "lead over fine-tuning alone")
     return Section(
         REGIMES[regime],
-        Table(["arm", "seeds", "mean over categories", "lead over fine-tuning alone"], rows),
+        Table(["arm", "seeds", "all questions", "lead over fine-tuning alone"], rows),
         Table(["", *categories], by_category),
         pictures,
     )

@@ -17,8 +17,8 @@ from rgpt4d_plugin.evidence.arms import ARMS, REGIMES
 from rgpt4d_plugin.files import read_json
 
 
-MEAN = "mean"
-"""Name of the mean over categories, each of which counts alike."""
+ALL = "all"
+"""Name of the mean over all questions."""
 
 BASE_ARM = "sft"
 
@@ -102,22 +102,25 @@ class Results:
         """Names of the categories, in the order of the results."""
         return next((list(run["curve"][-1]["accuracy"]) for run in self.runs.values()), [])
 
-    def value(self, regime: str, arm: str, seed: int, category: str = MEAN, at: int = -1) -> float:
+    def value(self, regime: str, arm: str, seed: int, category: str = ALL, at: int = -1) -> float:
         """Right answers of a run in percent, at its evaluation number `at`."""
-        accuracy = self.runs[regime, arm, seed]["curve"][at]["accuracy"]
-        return fmean(accuracy.values()) if category == MEAN else accuracy[category]
+        point = self.runs[regime, arm, seed]["curve"][at]
+        accuracy = point["accuracy"]
+        if category != ALL:
+            return accuracy[category]
+        return fmean(accuracy.values(), [point["questions"][kind] for kind in accuracy])
 
     def steps(self, regime: str, arm: str) -> list[int]:
         """Steps of an arm's evaluations."""
         seed = self.seeds(regime, arm)[0]
         return [point["step"] for point in self.runs[regime, arm, seed]["curve"]]
 
-    def estimate(self, regime: str, arm: str, category: str = MEAN, at: int = -1) -> Estimate:
+    def estimate(self, regime: str, arm: str, category: str = ALL, at: int = -1) -> Estimate:
         """Mean over an arm's seeds."""
         return Estimate.of([self.value(regime, arm, seed, category, at) for seed in self.seeds(regime, arm)])
 
     def difference(
-        self, regime: str, arm: str, category: str = MEAN, at: int = -1, other: str = BASE_ARM
+        self, regime: str, arm: str, category: str = ALL, at: int = -1, other: str = BASE_ARM
     ) -> Estimate | None:
         """Mean over seeds of an arm's lead over another; None without a seed that both have."""
         seeds = self.seeds(regime, arm, other)
@@ -162,7 +165,7 @@ def _by_category(results: Results, regime: str, arm: str) -> list[str]:
         named = f"{category} {lead.signed()}"
         (better if lead.low > 0 else worse if lead.high < 0 else open_).append(named)
     parts = [("better in", better), ("worse in", worse), ("no difference shown in", open_)]
-    return ["By category: " + "; ".join(f"{what} {', '.join(found)}" for what, found in parts if found) + "."]
+    return ["By kind of question: " + "; ".join(f"{what} {', '.join(found)}" for what, found in parts if found) + "."]
 
 
 def summary(results: Results) -> dict[str, Any]:

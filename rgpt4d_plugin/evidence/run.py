@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
@@ -134,7 +134,12 @@ class _Workers:
         if process.returncode:
             raise RunError(f"`llamafactory-cli train {path}` failed; its output is in {folder / 'output.log'}")
         seconds = round(time.monotonic() - begun, 1)
-        write_json(folder / RESULT, {"seconds": seconds} if run is None else result_of(output, run, seconds))
+        write_json(folder / RESULT, {"seconds": seconds} if run is None else result_of(output, run, seconds, self._kinds()))
+
+    def _kinds(self) -> dict[str, str]:
+        """Held-out question -> its kind."""
+        items = read_json(self.root / "data" / "asked" / "questions.json", _REMEDY)
+        return {item["id"]: item["kind"] for item in items}
 
     def _follow(self, process: subprocess.Popen, log: Path) -> None:
         seen = 0
@@ -156,13 +161,14 @@ def _steps(log: Path) -> int:
     return 0
 
 
-def result_of(output: Path, run: Run, seconds: float) -> dict[str, Any]:
+def result_of(output: Path, run: Run, seconds: float, kind_of: Mapping[str, str]) -> dict[str, Any]:
     """What is kept of a run: right answers of each kind at every evaluation, and the last losses.
 
     Args:
         output: Its `output_dir`.
         run: The run.
         seconds: That it took.
+        kind_of: Held-out question -> its kind.
     """
     curve = []
     folders = sorted((output / "p4d_eval").glob("step-*"), key=lambda folder: int(folder.name.removeprefix("step-")))
@@ -170,7 +176,7 @@ def result_of(output: Path, run: Run, seconds: float) -> dict[str, Any]:
         rows = [json.loads(line) for line in (folder / "synth4d" / "scores.jsonl").read_text().splitlines()]
         kinds: dict[str, list[float]] = {}
         for row in rows:
-            kinds.setdefault(row["category"], []).append(row["official"])
+            kinds.setdefault(kind_of[row["key"]], []).append(row["official"])
         curve.append(
             {
                 "step": int(folder.name.removeprefix("step-")),
