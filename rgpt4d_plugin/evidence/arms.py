@@ -29,6 +29,7 @@ class Arm:
             and motion; "other", those of another clip.
         per_step: `p4d.loss.per_step`.
         tpe: `p4d.tpe`.
+        flow_moving: `p4d.loss.flow_moving`.
     """
 
     title: str
@@ -36,17 +37,19 @@ class Arm:
     targets: str = "clip"
     per_step: Mapping[str, float] = field(default_factory=dict)
     tpe: str = "off"
+    flow_moving: float = 20.0
 
 
-_ALL = {"depth": 1.0, "flow": 1.0, "motion": 1.0}
+_ALL = {"depth": 1.0, "flow": 0.5, "motion": 1.0}
 
 ARMS = {
     "sft": Arm("fine-tuning alone"),
     "explicit": Arm("+ depth, flow, motion", _ALL),
     "pixels": Arm("control: + the clip's colours", _ALL, "pixels"),
     "other": Arm("control: + maps of another clip", _ALL, "other"),
+    "uniform": Arm("+ depth, flow, motion, every pixel alike", _ALL, flow_moving=0.0),
     "depth": Arm("+ depth", {"depth": 1.0}),
-    "flow": Arm("+ flow", {"flow": 1.0}),
+    "flow": Arm("+ flow", {"flow": 0.5, "motion": 1e-6}),
     "motion": Arm("+ motion", {"motion": 1.0}),
     "sampled": Arm("+ one of the three maps a step", _ALL, per_step={"maps": 1}),
     "tpe": Arm("timestamps alone", tpe="add"),
@@ -125,7 +128,7 @@ PRESETS = {
     "tiny": Preset(
         benchmark="simple",
         kinds=KINDS,
-        train=3000,
+        train=2500,
         test=400,
         base_clips=0,
         student={"patch": 12, "merge": 1},
@@ -134,11 +137,11 @@ PRESETS = {
         width=64,
         decoder={"layers": 3, "hidden_size": 128},
         base_steps=0,
-        steps=600,
-        batch=8,
+        steps=640,
+        batch=16,
         base_rate=1.5e-3,
-        rate=1e-3,
-        questions=1200,
+        rate=2e-3,
+        questions=800,
         evaluations=2,
     ),
     "gpu": Preset(
@@ -244,7 +247,7 @@ def recipe_of(preset: Preset, root: Path, output: Path, run: Run | None) -> dict
                 "width": preset.width,
             },
             "decoder": dict(preset.decoder),
-            "loss": {"type": "smooth_l1", **arm.weights},
+            "loss": {"type": "smooth_l1", **arm.weights, **({"flow_moving": arm.flow_moving} if arm.weights.get("flow") else {})},
             "video": {"cache": str(root / "frames")},
         },
     }
