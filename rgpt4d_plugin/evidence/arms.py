@@ -18,6 +18,10 @@ REGIMES = {
 """How many answers there are to learn from; the clips are the same."""
 
 
+ALL = "all"
+"""Name of the mean over all questions, beside those of their kinds."""
+
+
 @dataclass(frozen=True)
 class Arm:
     """One way to train.
@@ -137,7 +141,7 @@ PRESETS = {
         width=64,
         decoder={"layers": 3, "hidden_size": 128},
         base_steps=0,
-        steps=640,
+        steps=700,
         batch=16,
         base_rate=1.5e-3,
         rate=2e-3,
@@ -225,7 +229,8 @@ def recipe_of(preset: Preset, root: Path, output: Path, run: Run | None) -> dict
         "report_to": "none",
         "per_device_train_batch_size": preset.batch,
         "learning_rate": preset.base_rate if run is None else preset.rate,
-        "lr_scheduler_type": "cosine",
+        "lr_scheduler_type": "warmup_stable_decay",
+        "lr_scheduler_kwargs": {"num_decay_steps": max(1, steps // 5)},
         "warmup_steps": max(1, steps // 20),
         "adam_beta2": 0.98,
         "max_steps": steps,

@@ -10,17 +10,18 @@ The controls are files and not modes of the product: the very code that reads a 
 clip's colours, or another clip's maps.
 """
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import av
 import numpy as np
 
-from rgpt4d_plugin.evidence.arms import ARMS, Preset, Run
+from rgpt4d_plugin.evidence.arms import ALL, ARMS, Preset, Run
 from rgpt4d_plugin.evidence.first_frame import first_frame_questions
 from rgpt4d_plugin.files import read_json, register, registry_entry, write_json
+from rgpt4d_plugin.synth4d.baselines import baselines
 from rgpt4d_plugin.synth4d.benchmark import write_benchmark
 from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
 from rgpt4d_plugin.synth4d.wording import conversation
@@ -39,6 +40,8 @@ def prepare(root: Path, preset: Preset, runs: Iterable[Run]) -> None:
         _write_base_data(root / "base_data", preset)
     data = write_benchmark(root / "data", preset.benchmark, train=preset.train, test=preset.test, seed=_ARMS_SEED)
     _write_asked(data, preset)
+    if not (root / "baselines.json").exists():
+        write_baselines(root, preset)
     for seed in sorted({run.seed for run in runs if run.regime == "one"}):
         _write_once(data, f"train_one_{seed}", lambda: one_question_each(_questions(data, preset), seed))
     _write_once(data, "train_many", lambda: all_questions(_questions(data, preset)))
@@ -65,6 +68,22 @@ def _write_asked(data: Path, preset: Preset) -> None:
     if not (folder / "clips").exists():
         (folder / "clips").symlink_to(Path("..", "test", "clips"), target_is_directory=True)
     write_json(folder / "questions.json", [item for items in _questions(data / "test", preset).values() for item in items])
+
+
+def write_baselines(root: Path, preset: Preset) -> None:
+    """Writes `baselines.json`: what is right without seeing what is asked for, by kind and for all questions.
+
+    The benchmark's own baselines, of the kinds that are asked, each of which counts as a category.
+    """
+    data = root / "data"
+    with TemporaryDirectory() as name:
+        for folder, copy in ((data, Path(name)), (data / "test", Path(name, "test"))):
+            copy.mkdir(exist_ok=True)
+            items = [item for items in _questions(folder, preset).values() for item in items]
+            write_json(copy / "questions.json", [{**item, "category": item["kind"]} for item in items])
+            (copy / "scenes.json").symlink_to(folder.resolve() / "scenes.json")
+        found = baselines(name)
+    write_json(root / "baselines.json", {name: {ALL: values.pop("Avg"), **values} for name, values in found.items()})
 
 
 def one_question_each(asked: dict[str, list[dict[str, Any]]], seed: int) -> list[dict[str, Any]]:
@@ -137,10 +156,3 @@ def colours_as_maps(frames: np.ndarray, maps: dict[str, np.ndarray]) -> dict[str
 def _frames(path: Path) -> np.ndarray:
     with av.open(str(path)) as container:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
-
-
-def fingerprint(root: Path) -> str:
-    """Of the questions that were asked."""
-    import hashlib
-
-    return hashlib.sha256(json.dumps(read_json(root / "data" / "test" / "questions.json", "")).encode()).hexdigest()[:16]

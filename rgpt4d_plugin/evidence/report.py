@@ -14,9 +14,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rgpt4d_plugin.eval_hooks.report.charts import Reference, Series, bars, differences
-from rgpt4d_plugin.evidence.arms import ARMS, REGIMES
+from rgpt4d_plugin.evidence.arms import ALL, ARMS, REGIMES
 from rgpt4d_plugin.evidence.curves import curves
-from rgpt4d_plugin.evidence.results import BASE_ARM, ALL, Estimate, Results, conclusions, summary
+from rgpt4d_plugin.evidence.results import BASE_ARM, Estimate, Results, conclusions, summary
 from rgpt4d_plugin.files import read_json, write_json, write_whole
 
 

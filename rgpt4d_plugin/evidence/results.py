@@ -13,12 +13,9 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from rgpt4d_plugin.evidence.arms import ARMS, REGIMES
+from rgpt4d_plugin.evidence.arms import ALL, ARMS, REGIMES
 from rgpt4d_plugin.files import read_json
 
-
-ALL = "all"
-"""Name of the mean over all questions."""
 
 BASE_ARM = "sft"
 

@@ -123,7 +123,8 @@ class _Workers:
         # Threads of networks this small only wait for each other.
         environment = {"OMP_NUM_THREADS": "1", **os.environ} if self.preset.benchmark == "tiny" else None
         with open(folder / "output.log", "ab") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+            # A session of its own: an interrupt is for this process, which then ends the trainings itself.
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
             self._running.add(process)
             try:
                 self._follow(process, output / "trainer_log.jsonl")

@@ -5,7 +5,8 @@ import math
 
 import pytest
 
-from rgpt4d_plugin.evidence.results import ALL, Estimate, Results, conclusions, summary
+from rgpt4d_plugin.evidence.arms import ALL
+from rgpt4d_plugin.evidence.results import Estimate, Results, conclusions, summary
 from rgpt4d_plugin.files import write_json
 
 
