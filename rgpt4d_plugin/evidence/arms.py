@@ -44,7 +44,7 @@ class Arm:
     flow_moving: float = 20.0
 
 
-_ALL = {"depth": 1.0, "flow": 0.5, "motion": 1.0}
+_ALL = {"depth": 0.5, "flow": 0.04, "motion": 0.05}
 
 ARMS = {
     "sft": Arm("fine-tuning alone"),
@@ -52,9 +52,9 @@ ARMS = {
     "pixels": Arm("control: + the clip's colours", _ALL, "pixels"),
     "other": Arm("control: + maps of another clip", _ALL, "other"),
     "uniform": Arm("+ depth, flow, motion, every pixel alike", _ALL, flow_moving=0.0),
-    "depth": Arm("+ depth", {"depth": 1.0}),
-    "flow": Arm("+ flow", {"flow": 0.5, "motion": 1e-6}),
-    "motion": Arm("+ motion", {"motion": 1.0}),
+    "depth": Arm("+ depth", {"depth": 0.5}),
+    "flow": Arm("+ flow", {"flow": 0.04, "motion": 1e-6}),
+    "motion": Arm("+ motion", {"motion": 0.05}),
     "sampled": Arm("+ one of the three maps a step", _ALL, per_step={"maps": 1}),
     "tpe": Arm("timestamps alone", tpe="add"),
     "explicit_tpe": Arm("+ depth, flow, motion, timestamps", _ALL, tpe="add"),
@@ -141,7 +141,7 @@ PRESETS = {
         width=64,
         decoder={"layers": 3, "hidden_size": 128},
         base_steps=0,
-        steps=700,
+        steps=1500,
         batch=16,
         base_rate=1.5e-3,
         rate=2e-3,
@@ -252,7 +252,7 @@ def recipe_of(preset: Preset, root: Path, output: Path, run: Run | None) -> dict
                 "width": preset.width,
             },
             "decoder": dict(preset.decoder),
-            "loss": {"type": "smooth_l1", **arm.weights, **({"flow_moving": arm.flow_moving} if arm.weights.get("flow") else {})},
+            "loss": {"type": "mse", **arm.weights, **({"flow_moving": arm.flow_moving} if arm.weights.get("flow") else {})},
             "video": {"cache": str(root / "frames")},
         },
     }
