@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The arms of the experiment, its presets, and the recipe of a run.
 
-All arms of a seed start from the same weights and see the same records in the same order for as many steps. They differ
-in what stands under `p4d.loss`, or in the files that the teacher reads.
+All arms of a seed start from the same weights and see the same records in the same order for as many steps. They
+differ in what stands under `p4d.loss`, or in the files that the teacher reads.
 """
 
 from collections.abc import Mapping
@@ -29,8 +29,8 @@ class Arm:
     Attributes:
         title: In the report.
         weights: Of the terms; none is plain fine-tuning.
-        targets: What the ground-truth files hold: "clip", the clip's own; "pixels", its colours in place of depth, flow
-            and motion; "other", those of another clip.
+        targets: What the ground-truth files hold: "clip", the clip's own maps; "pixels", its colours in place of these;
+            "other", the maps of another clip.
         per_step: `p4d.loss.per_step`.
         tpe: `p4d.tpe`.
         flow_moving: `p4d.loss.flow_moving`.
@@ -92,15 +92,14 @@ class Preset:
         kinds: Of its questions, those that are asked.
         train: Clips that the arms train on.
         test: Held-out clips.
-        base_clips: Clips that the base model is made with.
         student: Fields of `StudentSizes`.
         grid: Tokens along a side of a frame.
         map_size: Pixels of a map's side.
         width: Of the decoder's latents.
         decoder: `p4d.decoder`.
-        base_steps, steps: Optimizer steps of the base model and of an arm.
+        steps: Optimizer steps.
         batch: Clips a step.
-        base_rate, rate: Highest learning rate of the base model and of an arm.
+        rate: Highest learning rate.
         questions: Held-out questions that are asked.
         evaluations: How often, with equal distances, the last one at the end.
         save_every: Steps between two checkpoints from which a killed run goes on; None: it begins anew.
@@ -111,16 +110,13 @@ class Preset:
     kinds: tuple[str, ...]
     train: int
     test: int
-    base_clips: int
     student: Mapping[str, int | float]
     grid: int
     map_size: int
     width: int
     decoder: Mapping[str, Any]
-    base_steps: int
     steps: int
     batch: int
-    base_rate: float
     rate: float
     questions: int
     evaluations: int
@@ -134,16 +130,13 @@ PRESETS = {
         kinds=KINDS,
         train=2500,
         test=400,
-        base_clips=0,
         student={"patch": 12, "merge": 1},
         grid=4,
         map_size=24,
         width=64,
         decoder={"layers": 3, "hidden_size": 128},
-        base_steps=0,
         steps=1500,
         batch=16,
-        base_rate=1.5e-3,
         rate=2e-3,
         questions=800,
         evaluations=2,
@@ -153,7 +146,6 @@ PRESETS = {
         kinds=KINDS,
         train=8000,
         test=1000,
-        base_clips=4000,
         student={
             "hidden": 512,
             "layers": 12,
@@ -169,10 +161,8 @@ PRESETS = {
         map_size=64,
         width=256,
         decoder={"layers": 3, "hidden_size": 512},
-        base_steps=2000,
         steps=1500,
         batch=16,
-        base_rate=5e-4,
         rate=3e-4,
         questions=2000,
         evaluations=2,
@@ -195,23 +185,29 @@ class Run:
         """Of its folder."""
         return f"{self.regime}-{self.arm}-{self.seed}"
 
+    @property
+    def dataset(self) -> str:
+        """Of its records: of a question a clip, each seed draws its own."""
+        return f"train_one_{self.seed}" if self.regime == "one" else "train_many"
 
-def recipe_of(preset: Preset, root: Path, output: Path, run: Run | None) -> dict[str, Any]:
-    """The recipe of a run; None for the base model's.
+
+def recipe_of(preset: Preset, root: Path, run: Run) -> dict[str, Any]:
+    """The recipe of a run.
 
     Args:
         preset: Sizes.
         root: The experiment's folder, as `data.prepare` fills it.
-        output: `output_dir`.
         run: What is trained.
     """
-    arm = Arm("") if run is None else ARMS[run.arm]
-    steps = preset.base_steps if run is None else preset.steps
-    seed = 0 if run is None else run.seed
-    dataset = "first_frame" if run is None else f"train_{run.regime}_{run.seed}" if run.regime == "one" else "train_many"
-    saved = {"save_strategy": "steps", "save_steps": min(preset.save_every or steps, steps), "save_total_limit": 1}
-    recipe: dict[str, Any] = {
-        "model_name_or_path": str(root / ("base" if run and preset.base_steps else "student")),
+    arm, steps, frames = ARMS[run.arm], preset.steps, frames_of(preset)
+    files = "{folder}/{stem}.npz" if arm.targets == "clip" else f"{root}/targets/{arm.targets}/{{stem}}.npz"
+    loss: dict[str, Any] = {"type": "mse", **arm.weights}
+    if "flow" in arm.weights:
+        loss["flow_moving"] = arm.flow_moving
+    if arm.per_step:
+        loss["per_step"] = dict(arm.per_step)
+    return {
+        "model_name_or_path": str(root / "student"),
         "flash_attn": "sdpa",
         "stage": "sft",
         "do_train": True,
@@ -219,56 +215,54 @@ def recipe_of(preset: Preset, root: Path, output: Path, run: Run | None) -> dict
         "freeze_vision_tower": False,
         "freeze_multi_modal_projector": False,
         "disable_gradient_checkpointing": True,
-        "dataset": dataset,
-        "dataset_dir": str(root / ("base_data" if run is None else "data")),
-        "tokenized_path": str(root / "tokenized" / dataset),
+        "dataset": run.dataset,
+        "dataset_dir": str(root / "data"),
+        "tokenized_path": str(root / "tokenized" / run.dataset),
         "template": "qwen2_vl",
         "cutoff_len": 1024,
-        "output_dir": str(output),
+        "output_dir": str(root / "runs" / run.name / "train"),
         "logging_steps": max(1, steps // 40),
+        "save_strategy": "steps",
+        "save_steps": preset.save_every or steps,
+        "save_total_limit": 1,
         "report_to": "none",
         "per_device_train_batch_size": preset.batch,
-        "learning_rate": preset.base_rate if run is None else preset.rate,
+        "learning_rate": preset.rate,
         "lr_scheduler_type": "warmup_stable_decay",
         "lr_scheduler_kwargs": {"num_decay_steps": max(1, steps // 5)},
         "warmup_steps": max(1, steps // 20),
         "adam_beta2": 0.98,
         "max_steps": steps,
-        "seed": seed,
-        "data_seed": seed,
+        "seed": run.seed,
+        "data_seed": run.seed,
         "dataloader_num_workers": 0,
-        **saved,
         **preset.host,
         "p4d": {
             "preset": "none",
-            "frames": frames_of(preset),
+            "frames": frames,
             "tpe": arm.tpe,
             "teacher": {
                 "type": "ground_truth",
-                "files": "{folder}/{stem}.npz" if arm.targets == "clip" else f"{root}/targets/{arm.targets}/{{stem}}.npz",
-                "window": frames_of(preset),
+                "files": files,
+                "window": frames,
                 "grid": preset.grid,
                 "map_size": preset.map_size,
                 "width": preset.width,
             },
             "decoder": dict(preset.decoder),
-            "loss": {"type": "mse", **arm.weights, **({"flow_moving": arm.flow_moving} if arm.weights.get("flow") else {})},
+            "loss": loss,
             "video": {"cache": str(root / "frames")},
         },
-    }
-    if arm.per_step:
-        recipe["p4d"]["loss"]["per_step"] = dict(arm.per_step)
-    if run is not None:
-        recipe["p4d_eval"] = {
+        "p4d_eval": {
             "benchmarks": {"synth4d": str(root / "data" / "asked")},
             "every": steps // preset.evaluations,
             "limit": preset.questions,
-            "frames": frames_of(preset),
+            "frames": frames,
             "max_new_tokens": 8,
             "batch_size": 64,
             "workers": 0,
-        }
-    return recipe
+        },
+    }
 
 
 def frames_of(preset: Preset) -> int:

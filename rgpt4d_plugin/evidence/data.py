@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the runs read: clips and questions, the base model's conversations, and the controls' files.
+"""What the runs read: weights, clips, questions, and the controls' files.
 
     student/                  random weights
-    base_data/                clips of the base model, `first_frame.json`
     data/                     as `rgpt4d synth --preset` writes it; `train_one_<seed>.json`, `train_many.json`
     targets/<kind>/<clip>.npz the ground-truth files of a control
 
@@ -10,7 +9,7 @@ The controls are files and not modes of the product: the very code that reads a 
 clip's colours, or another clip's maps.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,7 +18,6 @@ import av
 import numpy as np
 
 from rgpt4d_plugin.evidence.arms import ALL, ARMS, Preset, Run
-from rgpt4d_plugin.evidence.first_frame import first_frame_questions
 from rgpt4d_plugin.files import read_json, register, registry_entry, write_json
 from rgpt4d_plugin.synth4d.baselines import baselines
 from rgpt4d_plugin.synth4d.benchmark import write_benchmark
@@ -27,8 +25,9 @@ from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
 from rgpt4d_plugin.synth4d.wording import conversation
 
 
-_BASE_SEED, _ARMS_SEED = 77, 0  # of the clips
-_PIXEL_FLOW = 16.0  # flow that stands for a colour's whole range, in pixels of a 224 x 224 frame: as large as motions are
+_PIXEL_FLOW = (
+    16.0  # flow that stands for a colour's whole range, in pixels of a 224 x 224 frame: as large as motions are
+)
 
 
 def prepare(root: Path, preset: Preset, runs: Iterable[Run]) -> None:
@@ -36,15 +35,13 @@ def prepare(root: Path, preset: Preset, runs: Iterable[Run]) -> None:
     runs = list(runs)
     if not (root / "student" / "model.safetensors").exists():
         build_tiny_student(root / "student", seed=0, **preset.student)
-    if preset.base_steps and not (root / "base_data" / "first_frame.json").exists():
-        _write_base_data(root / "base_data", preset)
-    data = write_benchmark(root / "data", preset.benchmark, train=preset.train, test=preset.test, seed=_ARMS_SEED)
+    data = write_benchmark(root / "data", preset.benchmark, train=preset.train, test=preset.test)
     _write_asked(data, preset)
     if not (root / "baselines.json").exists():
         write_baselines(root, preset)
     for seed in sorted({run.seed for run in runs if run.regime == "one"}):
-        _write_once(data, f"train_one_{seed}", lambda: one_question_each(_questions(data, preset), seed))
-    _write_once(data, "train_many", lambda: all_questions(_questions(data, preset)))
+        _write_dataset(data, f"train_one_{seed}", one_question_each(_questions(data, preset), seed))
+    _write_dataset(data, "train_many", all_questions(_questions(data, preset)))
     clips = sorted((data / "clips").glob("*.npz"))
     for kind in sorted({ARMS[run.arm].targets for run in runs} - {"clip"}):
         _write_targets(root / "targets" / kind, kind, clips)
@@ -67,7 +64,9 @@ def _write_asked(data: Path, preset: Preset) -> None:
     folder.mkdir(exist_ok=True)
     if not (folder / "clips").exists():
         (folder / "clips").symlink_to(Path("..", "test", "clips"), target_is_directory=True)
-    write_json(folder / "questions.json", [item for items in _questions(data / "test", preset).values() for item in items])
+    write_json(
+        folder / "questions.json", [item for items in _questions(data / "test", preset).values() for item in items]
+    )
 
 
 def write_baselines(root: Path, preset: Preset) -> None:
@@ -106,18 +105,9 @@ def all_questions(asked: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]
     ]
 
 
-def _write_once(folder: Path, name: str, make: Callable[[], list[dict[str, Any]]]) -> None:
-    path = folder / f"{name}.json"
-    if not path.exists():
-        write_json(path, make())
-    register(folder, name, registry_entry(path.name, "sharegpt", ("messages", "videos")))
-
-
-def _write_base_data(folder: Path, preset: Preset) -> None:
-    write_benchmark(folder, preset.benchmark, train=preset.base_clips, test=8, seed=_BASE_SEED)
-    rng = np.random.default_rng(_BASE_SEED)
-    clips = sorted((folder / "clips").glob("*.npz"))
-    _write_once(folder, "first_frame", lambda: [first_frame_questions(c, f"clips/{c.stem}.mp4", rng) for c in clips])
+def _write_dataset(folder: Path, name: str, records: list[dict[str, Any]]) -> None:
+    write_json(folder / f"{name}.json", records)
+    register(folder, name, registry_entry(f"{name}.json", "sharegpt", ("messages", "videos")))
 
 
 def _write_targets(folder: Path, kind: str, clips: list[Path]) -> None:

@@ -19,7 +19,7 @@ def draw_maps(root: Path, preset: Preset, run: Run, record: int = 0) -> Path:
     from rgpt4d_plugin.preview.student_maps import clip_maps
 
     output = root / "runs" / run.name / "train"
-    recipe = recipe_of(preset, root, output, run)
+    recipe = recipe_of(preset, root, run)
     del recipe["p4d_eval"], recipe["tokenized_path"]
     held_out = "synth4d_test_many"
     checkpoint = str(output / f"checkpoint-{preset.steps}")

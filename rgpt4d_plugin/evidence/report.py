@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One page of an experiment, as HTML and as Markdown, and its figures as JSON; every sentence follows from the runs."""
+"""One page of an experiment, as HTML and as Markdown, and its figures as JSON; its sentences follow from the runs."""
 
 import base64
 import os
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -104,7 +103,9 @@ def _section(results: Results, regime: str, blind: Mapping[str, Mapping[str, flo
     ]
     pictures = {
         f"{regime}_bars": bars(
-            columns, [_series(ARMS[a].title, [results.estimate(regime, a, c) for c in columns]) for a in shown], references
+            columns,
+            [_series(ARMS[a].title, [results.estimate(regime, a, c) for c in columns]) for a in shown],
+            references,
         ),
         f"{regime}_curves": curves(results, regime, arms),
     }
@@ -137,8 +138,3 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
-
-
-def facts_of(root: Path) -> Any:
-    """The figures of the last report."""
-    return read_json(root / "results.json", "make the report again")

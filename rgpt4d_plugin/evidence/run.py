@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ class RunError(RuntimeError):
 
 
 def run_experiment(root: Path, preset_name: str, runs: Sequence[Run], jobs: int = 1) -> None:
-    """Makes the data, the base model and every run that has no result yet, with a bar over all steps.
+    """Makes the data and every run that has no result yet, with a bar over all steps.
 
     Args:
         root: Folder of the experiment.
@@ -54,25 +53,18 @@ def run_experiment(root: Path, preset_name: str, runs: Sequence[Run], jobs: int 
     _check_settings(root, preset_name, preset)
     prepare(root, preset, runs)
     missing = [run for run in runs if not (root / "runs" / run.name / RESULT).exists()]
-    total = len(missing) * preset.steps + (0 if _has_base(root, preset) else preset.base_steps)
-    with tqdm(total=total, unit="step", desc="evidence", disable=None) as bar:
+    chains: dict[str, list[Run]] = {}
+    for run in missing:
+        chains.setdefault(run.dataset, []).append(run)
+    with tqdm(total=len(missing) * preset.steps, unit="step", desc="evidence", disable=None) as bar:
         workers = _Workers(root, preset, bar)
-        if not _has_base(root, preset):
-            workers.train(root / "base", None)
-        chains = [list(chain) for _, chain in groupby(sorted(missing, key=_chain), key=_chain)]
-        chains.sort(key=lambda chain: missing.index(chain[0]))
         try:
             with ThreadPoolExecutor(jobs) as pool:
-                for done in [pool.submit(workers.train_all, chain) for chain in chains]:
+                for done in [pool.submit(workers.train_all, chain) for chain in chains.values()]:
                     done.result()
         except BaseException:
             workers.stop()
             raise
-
-
-def _chain(run: Run) -> tuple[str, int]:
-    """Runs of one file of tokens."""
-    return run.regime, run.seed if run.regime == "one" else 0
 
 
 def _check_settings(root: Path, name: str, preset: Preset) -> None:
@@ -80,10 +72,6 @@ def _check_settings(root: Path, name: str, preset: Preset) -> None:
     if path.exists() and read_json(path, "delete the folder") != settings:
         raise ValueError(f"{root} holds runs of other settings ({path} has them): give another --out")
     write_json(path, settings)
-
-
-def _has_base(root: Path, preset: Preset) -> bool:
-    return not preset.base_steps or (root / "base" / RESULT).exists()
 
 
 class _Workers:
@@ -104,16 +92,16 @@ class _Workers:
         """One run behind the other."""
         for run in chain:
             if not self._stopped.is_set():
-                self.train(self.root / "runs" / run.name, run)
+                self.train(run)
 
-    def train(self, folder: Path, run: Run | None) -> None:
+    def train(self, run: Run) -> None:
         """One training, to its result."""
-        output = folder / "train" if run else folder
+        recipe = recipe_of(self.preset, self.root, run)
+        output, tokens = Path(recipe["output_dir"]), Path(recipe["tokenized_path"])
+        folder = output.parent
         if not list(output.glob("checkpoint-*")):
             shutil.rmtree(output, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
-        recipe = recipe_of(self.preset, self.root, output, run)
-        tokens = Path(recipe["tokenized_path"])
         if not (tokens / "rgpt4d_settings.json").exists():  # not there, or not to its end
             shutil.rmtree(tokens, ignore_errors=True)
         path = folder / "recipe.yaml"
@@ -121,7 +109,7 @@ class _Workers:
         command = [str(Path(sys.executable).with_name("llamafactory-cli")), "train", str(path)]
         begun = time.monotonic()
         # Threads of networks this small only wait for each other.
-        environment = {"OMP_NUM_THREADS": "1", **os.environ} if self.preset.benchmark == "tiny" else None
+        environment = {"OMP_NUM_THREADS": "1", **os.environ}
         with open(folder / "output.log", "ab") as log:
             # A session of its own: an interrupt is for this process, which then ends the trainings itself.
             process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
@@ -135,7 +123,7 @@ class _Workers:
         if process.returncode:
             raise RunError(f"`llamafactory-cli train {path}` failed; its output is in {folder / 'output.log'}")
         seconds = round(time.monotonic() - begun, 1)
-        write_json(folder / RESULT, {"seconds": seconds} if run is None else result_of(output, run, seconds, self._kinds()))
+        write_json(folder / RESULT, result_of(output, run, seconds, self._kinds()))
 
     def _kinds(self) -> dict[str, str]:
         """Held-out question -> its kind."""

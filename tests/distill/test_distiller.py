@@ -145,7 +145,11 @@ def test_moving_pixels_of_the_flow_count_more_often(teacher):
         features = network.encode(network.normalise(frames[None]))
         targets = network.decode(features, TASK_OF_TERM.values())
     student = {hook: latents[None, :, position] for position, hook in enumerate(HOOKS)}
-    flow = error("smooth_l1", network.decode(student, [TASK_OF_TERM["flow"]])[TASK_OF_TERM["flow"]], targets[TASK_OF_TERM["flow"]])
+    flow = error(
+        "smooth_l1",
+        network.decode(student, [TASK_OF_TERM["flow"]])[TASK_OF_TERM["flow"]],
+        targets[TASK_OF_TERM["flow"]],
+    )
     moving = targets[TASK_OF_TERM["motion"]] > 0
     expected = torch.where(moving, 21 * flow, flow)[:, :, 1:].mean()
     assert 0.01 < moving.float().mean() < 0.99

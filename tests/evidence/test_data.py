@@ -1,16 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the arms read: questions drawn by seed, the controls' files, and recipes that the plugin takes."""
 
-import json
-
 import numpy as np
 import pytest
 
 from rgpt4d_plugin.arguments import parse_p4d
 from rgpt4d_plugin.evidence.arms import ARMS, PRESETS, Run, recipe_of
 from rgpt4d_plugin.evidence.data import all_questions, colours_as_maps, one_question_each
-from rgpt4d_plugin.evidence.first_frame import first_frame_questions
-from rgpt4d_plugin.synth4d.scene import COLOURS
 
 
 def _asked():
@@ -61,20 +57,6 @@ def test_colours_take_the_place_of_maps():
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("arm", ARMS)
 def test_recipes_are_taken_by_the_plugin(tmp_path, preset, arm):
-    recipe = recipe_of(PRESETS[preset], tmp_path, tmp_path / "train", Run(arm, "one", 1))
+    recipe = recipe_of(PRESETS[preset], tmp_path, Run(arm, "one", 1))
     arguments = parse_p4d(recipe.pop("p4d"), recipe)
     assert arguments.loss.active == ARMS[arm].weights
-
-
-def test_first_frame_questions_are_about_the_first_frame(tmp_path):
-    near, far = list(COLOURS)[:2]
-    objects = [{"colour": near, "centre": [-1.0, 0.0, 3.0]}, {"colour": far, "centre": [2.0, 1.0, 6.0]}]
-    np.savez(tmp_path / "0.npz", balls=json.dumps(objects))
-    record = first_frame_questions(tmp_path / "0.npz", "clips/0.mp4", np.random.default_rng(0))
-    said = {q["content"].removeprefix("<video>"): a["content"] for q, a in zip(*2 * [iter(record["messages"])])}
-    assert said["How many objects are there?"] == "2"
-    assert said[f"Is the {near} object left or right?"] == "left"
-    assert said[f"Is the {far} object up or down?"] == "down"
-    assert f"Is the {near} object up or down?" not in said
-    assert {a for q, a in said.items() if q.startswith("Which is nearer")} == {f"the {near} object"}
-    assert record["videos"] == ["clips/0.mp4"]

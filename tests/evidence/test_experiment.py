@@ -21,7 +21,10 @@ def test_from_nothing_to_the_page(tmp_path, monkeypatch):
 
     results = [read_json(tmp_path / "runs" / run.name / "result.json", "") for run in runs]
     assert all(sum(result["curve"][-1]["questions"].values()) == 4 for result in results)
-    assert [set(result["losses"][-1]) & {"loss_sft", "loss_flow"} for result in results] == [set(), {"loss_sft", "loss_flow"}]
+    assert [set(result["losses"][-1]) & {"loss_sft", "loss_flow"} for result in results] == [
+        set(),
+        {"loss_sft", "loss_flow"},
+    ]
     # The first step of both arms: the same answers to the same questions by the same weights.
     first = [result["losses"][0] for result in results]
     assert first[0]["loss"] == pytest.approx(first[1]["loss_sft"], rel=1e-5)

@@ -32,7 +32,10 @@ def test_differences_are_paired_by_seed():
     """Seeds differ by 40 points, arms by 2: only seed by seed is there a difference at all."""
     results = _results(
         *(_run("sft", seed, base, 50) for seed, base in ((1, 20), (2, 40), (3, 60))),
-        *(_run("explicit", seed, base + 2 + wiggle, 50) for seed, base, wiggle in ((1, 20, 0), (2, 40, 0.1), (3, 60, -0.1))),
+        *(
+            _run("explicit", seed, base + 2 + wiggle, 50)
+            for seed, base, wiggle in ((1, 20, 0), (2, 40, 0.1), (3, 60, -0.1))
+        ),
     )
     lead = results.difference("one", "explicit", "T/heading")
     assert lead.value == pytest.approx(2.0)
@@ -41,7 +44,9 @@ def test_differences_are_paired_by_seed():
 
 
 def test_difference_takes_seeds_that_both_have():
-    results = _results(_run("sft", 1, 20, 50), _run("sft", 2, 90, 50), _run("explicit", 1, 30, 50), _run("explicit", 3, 0, 0))
+    results = _results(
+        _run("sft", 1, 20, 50), _run("sft", 2, 90, 50), _run("explicit", 1, 30, 50), _run("explicit", 3, 0, 0)
+    )
     assert results.difference("one", "explicit", "T/heading").value == pytest.approx(10)
     assert results.difference("many", "explicit") is None
 
