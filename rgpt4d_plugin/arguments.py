@@ -2,9 +2,9 @@
 """The `p4d:` block of a recipe: one model per part, parsed and validated once, all errors reported together."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from rgpt4d_plugin.modeling import TimestampEncoding
 from rgpt4d_plugin.teachers import TeacherArguments, teacher_class
@@ -93,12 +93,25 @@ class LossArguments(Checked):
     camray: Weight = Field(0.0, description="Raw camera-ray map (direction and moment).")
     pose: Weight = Field(0.0, description="Camera of each frame relative to its window's first: quaternion, position.")
     scale: Weight = Field(0.0, description="Logarithm of a window's mean depth in metres.")
+    flow_moving: Number = Field(
+        0.0,
+        ge=0,
+        le=1000,
+        description="How many more times pixels that move, by the teacher's motion map, count in the flow term; needs "
+        "a weight for `motion`.",
+    )
     per_step: PerStepArguments = PerStepArguments()
     map_size: MapSize = Field(
         "native",
         description="Size that maps are compared at, for a teacher whose heads can stop early; a map without smaller "
         "sizes keeps its own.",
     )
+
+    @model_validator(mode="after")
+    def _knows_what_moves(self) -> Self:
+        if self.flow_moving and not (self.flow and self.motion):
+            raise ValueError(f"flow_moving: {self.flow_moving:g} needs weights for flow and motion")
+        return self
 
     @property
     def weights(self) -> dict[str, float]:
@@ -118,7 +131,8 @@ class LossArguments(Checked):
     @property
     def summary(self) -> str:
         """The active terms with their weights."""
-        return f"{self.type} of {', '.join(f'{term} x {weight:g}' for term, weight in self.active.items())}"
+        moving = f", moving pixels of the flow {1 + self.flow_moving:g} times" if self.flow_moving else ""
+        return f"{self.type} of {', '.join(f'{term} x {weight:g}' for term, weight in self.active.items())}{moving}"
 
 
 class VideoArguments(Checked):

@@ -8,6 +8,7 @@ import sys
 from rgpt4d_plugin._version import __version__
 from rgpt4d_plugin.cli_curation import add_curation
 from rgpt4d_plugin.cli_eval import add_eval
+from rgpt4d_plugin.cli_evidence import add_evidence
 from rgpt4d_plugin.cli_model import add_convert_model
 from rgpt4d_plugin.cli_start import add_start
 from rgpt4d_plugin.cli_values import positive, whole
@@ -128,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     add_eval(commands)
     add_curation(commands)
     add_start(commands)
+    add_evidence(commands)
 
     preview = commands.add_parser(
         "preview",

@@ -18,7 +18,7 @@ import torch
 from rgpt4d_plugin.distill.batch import DistillBatch
 from rgpt4d_plugin.distill.grid import Window, plan_windows
 from rgpt4d_plugin.distill.losses import masked_sum
-from rgpt4d_plugin.teachers.base import WHOLE_MAP, MapSize, StoredMap, Teacher, TeacherWindows, cut_windows
+from rgpt4d_plugin.teachers.base import WHOLE_MAP, MapSize, MapView, StoredMap, Teacher, TeacherWindows, cut_windows
 from rgpt4d_plugin.terms import TERMS
 
 
@@ -75,6 +75,7 @@ class Distiller:
         hooks: Indices into the teacher's feature list that the student's latents stand for.
         map_size: Size that maps are compared at; a map without it is compared at its own.
         measure_gradients: Whether results tell the length of each term's gradient.
+        flow_moving: How many more times pixels that move, by the teacher's motion map, count in the flow term.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Distiller:
         hooks: tuple[int, ...],
         map_size: MapSize = "native",
         measure_gradients: bool = False,
+        flow_moving: float = 0.0,
     ) -> None:
         self.teacher = teacher
         self.weights = weights
@@ -92,6 +94,7 @@ class Distiller:
         self.hooks = hooks
         self.map_size: MapSize = map_size
         self.measure_gradients = measure_gradients
+        self.flow_moving = flow_moving
         # Trainable heads read the student's latents alone, and their targets need no features.
         compared = any(TERMS[term].compares == "features" for term in weights)
         self.reads_features = compared or not teacher.spec.trainable_heads
@@ -208,6 +211,7 @@ class Distiller:
             side: The teacher's part of the W windows.
         """
         known: torch.Tensor | None = None
+        weight: torch.Tensor | None = None
         tiles = 1
         if TERMS[term].compares == "features":
             grid = self.teacher.spec.grid
@@ -215,14 +219,18 @@ class Distiller:
             target = torch.stack([side.features[hook] for hook in self.hooks], dim=2).unflatten(1, grid)
             dim = 0
         else:
-            view = self.teacher.spec.maps[term].view(self.map_size, side.draw.tile if side.draw else None)
+            tile = side.draw.tile if side.draw else None
+            view = self.teacher.spec.maps[term].view(self.map_size, tile)
             tiles = view.tile.count if view.tile else 1
             whole = view == WHOLE_MAP
             with torch.no_grad():
-                given = side.windows, side.features, term
-                target = self.teacher.targets(*given) if whole else self.teacher.target_part(*given, view)
+                target = self._target(term, side, view)
                 # Autograd keeps nothing that inference mode made, as a map that came with the features would be.
                 target = target.clone() if target.is_inference() else target
+                if term == "flow" and self.flow_moving:
+                    # Logits; what is not known to move has 0.
+                    shown = self.teacher.spec.maps["motion"].view(self.map_size, tile)
+                    weight = 1 + self.flow_moving * (self._target("motion", side, shown) > 0)
             prediction = source
             if not self.teacher.spec.trainable_heads:
                 student = dict(zip(self.hooks, source.to(self.teacher.dtype).unbind(2)))
@@ -235,9 +243,15 @@ class Distiller:
         shares = []
         for index, planned in enumerate(side.plan):
             owned, mask = _owned(planned.window, term), None if known is None else known[index]
-            value, _ = masked_sum(prediction[index], target[index], owned, dim, self.kind, mask)
+            counts = None if weight is None else weight[index]
+            value, _ = masked_sum(prediction[index], target[index], owned, dim, self.kind, mask, counts)
             shares.append(value / (planned.counts[term] / tiles))
         return torch.stack(shares).sum()
+
+    def _target(self, term: str, side: TeacherSide, view: MapView) -> torch.Tensor:
+        """The teacher's map of some windows, or the part of it that `view` shows."""
+        given = side.windows, side.features, term
+        return self.teacher.targets(*given) if view == WHOLE_MAP else self.teacher.target_part(*given, view)
 
 
 class _TermsWithGradient(torch.autograd.Function):

@@ -24,6 +24,7 @@ def masked_sum(
     dim: int,
     kind: str,
     known: torch.Tensor | None = None,
+    weight: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, int]:
     """Sum of the element loss over the valid part of one axis.
 
@@ -33,6 +34,7 @@ def masked_sum(
         valid: which entries of axis `dim` (frames or steps) count.
         kind: a key of `ELEMENT_LOSSES`.
         known: bool, of a shape that broadcasts to theirs; elements that are False are left out of the sum.
+        weight: of a shape that broadcasts to theirs, how often each element counts in the sum; None for once.
 
     Returns:
         The sum, float32, connected to `prediction` even when nothing is valid (then 0), and the number of elements,
@@ -45,7 +47,11 @@ def masked_sum(
     target = target.narrow(dim, valid.start, length).float()
     if length == 0:
         return prediction.sum(), 0
-    if known is None:
+    if known is None and weight is None:
         return ELEMENT_LOSSES[kind](prediction, target, reduction="sum"), prediction.numel()
     losses = ELEMENT_LOSSES[kind](prediction, target, reduction="none")
-    return torch.where(known.narrow(dim, valid.start, length), losses, 0.0).sum(), prediction.numel()
+    if weight is not None:
+        losses = losses * weight.narrow(dim, valid.start, length)
+    if known is not None:
+        losses = torch.where(known.narrow(dim, valid.start, length), losses, 0.0)
+    return losses.sum(), prediction.numel()

@@ -330,6 +330,9 @@ class ClipReader:
 
     def _p4d_sample(self, reading: Reading, **kwargs: Any) -> None:
         """Fills the reading with the frames that are shown."""
+        if self.settings.frames is not None:  # what is known of the file is enough
+            self._get_video_sample_indices(None, **kwargs)
+            return
         with open_video(reading.clip.path) as container:
             self._get_video_sample_indices(container.streams.video[0], **kwargs)
 

@@ -183,7 +183,7 @@ class P4DSetup:
         else:
             teacher = teacher_class(options.type).load(options, device, loss.maps)
         measure = self.arguments.logging.gradients
-        return Distiller(teacher, loss.active, loss.type, self.hooks, loss.map_size, measure)
+        return Distiller(teacher, loss.active, loss.type, self.hooks, loss.map_size, measure, loss.flow_moving)
 
     def draw(self, seed: int, step: int) -> "Draw | None":
         """What the step behind so many others compares of the maps; None for everything."""

@@ -134,6 +134,28 @@ def test_terms_and_gradients_equal_the_reference(teacher, kind, count):
     assert (sums.terms[list(WEIGHTS).index("flow")] == 0) == (count == 1)
 
 
+def test_moving_pixels_of_the_flow_count_more_often(teacher):
+    frames = random_frames(16)
+    latents = random_latents([frames])
+    weights = {"flow": 0.7, "motion": 1.1}
+    sums = Distiller(teacher, weights, "smooth_l1", HOOKS, flow_moving=20)(latents, batch_of(frames))
+
+    network = teacher.model
+    with torch.no_grad():
+        features = network.encode(network.normalise(frames[None]))
+        targets = network.decode(features, TASK_OF_TERM.values())
+    student = {hook: latents[None, :, position] for position, hook in enumerate(HOOKS)}
+    flow = error(
+        "smooth_l1",
+        network.decode(student, [TASK_OF_TERM["flow"]])[TASK_OF_TERM["flow"]],
+        targets[TASK_OF_TERM["flow"]],
+    )
+    moving = targets[TASK_OF_TERM["motion"]] > 0
+    expected = torch.where(moving, 21 * flow, flow)[:, :, 1:].mean()
+    assert 0.01 < moving.float().mean() < 0.99
+    torch.testing.assert_close(sums.terms[0], expected.detach(), rtol=1e-5, atol=0)
+
+
 # --- gradients -------------------------------------------------------------------------------------------------------
 
 

@@ -32,6 +32,23 @@ def test_masked_sum_and_gradient(kind):
     torch.testing.assert_close(prediction.grad, expected_gradient)
 
 
+@pytest.mark.parametrize("kind", ELEMENT_LOSSES)
+def test_weights_say_how_often_an_element_counts(kind):
+    torch.manual_seed(0)
+    prediction = (3 * torch.randn(2, 5, 4)).requires_grad_()
+    target, weight = torch.randn(2, 5, 4), torch.randint(0, 3, (1, 5, 4)).float()
+    known = torch.rand(2, 5, 4) > 0.3
+
+    total, count = masked_sum(prediction, target, slice(1, 4), 1, kind, known, weight)
+    total.backward()
+
+    expected = (_reference(kind, prediction - target) * weight * known)[:, 1:4].sum()
+    assert total.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert count == 2 * 3 * 4
+    (expected_gradient,) = torch.autograd.grad(expected, prediction)
+    torch.testing.assert_close(prediction.grad, expected_gradient)
+
+
 def test_nothing_valid_is_a_connected_zero():
     prediction = torch.randn(1, 4, requires_grad=True)
     total, count = masked_sum(prediction, torch.randn(1, 4), slice(1, 1), 1, "mse")

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`rgpt4d evidence`: parser, which imports nothing heavy, and call."""
+
+import argparse
+from pathlib import Path
+
+from rgpt4d_plugin.cli_values import whole
+
+
+def add_evidence(commands: argparse._SubParsersAction) -> None:
+    """Adds the command to the subparsers of `rgpt4d`."""
+    command = commands.add_parser(
+        "evidence",
+        help="train arms with and without distillation on rendered clips, and compare them over seeds",
+        description="Renders clips with exact ground truth, trains every arm with `llamafactory-cli train` from the "
+        "same weights on the same records in the same order, asks all of them held-out questions, and writes "
+        "OUT/report.html, report.md and results.json. What is finished is never done again; a run that was killed goes "
+        "on. Example: rgpt4d evidence --preset tiny --seeds 5 --out evidence",
+    )
+    command.add_argument("--preset", choices=["tiny", "gpu"], default="tiny", help="sizes (default: %(default)s)")
+    command.add_argument("--seeds", type=whole(1, 100), default=5, metavar="N", help="seeds 1 to N (default: 5)")
+    command.add_argument("--out", required=True, metavar="DIR", help="folder to write")
+    command.add_argument(
+        "--arms", nargs="+", metavar="ARM", help="default: sft explicit pixels other; `--arms list` lists all"
+    )
+    command.add_argument(
+        "--regimes", nargs="+", choices=["one", "many"], default=["one"], help="questions a clip (default: one)"
+    )
+    command.add_argument("--jobs", type=whole(1, 64), default=1, help="trainings at a time (default: 1)")
+    command.add_argument("--only-report", action="store_true", help="train nothing, report what is finished")
+    command.set_defaults(run=_evidence)
+
+
+def _evidence(arguments: argparse.Namespace) -> None:
+    from rgpt4d_plugin.evidence.arms import ARMS, MAIN, Run
+
+    if arguments.arms == ["list"]:
+        for name, arm in ARMS.items():
+            print(f"{name:<14}{arm.title}")
+        return
+    arms = arguments.arms or list(MAIN)
+    if unknown := [arm for arm in arms if arm not in ARMS]:
+        raise ValueError(f"--arms: {', '.join(unknown)} are none of {', '.join(ARMS)}")
+    root = Path(arguments.out)
+    if not arguments.only_report:
+        from rgpt4d_plugin.evidence.run import run_experiment
+        from rgpt4d_plugin.seams import need_host
+
+        need_host("the experiment")
+        runs = [
+            Run(arm, regime, seed)
+            for regime in arguments.regimes
+            for seed in range(1, arguments.seeds + 1)
+            for arm in arms
+        ]
+        run_experiment(root, arguments.preset, runs, arguments.jobs)
+    from rgpt4d_plugin.evidence.report import write_report
+
+    print(write_report(root))
