@@ -14,8 +14,8 @@ def add_evidence(commands: argparse._SubParsersAction) -> None:
         help="train arms with and without distillation on rendered clips, and compare them over seeds",
         description="Renders clips with exact ground truth, trains every arm with `llamafactory-cli train` from the "
         "same weights on the same records in the same order, asks all of them held-out questions, and writes "
-        "OUT/report.html, report.md and results.json. What is finished is never done again; a run that was killed goes "
-        "on. Example: rgpt4d evidence --preset tiny --seeds 5 --out evidence",
+        "OUT/report.html, report.md and results.json. What is finished is never done again; a run that was killed "
+        "goes on. Example: rgpt4d evidence --preset tiny --seeds 5 --out evidence",
     )
     command.add_argument("--preset", choices=["tiny", "gpu"], default="tiny", help="sizes (default: %(default)s)")
     command.add_argument("--seeds", type=whole(1, 100), default=5, metavar="N", help="seeds 1 to N (default: 5)")

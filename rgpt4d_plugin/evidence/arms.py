@@ -29,8 +29,8 @@ class Arm:
     Attributes:
         title: In the report.
         weights: Of the terms; none is plain fine-tuning.
-        targets: What the ground-truth files hold: "clip", the clip's own maps; "pixels", its colours in place of these;
-            "other", the maps of another clip.
+        targets: What the ground-truth files hold: "clip", the clip's own maps; "pixels", its colours in place of
+            these; "other", the maps of another clip.
         per_step: `p4d.loss.per_step`.
         tpe: `p4d.tpe`.
         flow_moving: `p4d.loss.flow_moving`.
