@@ -12,7 +12,6 @@ import multiprocessing.context
 import os
 import socket
 import sys
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -95,10 +94,12 @@ def in_processes(folder: Path, function: Callable[..., int | None], *args: Any, 
         process.start()
     # A process that waits for another in vain is what some of these tests look for: what has failed or taken long ends
     # all of them.
-    waiting, deadline = list(group), time.monotonic() + 600
-    while waiting and not any(process.exitcode for process in group) and time.monotonic() < deadline:
-        multiprocessing.connection.wait([process.sentinel for process in waiting], timeout=5)
+    waiting = list(group)
+    for _ in range(60):
+        multiprocessing.connection.wait([process.sentinel for process in waiting], timeout=10)
         waiting = [process for process in group if process.is_alive()]
+        if not waiting or any(process.exitcode for process in group):
+            break
     for process in waiting:
         process.kill()
         process.join()
