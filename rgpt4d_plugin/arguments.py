@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from rgpt4d_plugin.modeling import TimestampEncoding
-from rgpt4d_plugin.teachers import TeacherArguments, teacher_class
+from rgpt4d_plugin.teachers import TeacherArguments, TeacherSpec, teacher_class
 from rgpt4d_plugin.teachers.base import MapSize
 from rgpt4d_plugin.terms import TERMS
 from rgpt4d_plugin.validation import Checked, Integer, Number, Switch, Text, check, shown
@@ -225,6 +225,12 @@ class P4DArguments(Checked):
     def encoding(self) -> TimestampEncoding | None:
         """The encoding that is added to the video tokens, if one is."""
         return TimestampEncoding(self.tpe_scale, self.tpe_base) if self.tpe == "add" else None
+
+    def hooks_in(self, teacher: TeacherSpec) -> tuple[int, ...]:
+        """The features that the student's latents stand for: `hooks`, or those that the teacher's maps are made of."""
+        if self.hooks is not None:
+            return tuple(self.hooks)
+        return teacher.hooks_of(self.loss.maps or tuple(teacher.maps))
 
 
 def parse_p4d(block: Any, recipe: Mapping[str, Any] | None = None, training: bool = True) -> P4DArguments:

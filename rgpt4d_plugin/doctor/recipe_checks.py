@@ -37,6 +37,8 @@ def check_recipe(path: str, overrides: Sequence[str], media: int) -> Iterator[Fi
     if p4d is not None and p4d.loss.active:
         spec, finding = check_teacher(p4d)
         yield finding
+        if spec is not None and finding.state == "fine" and p4d.teacher.cache is not None:
+            yield check_cache(p4d, spec)
     yield from check_launch(recipe)
     yield from check_packages(recipe)
     unusable = list(check_dataset_files(recipe))
@@ -78,6 +80,17 @@ def check_teacher(p4d: P4DArguments) -> tuple[TeacherSpec | None, Finding]:
         mend = f"set p4d.loss.{wanted[0]}: 0 (and so for each), or name another checkpoint"
         return spec, Finding("wrong", "teacher", f"{text}; not {', '.join(wanted)}, which p4d.loss weighs", mend)
     return spec, Finding("fine", "teacher", text)
+
+
+def check_cache(p4d: P4DArguments, spec: TeacherSpec) -> Finding:
+    """Compares `p4d.teacher.cache` with the teacher and the terms; reads all of the teacher's files, as a run does."""
+    from rgpt4d_plugin.teachers.cached.teacher import cache_problems
+
+    compared = p4d.hooks_in(spec) if "latent" in p4d.loss.active else ()
+    problems = cache_problems(p4d.teacher, spec, compared, p4d.loss.maps)
+    if problems:
+        return Finding("wrong", "cache", "; ".join(problems), "see docs/caching.md")
+    return Finding("fine", "cache", f"{p4d.teacher.cache} has this teacher's results; --verify looks at every clip")
 
 
 def check_dataset_files(recipe: Mapping[str, Any]) -> Iterator[Finding]:

@@ -96,7 +96,7 @@ class P4DSetup:
             raise P4DConfigError.from_problems(problems)
 
         needed = spec.hooks_of(maps or tuple(spec.maps))
-        hooks = tuple(arguments.hooks) if arguments.hooks is not None else needed
+        hooks = arguments.hooks_in(spec)
         unknown = [hook for hook in hooks if hook not in spec.features]
         if unknown:
             problems.append(

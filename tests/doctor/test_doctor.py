@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from rgpt4d_plugin.arguments import parse_p4d
+from rgpt4d_plugin.cache.command import CacheOptions, run_cache_teacher
 from rgpt4d_plugin.cli import main
 from rgpt4d_plugin.doctor import environment, recipe_checks
 from rgpt4d_plugin.doctor.estimate import RunSizes, seconds
@@ -87,6 +88,20 @@ def test_latents_of_a_teacher_that_has_none(assets, tmp_path):
     block = {"preset": "none", "teacher": teacher, "loss": {"latent": 1.0, "depth": 1.0}}
     spec, finding = recipe_checks.check_teacher(parse_p4d(block, training=False))
     assert spec is not None and finding.state == "wrong" and "not latent" in finding.found
+
+
+def test_a_teacher_cache_is_compared_with_the_recipe(assets, tmp_path):
+    recipe = assets.recipe(tmp_path / "out", use_cpu=True)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    run_cache_teacher(tmp_path / "recipe.yaml", tmp_path / "cache", CacheOptions(workers=0))
+    recipe["p4d"]["teacher"]["cache"] = str(tmp_path / "cache")
+    assert diagnose(recipe, tmp_path) == []
+    recipe["p4d"]["teacher"]["dtype"] = "bfloat16"
+    (wrong,) = diagnose(recipe, tmp_path)
+    assert wrong.about == "cache" and 'it was made with "float32", the recipe has "bfloat16"' in wrong.found
+    recipe["p4d"]["teacher"]["cache"] = str(tmp_path / "none")
+    (wrong,) = diagnose(recipe, tmp_path)
+    assert wrong.about == "cache" and f"{tmp_path / 'none'} is no teacher cache" in wrong.found
 
 
 def test_a_missing_video_is_named_with_its_record(assets, tmp_path):
