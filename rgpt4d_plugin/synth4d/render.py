@@ -88,8 +88,10 @@ def render(
         motion.ravel()[place] = body.moves or body.turns
     colour.reshape(-1, 3)[outlines] = blended
     colour *= 255
+    pixels = np.empty(colour.shape, dtype=np.uint8)
+    np.rint(colour.clip(0, 255, out=colour), out=pixels, casting="unsafe")
     return Clip4D(
-        frames=np.rint(colour, out=colour).clip(0, 255, out=colour).astype(np.uint8),
+        frames=pixels,
         depth=near.astype(np.float32),
         flow_2d_backward=flow[0],
         flow_2d_forward=flow[1],
@@ -155,7 +157,7 @@ def _room(scene: Scene, cameras: Cameras) -> tuple[np.ndarray, np.ndarray]:
             np.maximum(face, (found > inverse).view(np.int8) * number, out=face)
             np.maximum(inverse, found, out=inverse)
         near[time] = (1 / inverse).reshape(cameras.image)
-        lit = _room_colour(scene.room.waves, cameras, time, near[time].ravel()) * _FACES[face]
+        lit = _room_colour(scene.room.waves, cameras, time, near[time].ravel()) * _FACES.take(face)
         for channel in range(3):
             colour[time, ..., channel] = lit[channel].reshape(cameras.image)
     return near, colour
@@ -213,4 +215,4 @@ def _outlines(bodies: list[BodyView], instance: np.ndarray, room: np.ndarray) ->
         when = time[mine // len(_SAMPLES)]
         points = body.points(when, x.ravel()[mine], y.ravel()[mine], closest.ravel()[mine])
         colours[mine] = body.lit(when, points)
-    return place, colours.reshape(len(place), len(_SAMPLES), 3).mean(axis=1)
+    return place, sum(colours[number :: len(_SAMPLES)] for number in range(len(_SAMPLES))) / len(_SAMPLES)

@@ -122,8 +122,8 @@ class BodyView(View):
         if self.body.shape == "ball":
             light = np.einsum("ni,ni->n", points, lamp)
         elif self.body.shape == "box":
-            face = np.abs(points).argmax(axis=-1)[:, None]
-            light = np.take_along_axis(np.sign(points) * lamp, face, axis=-1)[:, 0]
+            sides, (x, y, z) = (np.sign(points) * lamp).T, np.abs(points).T
+            light = np.where(x > np.maximum(y, z), sides[0], np.where(y > z, sides[1], sides[2]))
         else:
             light = np.sign(self.origin[time, 2]) * lamp[:, 2]
         texture = self.body.texture.astype(np.float32)
