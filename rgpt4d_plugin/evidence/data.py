@@ -35,7 +35,10 @@ def prepare(root: Path, preset: Preset, runs: Iterable[Run]) -> None:
     runs = list(runs)
     if not (root / "student" / "model.safetensors").exists():
         build_tiny_student(root / "student", seed=0, **preset.student)
-    data = write_benchmark(root / "data", preset.benchmark, train=preset.train, test=preset.test)
+    # Objects are named by their colours, and answers are words: a mark or a letter would be one more thing to learn.
+    data = write_benchmark(
+        root / "data", preset.benchmark, train=preset.train, test=preset.test, refer="colour", style="word"
+    )
     _write_asked(data, preset)
     if not (root / "baselines.json").exists():
         write_baselines(root, preset)

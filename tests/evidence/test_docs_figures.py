@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The figures of docs/evidence.md are those of the stored results."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from rgpt4d_plugin.evidence.arms import ARMS
+from rgpt4d_plugin.evidence.results import Estimate
+from rgpt4d_plugin.files import read_json
+
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def stored():
+    return read_json(DOCS / "evidence" / "results.json", "")
+
+
+def _rows(stored):
+    """The rows of both tables as they follow from the results."""
+    for arms in stored["results"].values():
+        for arm, found in arms.items():
+            lead = Estimate(**found["lead"]).signed() if found["lead"] else ""
+            seeds = str(len(found["seeds"]))
+            yield [ARMS[arm].title, seeds, str(Estimate(**found["accuracy"])), lead]
+            yield [ARMS[arm].title, *(str(Estimate(**value)) for value in found["categories"].values())]
+    for name, values in stored["blind"].items():
+        kinds = next(iter(next(iter(stored["results"].values())).values()))["categories"]
+        yield [name, *(f"{values[kind]:.1f}" for kind in kinds)]
+
+
+def test_tables_are_those_of_the_results(stored):
+    page = (DOCS / "evidence.md").read_text()
+    table = {tuple(cell.strip() for cell in line.strip("|").split("|")) for line in page.splitlines() if "|" in line}
+    expected = {tuple(row) for row in _rows(stored)}
+    assert expected <= table
+    # And no other figures in tables.
+    assert {row for row in table if any(re.search(r"\d\.\d", cell) for cell in row[1:])} <= expected
+
+
+def test_page_says_when_and_on_what(stored):
+    page = (DOCS / "evidence.md").read_text()
+    assert stored["date"] in page
+    assert stored["hardware"] in page
