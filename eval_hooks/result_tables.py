@@ -57,7 +57,9 @@ def dataset(result: Result) -> str:
     """The name of a benchmark's data in VLMEvalKit, or its title where VLMEvalKit does not have it."""
     frames = result.settings.get("frames")
     shown = f"{frames}frame" if frames else "unknown"
-    return get(result.benchmark).vlmevalkit.format(frames=shown, style=result.style.partition("+")[0])
+    return (get(result.benchmark).vlmevalkit or result.title).format(
+        frames=shown, style=result.style.partition("+")[0]
+    )
 
 
 def _model(result: Result) -> str:

@@ -54,7 +54,7 @@ class Benchmark(ABC):
             column follows neither rule, and has no interval.
         abbreviations: Column -> what its name stands for.
         vlmevalkit: Name of the data in VLMEvalKit, with "{frames}" for the frames of a video and "{style}" for the
-            first word of the style; a name of the same form where VLMEvalKit does not have the benchmark.
+            first word of the style; a name of the same form where VLMEvalKit does not have it. Empty: the title.
         readings: Further reading, a name of `Score.columns` -> "Title: how it differs from the official one".
         published: Rows to lay beside a run, in the order in which they are shown.
     """
@@ -75,7 +75,7 @@ class Benchmark(ABC):
     embedded: bool = False
     rules: Mapping[str, Rule | None] = {}
     abbreviations: Mapping[str, str] = {}
-    vlmevalkit: str
+    vlmevalkit: str = ""
     readings: Mapping[str, str] = {}
     published: tuple[Published, ...] = ()
 
