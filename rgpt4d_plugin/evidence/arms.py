@@ -79,9 +79,9 @@ KINDS = (
     "SA/faster",
     "DP/back",
 )
-"""Kinds of questions that words answer; numbers would take a tiny model long to write. Those that the clips of a preset
-give no reason for are not asked: nothing in preset tiny comes back, and it never has the three objects that counting
-needs."""
+"""Kinds of questions that words answer; numbers would take a tiny model long to write. Those that the clips of a
+preset give no reason for are not asked: nothing in preset tiny comes back, and it never has the three objects that
+counting needs."""
 
 
 @dataclass(frozen=True)
