@@ -26,9 +26,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from os import PathLike
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -236,10 +237,20 @@ def _render_all(write: Callable[[int], _Drawn], count: int, workers: int) -> Ite
         return
     # One thread each; and glibc keeps a clip's memory for the next, as it takes time to ask the system for it anew.
     settings = {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": f"{2**28}", "MALLOC_TRIM_THRESHOLD_": f"{2**29}"}
-    with ProcessPoolExecutor(min(workers, count), get_context("spawn")) as pool:
+    with ProcessPoolExecutor(min(workers, count), get_context("spawn"), _end_with_parent) as pool:
         with _environment(settings):  # the processes are started by what follows
             drawn = pool.map(write, range(count), chunksize=8)
         yield from drawn
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the one that started it does, if that was killed too: it would wait for work for ever."""
+
+    def wait() -> None:
+        parent_process().join()
+        os._exit(1)
+
+    Thread(target=wait, daemon=True).start()
 
 
 @contextmanager
