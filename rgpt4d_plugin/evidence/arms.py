@@ -79,9 +79,8 @@ KINDS = (
     "SA/faster",
     "DP/back",
 )
-"""Kinds of questions that words answer; numbers would take a tiny model long to write. Those that the clips of a
-preset give no reason for are not asked: nothing in preset tiny comes back, and it never has the three objects that
-counting needs."""
+"""Kinds of questions that words answer; numbers would take a tiny model long to write. What the clips of a preset give
+no reason for is not asked: nothing in preset tiny comes back, and it never has the three objects of a count."""
 
 
 @dataclass(frozen=True)

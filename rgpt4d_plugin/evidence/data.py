@@ -14,13 +14,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import av
 import numpy as np
 
 from rgpt4d_plugin.evidence.arms import ALL, ARMS, Preset, Run
 from rgpt4d_plugin.files import read_json, register, registry_entry, write_json
 from rgpt4d_plugin.synth4d.baselines import baselines
 from rgpt4d_plugin.synth4d.benchmark import write_benchmark
+from rgpt4d_plugin.synth4d.clips import decode_mp4
 from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
 from rgpt4d_plugin.synth4d.wording import conversation
 
@@ -34,7 +34,7 @@ def prepare(root: Path, preset: Preset, runs: Iterable[Run]) -> None:
     """Makes what is not there yet; every part is made whole or again."""
     runs = list(runs)
     if not (root / "student" / "model.safetensors").exists():
-        build_tiny_student(root / "student", seed=0, **preset.student)
+        build_tiny_student(root / "student", "qwen2_5_vl", 0, **preset.student)
     # Objects are named by their colours, and answers are words: a mark or a letter would be one more thing to learn.
     data = write_benchmark(
         root / "data", preset.benchmark, train=preset.train, test=preset.test, refer="colour", style="word"
@@ -124,7 +124,7 @@ def _write_targets(folder: Path, kind: str, clips: list[Path]) -> None:
         with np.load(source) as arrays, np.load(clip) as own:
             maps = {name: arrays[name] for name in ("depth", "flow_2d_backward", "motion")}
             if kind == "pixels":
-                maps = colours_as_maps(_frames(clip.with_suffix(".mp4")), maps)
+                maps = colours_as_maps(decode_mp4(clip.with_suffix(".mp4")), maps)
             np.savez_compressed(folder / clip.name, timestamps=own["timestamps"], **maps)
     write_json(done, len(clips))
 
@@ -144,8 +144,3 @@ def colours_as_maps(frames: np.ndarray, maps: dict[str, np.ndarray]) -> dict[str
         "flow_2d_backward": flow.astype(np.float32),
         "motion": frames.mean(axis=-1) > np.quantile(frames.mean(axis=-1), 1 - share),
     }
-
-
-def _frames(path: Path) -> np.ndarray:
-    with av.open(str(path)) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])

@@ -64,7 +64,8 @@ def write_report(root: Path, hardware: str | None = None) -> Path:
     blind = read_json(root / "baselines.json", "delete it") if (root / "baselines.json").exists() else {}
     sections = [_section(results, regime, blind) for regime in results.regimes]
     maps = {path.stem: path.read_bytes() for path in sorted(root.glob("maps_*.png"))}
-    page = {"facts": facts, "conclusions": conclusions(results), "sections": sections, "maps": maps}
+    said = conclusions(results)
+    page = {"facts": facts, "conclusions": said, "sections": sections, "maps": maps}
     environment = Environment(
         loader=PackageLoader("rgpt4d_plugin.evidence"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -81,7 +82,7 @@ def write_report(root: Path, hardware: str | None = None) -> Path:
         write_whole(pictures / f"{name}.png", content)
     write_whole(root / "report.md", markdown)
     write_whole(root / "report.html", html)
-    write_json(root / "results.json", {**facts, "blind": blind, "results": summary(results)})
+    write_json(root / "results.json", {**facts, "conclusions": said, "blind": blind, "results": summary(results)})
     return root / "report.html"
 
 

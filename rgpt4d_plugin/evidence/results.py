@@ -54,6 +54,13 @@ class Estimate:
         """The other end."""
         return None if self.half is None else self.value + self.half
 
+    @property
+    def side(self) -> int | None:
+        """1 or -1 where the interval is above or below zero, 0 where it holds zero; None without one."""
+        if self.half is None:
+            return None
+        return int(self.value > self.half) - int(self.value < -self.half)
+
     def __str__(self) -> str:
         return f"{self.value:.1f}" + ("" if self.half is None else f" ± {self.half:.1f}")
 
@@ -144,25 +151,22 @@ def conclusions(results: Results) -> list[str]:
 
 def _verdict(lead: Estimate) -> str:
     points = f"{lead.signed()} points against fine-tuning alone, {lead.seeds} seed{'s' if lead.seeds > 1 else ''}"
-    if lead.half is None:
+    if lead.side is None:
         return f"{points}, from which nothing follows about others"
-    if lead.low > 0:
-        return f"{points}; the interval is above zero"
-    if lead.high < 0:
-        return f"{points}; the interval is below zero"
-    return f"{points}; the interval holds zero, so no difference is shown"
+    if lead.side == 0:
+        return f"{points}; the interval holds zero, so no difference is shown"
+    return f"{points}; the interval is {'above' if lead.side > 0 else 'below'} zero"
 
 
 def _by_category(results: Results, regime: str, arm: str) -> list[str]:
-    better, worse, open_ = [], [], []
+    found: dict[int, list[str]] = {1: [], -1: [], 0: []}
     for category in results.categories():
         lead = results.difference(regime, arm, category)
-        if lead is None or lead.half is None:
+        if lead is None or lead.side is None:
             return []
-        named = f"{category} {lead.signed()}"
-        (better if lead.low > 0 else worse if lead.high < 0 else open_).append(named)
-    parts = [("better in", better), ("worse in", worse), ("no difference shown in", open_)]
-    return ["By kind of question: " + "; ".join(f"{what} {', '.join(found)}" for what, found in parts if found) + "."]
+        found[lead.side].append(f"{category} {lead.signed()}")
+    parts = {"better in": found[1], "worse in": found[-1], "no difference shown in": found[0]}
+    return ["By kind of question: " + "; ".join(f"{what} {', '.join(a)}" for what, a in parts.items() if a) + "."]
 
 
 def summary(results: Results) -> dict[str, Any]:

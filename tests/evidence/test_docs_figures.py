@@ -21,7 +21,7 @@ def stored():
 
 def _rows(stored):
     """The rows of both tables as they follow from the results."""
-    for arms in stored["results"].values():
+    for arms in [*stored["results"].values(), stored["half_way"]]:
         for arm, found in arms.items():
             lead = Estimate(**found["lead"]).signed() if found["lead"] else ""
             seeds = str(len(found["seeds"]))
@@ -39,6 +39,11 @@ def test_tables_are_those_of_the_results(stored):
     assert expected <= table
     # And no other figures in tables.
     assert {row for row in table if any(re.search(r"\d\.\d", cell) for cell in row[1:])} <= expected
+
+
+def test_conclusions_are_those_of_the_results(stored):
+    page = " ".join((DOCS / "evidence.md").read_text().split())
+    assert all(line in page for line in stored["conclusions"])
 
 
 def test_page_says_when_and_on_what(stored):
