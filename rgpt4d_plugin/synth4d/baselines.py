@@ -18,6 +18,8 @@ from rgpt4d_plugin.files import read_json
 from rgpt4d_plugin.synth4d.tasks import PROBE
 
 
+__all__ = ["BASELINES", "baselines"]
+
 BASELINES = {
     "chance": "one option at random",
     "no video": "the answer that is right most often for the kind of question",

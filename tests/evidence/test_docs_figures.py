@@ -50,3 +50,8 @@ def test_page_says_when_and_on_what(stored):
     page = (DOCS / "evidence.md").read_text()
     assert stored["date"] in page
     assert stored["hardware"] in page
+
+
+def test_the_readme_has_the_same_figure(stored):
+    lead = Estimate(**stored["results"]["one"]["explicit"]["lead"]).signed()
+    assert f"{lead} points against fine-tuning alone" in (DOCS.parent / "README.md").read_text()
