@@ -28,7 +28,7 @@ class Oracle:
         self._frames, self._truth = {}, {}
         for path in sorted((folder / "videos").glob("*.mp4")):
             with np.load(folder / f"ground_truth/{path.stem}.npz") as maps:
-                colours = [ball["colour"] for ball in json.loads(str(maps["balls"]))]
+                colours = [ball["colour"] for ball in json.loads(str(maps["bodies"]))]
                 instance = maps["instance"]
             for number, frame in enumerate(decode_mp4(path)):
                 self._frames[frame.tobytes()] = (path.stem, number)
