@@ -10,7 +10,7 @@ Knows torch and the teacher interface, and no trainer or host.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -63,6 +63,8 @@ class TeacherSide:
     plan: Sequence[PlannedWindow]
     draw: "Draw | None" = None
     """What is compared; None for everything."""
+    kept: dict[str, torch.Tensor] = field(default_factory=dict)
+    """Targets that a later term needs again, by term."""
 
 
 class Distiller:
@@ -250,8 +252,13 @@ class Distiller:
 
     def _target(self, term: str, side: TeacherSide, view: MapView) -> torch.Tensor:
         """The teacher's map of some windows, or the part of it that `view` shows."""
+        if term in side.kept:
+            return side.kept[term]
         given = side.windows, side.features, term
-        return self.teacher.targets(*given) if view == WHOLE_MAP else self.teacher.target_part(*given, view)
+        target = self.teacher.targets(*given) if view == WHOLE_MAP else self.teacher.target_part(*given, view)
+        if term == "motion" and self.flow_moving:  # two terms read it, and a head is the larger part of a step
+            side.kept[term] = target
+        return target
 
 
 class _TermsWithGradient(torch.autograd.Function):

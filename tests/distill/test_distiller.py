@@ -156,6 +156,16 @@ def test_moving_pixels_of_the_flow_count_more_often(teacher):
     torch.testing.assert_close(sums.terms[0], expected.detach(), rtol=1e-5, atol=0)
 
 
+def test_what_moves_is_found_out_once(teacher, monkeypatch):
+    made, targets = [], teacher.targets
+    monkeypatch.setattr(teacher, "targets", lambda *given: made.append(given[2]) or targets(*given))
+    frames = random_frames(16)
+    Distiller(teacher, {"flow": 1.0, "motion": 1.0}, "smooth_l1", HOOKS, flow_moving=20)(
+        random_latents([frames]), batch_of(frames)
+    )
+    assert sorted(made) == ["flow", "motion"]
+
+
 # --- gradients -------------------------------------------------------------------------------------------------------
 
 
