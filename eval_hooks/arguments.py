@@ -117,7 +117,7 @@ def parse_p4d_eval(block: Any, recipe: Mapping[str, Any]) -> Evaluation:
     questionnaires = []
     for here, name, entry in _entries(block.get("benchmarks"), problems):
         arguments = check(BenchmarkArguments, entry, here, problems)
-        if name == "None":
+        if name is None:
             problems.append(f"{here}.name: missing; one of {', '.join(BENCHMARKS)}")
         elif name not in BENCHMARKS:
             problems.append(f"{here}: unknown benchmark{_nearest(name, BENCHMARKS)}")
@@ -131,8 +131,8 @@ def parse_p4d_eval(block: Any, recipe: Mapping[str, Any]) -> Evaluation:
     return Evaluation(options, questionnaires, bool(recipe.get("eval_dataset")) or held_out > 1e-6)
 
 
-def _entries(benchmarks: Any, problems: list[str]) -> list[tuple[str, str, Mapping[str, Any]]]:
-    """(path, name, options) of each benchmark; what is none is a problem."""
+def _entries(benchmarks: Any, problems: list[str]) -> list[tuple[str, str | None, Mapping[str, Any]]]:
+    """(path, name, options) of each benchmark, without a name None; what is no benchmark is a problem."""
     path = "p4d_eval.benchmarks"
     expected = "a mapping such as {r4d_bench: FOLDER}, or a list of mappings with `name` and `data`"
     if not isinstance(benchmarks, (Mapping, list)) or not benchmarks:
@@ -145,20 +145,25 @@ def _entries(benchmarks: Any, problems: list[str]) -> list[tuple[str, str, Mappi
         ]
     else:
         given = [
-            (f"{path}[{i}]", str(entry.get("name")), {key: value for key, value in entry.items() if key != "name"})
+            (f"{path}[{i}]", _named(entry), {key: value for key, value in entry.items() if key != "name"})
             if isinstance(entry, Mapping)
-            else (f"{path}[{i}]", "", entry)
+            else (f"{path}[{i}]", None, entry)
             for i, entry in enumerate(benchmarks)
         ]
-    found = []
+    found: list[tuple[str, str | None, Mapping[str, Any]]] = []
     for here, name, entry in given:
         if not isinstance(entry, Mapping):
             problems.append(f"{here}: expected {expected}, got {entry!r}")
-        elif name in (other for _, other, _ in found):
+        elif name is not None and name in (other for _, other, _ in found):
             problems.append(f"{here}: {name} is named twice")
         else:
             found.append((here, name, entry))
     return found
+
+
+def _named(entry: Mapping[str, Any]) -> str | None:
+    name = entry.get("name")
+    return None if name is None else str(name)
 
 
 def _prepare(benchmark: Benchmark, arguments: BenchmarkArguments, options: EvalOptions) -> BenchmarkTask:
