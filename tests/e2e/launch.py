@@ -6,6 +6,7 @@ of the real command end cleanly is tested in `test_distributed.py`, which starts
 """
 
 import gc
+import importlib
 import json
 import multiprocessing.connection
 import multiprocessing.context
@@ -17,7 +18,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import deepspeed.comm.torch
 import torch
 import torch.distributed as dist
 
@@ -73,7 +73,7 @@ def run_together(folder: Path, *runs: dict[str, Any], processes: int = 2) -> Non
 def forks() -> multiprocessing.context.ForkServerContext:
     """Makes processes of a server that has imported the libraries, which takes longer than a tiny run."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "llamafactory.train.tuner"])
+    context.set_forkserver_preload([__name__, "deepspeed.comm.torch", "llamafactory.train.tuner"])
     return context
 
 
@@ -123,7 +123,7 @@ def _rank(
     # A new group of the same processes waits for the addresses of the last one: the runs share one.
     dist.destroy_process_group = lambda *args, **kwargs: None
     # Shared memory for collectives on CPUs, which DeepSpeed would compile for a minute.
-    deepspeed.comm.torch.build_shm_op = lambda: None
+    importlib.import_module("deepspeed.comm.torch").build_shm_op = lambda: None
     _let_fsdp_run_on_cpus()
     status = 1
     try:
