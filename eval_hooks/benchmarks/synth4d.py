@@ -14,10 +14,7 @@ from rgpt4d_plugin.eval_hooks.benchmarks.base import LETTERS, Benchmark
 from rgpt4d_plugin.eval_hooks.benchmarks.files import below, find, read_json
 from rgpt4d_plugin.eval_hooks.benchmarks.r4d_bench import CATEGORIES, MARKS, STATIC, read_official
 from rgpt4d_plugin.eval_hooks.benchmarks.records import BenchmarkDataError, Item, Medium, Problem, Score
-
-
-PROBE = "Probe"
-"""Group of the questions that only show whether marks are read: it counts in no other column."""
+from rgpt4d_plugin.synth4d.tasks import PROBE
 
 
 class Synth4D(Benchmark):
@@ -86,7 +83,7 @@ class Synth4D(Benchmark):
         return item["category"]
 
     def columns_of(self, item: Item) -> tuple[str, ...]:
-        if item["category"] == PROBE:
+        if item["category"] == PROBE:  # it counts in no other column
             return (PROBE,)
         return ("Avg", "Sta" if item["category"] in STATIC else "Dyn", item["category"])
 

@@ -25,9 +25,8 @@ from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
 from rgpt4d_plugin.synth4d.wording import conversation
 
 
-_PIXEL_FLOW = (
-    16.0  # flow that stands for a colour's whole range, in pixels of a 224 x 224 frame: as large as motions are
-)
+_PIXEL_FLOW = 16.0
+"""Flow that stands for a colour's whole range, in pixels of a 224 x 224 frame: as large as motions are."""
 
 
 def prepare(root: Path, preset: Preset, runs: Iterable[Run]) -> None:

@@ -22,7 +22,7 @@ from rgpt4d_plugin.files import open_image
 from rgpt4d_plugin.regions.media_entries import decode_clip, decode_image_entry
 from rgpt4d_plugin.regions.prompt_styles import PLACEHOLDERS, StyledRecord, apply_style
 from rgpt4d_plugin.regions.region import RegionError, check_mentions, parse_regions
-from rgpt4d_plugin.regions.rendering import Sampling, ShownClip, processor_media, show_clip, show_still
+from rgpt4d_plugin.regions.rendering import Sampling, ShownClip, processed, show_clip, show_still
 from rgpt4d_plugin.validation import Checked, check, shown
 from rgpt4d_plugin.video.entries import Clip, with_time_sentences
 
@@ -147,15 +147,11 @@ class RegionPrompt:
 
     def inputs(self, processor: Any, **kwargs: Any) -> Any:
         """Tensors of one sample for `generate` of a plain transformers model, whose processor has a chat template."""
-        # Imported here: with it comes torch, which a prompt for a server does not need.
-        from rgpt4d_plugin.students.glm4v import for_model
-
         messages = [{"role": "user", "content": self._parts()}]
         text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         clips = [self.clip] if self.clip is not None else []
-        media = processor_media(processor, self.images, clips)
-        made = processor(text=[text], return_tensors="pt", **media, **kwargs)
-        return for_model(made, processor, [(len(self.images), len(clips))])
+        counts = [(len(self.images), len(clips))]
+        return processed(processor, [text], self.images, clips, counts, return_tensors="pt", **kwargs)
 
     def chat(self) -> dict[str, Any]:
         """Arguments of `ChatModel.chat` of the host, whose template must be an `rgpt4d_<name>` one.

@@ -154,13 +154,30 @@ def check_takes_videos(processor: Any) -> None:
         )
 
 
-def processor_media(processor: Any, pictures: Sequence[Any], clips: Sequence[ShownClip]) -> dict[str, Any]:
-    """Keyword arguments for a transformers processor: images, flat or in one list per row of text, and clips of all
-    rows.
+def processed(
+    processor: Any,
+    texts: Sequence[str],
+    pictures: Sequence[Any],
+    clips: Sequence[ShownClip],
+    counts: Sequence[tuple[int, int]],
+    **kwargs: Any,
+) -> Any:
+    """Returns what a transformers processor makes of texts and their media, as its model takes it.
+
+    Args:
+        processor: Called with `kwargs` too.
+        texts: As a chat template wrote them.
+        pictures: Images, flat or in one list per text.
+        clips: Those of all texts.
+        counts: Images and clips of each text.
 
     Raises:
-        VideoError: there are clips, and the processor takes no videos.
+        VideoError: There are clips, and the processor takes no videos.
+        ValueError: Images and clips are in an order that the processor miswrites.
     """
+    # Imported here: with it comes torch, which a prompt for a server does not need.
+    from rgpt4d_plugin.students.glm4v import for_model
+
     if clips:
         check_takes_videos(processor)
     media: dict[str, Any] = {}
@@ -170,7 +187,7 @@ def processor_media(processor: Any, pictures: Sequence[Any], clips: Sequence[Sho
         media["videos"] = [clip.frames for clip in clips]
         media["do_sample_frames"] = False
         media["video_metadata"] = [clip.metadata for clip in clips]
-    return media
+    return for_model(processor(text=texts, **media, **kwargs), processor, counts)
 
 
 def fit(picture: Image.Image, max_pixels: int) -> Image.Image:

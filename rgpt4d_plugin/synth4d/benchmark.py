@@ -35,9 +35,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from rgpt4d_plugin.files import only_writer, parse_json, read_registry, registry_entry, write_json, write_whole
-from rgpt4d_plugin.regions.bounds import box_around
-from rgpt4d_plugin.synth4d.clips import MAPS, encode_mp4, save_ground_truth
+from rgpt4d_plugin.files import only_writer, read_registry, registry_entry, write_json, write_whole
+from rgpt4d_plugin.synth4d.clips import MAPS, encode_mp4, save_ground_truth, settings_of
+from rgpt4d_plugin.synth4d.questions import first_frame_regions
 from rgpt4d_plugin.synth4d.render import Clip4D, follow, render
 from rgpt4d_plugin.synth4d.tasks import Question, ask, ask_colours, balanced, tracks_of
 from rgpt4d_plugin.synth4d.wording import Names, Refer, Style, conversation, worded
@@ -143,7 +143,7 @@ def write_benchmark(
     settings = _Settings(preset, chosen.train, chosen.test, seed, chosen.refer, chosen.style)
     root = Path(out)
     done = root / "settings.json"
-    if _read(done) != asdict(settings):
+    if settings_of(root) != asdict(settings):
         root.mkdir(parents=True, exist_ok=True)
         with only_writer(root):
             registry = root / "dataset_info.json"
@@ -162,13 +162,6 @@ def write_benchmark(
     return root
 
 
-def _read(path: Path) -> Any:
-    try:
-        return parse_json(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return None
-
-
 @dataclass(frozen=True)
 class _Drawn:
     """A clip that was written.
@@ -178,8 +171,7 @@ class _Drawn:
         interval: Seconds between two frames.
         state: What the objects and the camera do, for `scenes.json`.
         questions: All that can be asked.
-        marked: The objects that have marks, in their order.
-        regions: Of the marks.
+        regions: Of the objects that have marks.
         names: Of the objects.
     """
 
@@ -281,10 +273,7 @@ def _write_clip(folder: Path, held_out: bool, preset: Preset, seed: tuple[int, i
     if preset.refer == "mark":
         marked = rng.permutation([index for index, track in enumerate(tracks) if track.seen])[:2].tolist()
         names = Names.of_marks(marked)
-        regions = [
-            {"id": f"obj_{number}", "video": 0, "frame": 0, "box": box_around(clip.instance[0] == body)}
-            for number, body in enumerate(marked, start=1)
-        ]
+        regions = first_frame_regions(clip, marked)
         questions = [question for question in questions if set(question.objects) <= set(marked)]
         questions += ask_colours(clip, marked)
         if held_out and regions:

@@ -95,7 +95,7 @@ def write_clips(out_dir: str | PathLike, count: int = 48, seed: int = 0, **setti
     """
     out = Path(out_dir)
     chosen = ClipSettings(count=count, seed=seed, **settings)
-    if _settings_of(out / "settings.json") != asdict(chosen):
+    if settings_of(out) != asdict(chosen):
         out.mkdir(parents=True, exist_ok=True)
         with only_writer(out):
             _write(out, chosen)
@@ -137,10 +137,10 @@ def _write(out: Path, chosen: ClipSettings) -> None:
     write_json(done, asdict(chosen))
 
 
-def _settings_of(path: Path) -> Any:
+def settings_of(folder: Path) -> Any:
     """Returns how a folder was made; None if it is not complete, or its settings were not written to their end."""
     try:
-        return parse_json(path.read_bytes())
+        return parse_json((folder / "settings.json").read_bytes())
     except (FileNotFoundError, ValueError):
         return None
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Questions about a clip, answered from its ground truth; one without a clear answer is not asked."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -71,10 +72,6 @@ def ask_regions(clip: Clip4D, rng: np.random.Generator) -> tuple[list[Question],
     if len(visible) < 2:
         return [], []
     pair = [int(index) for index in rng.permutation(visible)[:2]]
-    regions = [
-        {"id": f"obj_{number}", "video": 0, "frame": 0, "box": box_around(clip.instance[0] == index)}
-        for number, index in enumerate(pair, start=1)
-    ]
     answers = {
         "region colour": ("What colour is {}?", [clip.scene.bodies[index].colour for index in pair]),
         "region moving": ("Is {} moving by itself?", [_yes(clip.scene.bodies[index].moves) for index in pair]),
@@ -89,7 +86,15 @@ def ask_regions(clip: Clip4D, rng: np.random.Generator) -> tuple[list[Question],
         if None not in both
         for number, answer in enumerate(both, start=1)
     ]
-    return questions, regions
+    return questions, first_frame_regions(clip, pair)
+
+
+def first_frame_regions(clip: Clip4D, bodies: Sequence[int]) -> list[dict]:
+    """Regions obj_1, obj_2, ... of bodies, whose indices are given: boxes on the first frame."""
+    return [
+        {"id": f"obj_{number}", "video": 0, "frame": 0, "box": box_around(clip.instance[0] == index)}
+        for number, index in enumerate(bodies, start=1)
+    ]
 
 
 def _is_visible(clip: Clip4D, index: int) -> bool:

@@ -12,9 +12,8 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 from rgpt4d_plugin.arguments import RegionArguments
 from rgpt4d_plugin.distill import DistillBatch
 from rgpt4d_plugin.modeling.timestamp_encoding import NO_TIME
-from rgpt4d_plugin.regions.rendering import Sampling, ShownClip, check_takes_videos, processor_media
+from rgpt4d_plugin.regions.rendering import Sampling, ShownClip, check_takes_videos, processed
 from rgpt4d_plugin.students import RowMedia
-from rgpt4d_plugin.students.glm4v import for_model
 from rgpt4d_plugin.trainers.mixin import BATCH_KEY
 from rgpt4d_plugin.trainers.setup import P4DSetup
 from rgpt4d_plugin.trainers.trl_records import RecordError, ShownRecord, show_record
@@ -66,15 +65,18 @@ class P4DVisionCollator(DataCollatorForVisionLanguageModeling):
         texts = [apply_chat_template(record.conversation, self.processor) for record in records]
         beginnings = [text["text"] if "text" in text else text["prompt"] for text in texts]
         # The chat template has written the first token already.
-        made = self.processor(
-            text=beginnings,
-            **processor_media(self.processor, [record.images for record in records], clips),
-            padding=True,
-            return_tensors=self.return_tensors,
-            add_special_tokens=False,
+        inputs = dict(
+            processed(
+                self.processor,
+                beginnings,
+                [record.images for record in records],
+                clips,
+                [(len(record.images), len(record.clips)) for record in records],
+                padding=True,
+                return_tensors=self.return_tensors,
+                add_special_tokens=False,
+            )
         )
-        media = [(len(record.images), len(record.clips)) for record in records]
-        inputs = dict(for_model(made, self.processor, media))
         kept = inputs["attention_mask"].bool()
         columns = {
             key: [values[row] for values, row in zip(inputs[key], kept, strict=True)]
