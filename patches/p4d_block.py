@@ -130,8 +130,9 @@ def enter(
     from rgpt4d_plugin.trainers.setup import ALL_LOG_KEYS, GRADIENT_KEYS, LOG_KEYS, P4DSetup
 
     if not p4d.loss.active:
-        what = {"off": "plain SFT", "add": "SFT with timestamp encoding", "text": "SFT with time sentences"}
-        get_logger(__name__).warning_rank0(f"p4d: every loss weight is 0, so this run is {what[p4d.tpe]}.")
+        what = {"off": "plain SFT", "add": "SFT with timestamp encoding", "text": "SFT with time sentences"}[p4d.tpe]
+        what += "" if p4d.frames is None else f" on {p4d.frames} frames of each clip"
+        get_logger(__name__).warning_rank0(f"p4d: every loss weight is 0, so this run is {what}.")
         if not p4d.active:
             return []
 

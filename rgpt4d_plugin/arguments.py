@@ -219,7 +219,8 @@ class P4DArguments(Checked):
     @property
     def active(self) -> bool:
         """Whether a run with the block differs from one without."""
-        return bool(self.loss.active) or self.tpe != "off"
+        samples = self.frames is not None or self.video.cache is not None or self.video.backend != "pyav"
+        return bool(self.loss.active) or self.tpe != "off" or samples
 
     @property
     def encoding(self) -> TimestampEncoding | None:

@@ -60,6 +60,17 @@ def test_all_weights_zero_is_plain_sft(assets, tmp_path, trainers):
 
 
 @pytest.mark.slow
+def test_plain_sft_sees_the_frames_of_the_block(assets, tmp_path):
+    """What distillation is compared with: the same frames, without a term."""
+    blocks = {"zero": assets.p4d(frames=4, **ZERO_WEIGHTS), "p4d": assets.p4d(frames=4), "host": None}
+    for name, block in blocks.items():
+        train_here(assets.recipe(tmp_path / name, p4d=block, max_steps=1, video_maxlen=None))
+
+    first = logs(tmp_path / "zero")[0]["loss"]
+    assert first == logs(tmp_path / "p4d")[0]["loss_sft"] != logs(tmp_path / "host")[0]["loss"]
+
+
+@pytest.mark.slow
 def test_the_first_sft_loss_is_that_of_plain_sft(assets, tmp_path):
     """The plugin draws no random number, decodes no frame otherwise and changes no batch."""
     train_here(assets.recipe(tmp_path / "plain", p4d=None, max_steps=1))
