@@ -24,7 +24,11 @@ def add_evidence(commands: argparse._SubParsersAction) -> None:
         "--arms", nargs="+", metavar="ARM", help="default: sft explicit pixels other; `--arms list` lists all"
     )
     command.add_argument(
-        "--regimes", nargs="+", choices=["one", "many"], default=["one"], help="questions a clip (default: one)"
+        "--regimes",
+        nargs="+",
+        choices=["one", "many", "strong"],
+        default=["one"],
+        help="questions a clip, and `strong`: many again, from a model that has learned from many (default: one)",
     )
     command.add_argument("--jobs", type=whole(1, 64), default=1, help="trainings at a time (default: 1)")
     command.add_argument("--only-report", action="store_true", help="train nothing, report what is finished")

@@ -14,8 +14,13 @@ from typing import Any
 REGIMES = {
     "one": "one question a clip",
     "many": "all questions of a clip",
+    "strong": "all questions of a clip, from a model that fine-tuning on them has trained as long before",
 }
-"""How many answers there are to learn from; the clips are the same."""
+"""How many answers there are to learn from, and where training begins; the clips are the same."""
+
+
+BASE_ARM = "sft"
+"""What the others are compared with."""
 
 
 ALL = "all"
@@ -92,6 +97,7 @@ class Preset:
         kinds: Of its questions, those that are asked.
         train: Clips that the arms train on.
         test: Held-out clips.
+        asked: Questions of each kind about them, at most.
         student: Fields of `StudentSizes`.
         grid: Tokens along a side of a frame.
         map_size: Pixels of a map's side.
@@ -100,7 +106,6 @@ class Preset:
         steps: Optimizer steps.
         batch: Clips a step.
         rate: Highest learning rate.
-        questions: Held-out questions that are asked.
         evaluations: How often, with equal distances, the last one at the end.
         save_every: Steps between two checkpoints from which a killed run goes on; None: it begins anew.
         host: Further keys of the recipes.
@@ -110,6 +115,7 @@ class Preset:
     kinds: tuple[str, ...]
     train: int
     test: int
+    asked: int
     student: Mapping[str, int | float]
     grid: int
     map_size: int
@@ -118,7 +124,6 @@ class Preset:
     steps: int
     batch: int
     rate: float
-    questions: int
     evaluations: int
     save_every: int | None = None
     host: Mapping[str, Any] = field(default_factory=dict)
@@ -129,7 +134,8 @@ PRESETS = {
         benchmark="simple",
         kinds=KINDS,
         train=2500,
-        test=400,
+        test=3000,
+        asked=100,
         student={"patch": 12, "merge": 1},
         grid=4,
         map_size=24,
@@ -138,14 +144,14 @@ PRESETS = {
         steps=1500,
         batch=16,
         rate=2e-3,
-        questions=800,
-        evaluations=2,
+        evaluations=3,
     ),
     "gpu": Preset(
         benchmark="gpu",
         kinds=KINDS,
         train=8000,
-        test=1000,
+        test=2000,
+        asked=200,
         student={
             "hidden": 512,
             "layers": 12,
@@ -164,7 +170,6 @@ PRESETS = {
         steps=1500,
         batch=16,
         rate=3e-4,
-        questions=2000,
         evaluations=2,
         save_every=250,
         host={"bf16": True, "dataloader_num_workers": 14},
@@ -190,6 +195,11 @@ class Run:
         """Of its records: of a question a clip, each seed draws its own."""
         return f"train_one_{self.seed}" if self.regime == "one" else "train_many"
 
+    @property
+    def base(self) -> "Run | None":
+        """The run from whose model this one starts; None: from random weights."""
+        return Run(BASE_ARM, "many", self.seed) if self.regime == "strong" else None
+
 
 def recipe_of(preset: Preset, root: Path, run: Run) -> dict[str, Any]:
     """The recipe of a run.
@@ -207,7 +217,7 @@ def recipe_of(preset: Preset, root: Path, run: Run) -> dict[str, Any]:
     if arm.per_step:
         loss["per_step"] = dict(arm.per_step)
     return {
-        "model_name_or_path": str(root / "student"),
+        "model_name_or_path": str(root / "runs" / run.base.name / "train" if run.base else root / "student"),
         "flash_attn": "sdpa",
         "stage": "sft",
         "do_train": True,
@@ -256,7 +266,6 @@ def recipe_of(preset: Preset, root: Path, run: Run) -> dict[str, Any]:
         "p4d_eval": {
             "benchmarks": {"synth4d": str(root / "data" / "asked")},
             "every": steps // preset.evaluations,
-            "limit": preset.questions,
             "frames": frames,
             "max_new_tokens": 16,
             "batch_size": 64,

@@ -10,6 +10,7 @@ clip's colours, or another clip's maps.
 """
 
 from collections.abc import Iterable
+from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,10 +24,6 @@ from rgpt4d_plugin.synth4d.benchmark import write_benchmark
 from rgpt4d_plugin.synth4d.clips import decode_mp4
 from rgpt4d_plugin.synth4d.tiny_model import build_tiny_student
 from rgpt4d_plugin.synth4d.wording import conversation
-
-
-_PIXEL_FLOW = 16.0
-"""Flow that stands for a colour's whole range, in pixels of a 224 x 224 frame: as large as motions are."""
 
 
 def prepare(root: Path, preset: Preset, runs: Iterable[Run]) -> None:
@@ -59,16 +56,14 @@ def _questions(folder: Path, preset: Preset) -> dict[str, list[dict[str, Any]]]:
 
 
 def _write_asked(data: Path, preset: Preset) -> None:
-    """The held-out questions of the preset's kinds, as a folder of the benchmark."""
+    """Of each of the preset's kinds so many held-out questions, as a folder of the benchmark."""
     folder = data / "asked"
     if (folder / "questions.json").exists():
         return
     folder.mkdir(exist_ok=True)
     if not (folder / "clips").exists():
         (folder / "clips").symlink_to(Path("..", "test", "clips"), target_is_directory=True)
-    write_json(
-        folder / "questions.json", [item for items in _questions(data / "test", preset).values() for item in items]
-    )
+    write_json(folder / "questions.json", asked_questions(_questions(data / "test", preset), preset.asked))
 
 
 def write_baselines(root: Path, preset: Preset) -> None:
@@ -78,11 +73,11 @@ def write_baselines(root: Path, preset: Preset) -> None:
     """
     data = root / "data"
     with TemporaryDirectory() as name:
-        for folder, copy in ((data, Path(name)), (data / "test", Path(name, "test"))):
+        for asked, scenes, copy in ((data, data, Path(name)), (data / "asked", data / "test", Path(name, "test"))):
             copy.mkdir(exist_ok=True)
-            items = [item for items in _questions(folder, preset).values() for item in items]
+            items = [item for items in _questions(asked, preset).values() for item in items]
             write_json(copy / "questions.json", [{**item, "category": item["kind"]} for item in items])
-            (copy / "scenes.json").symlink_to(folder.resolve() / "scenes.json")
+            (copy / "scenes.json").symlink_to(scenes.resolve() / "scenes.json")
         found = baselines(name)
     write_json(root / "baselines.json", {name: {ALL: values.pop("Avg"), **values} for name, values in found.items()})
 
@@ -107,6 +102,20 @@ def all_questions(asked: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]
     ]
 
 
+def asked_questions(asked: dict[str, list[dict[str, Any]]], limit: int) -> list[dict[str, Any]]:
+    """At most `limit` questions of each kind, as many with one answer as with another as long as there are some."""
+    turns: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for items in asked.values():
+        for item in items:
+            turns.setdefault((item["kind"], item["reply"]), []).append(item)
+    chosen: dict[str, list[dict[str, Any]]] = {kind: [] for kind, _ in sorted(turns)}
+    for turn in zip_longest(*(turns[key] for key in sorted(turns))):
+        for item in turn:
+            if item is not None and len(chosen[item["kind"]]) < limit:
+                chosen[item["kind"]].append(item)
+    return [item for items in chosen.values() for item in items]
+
+
 def _write_dataset(folder: Path, name: str, records: list[dict[str, Any]]) -> None:
     write_json(folder / f"{name}.json", records)
     register(folder, name, registry_entry(f"{name}.json", "sharegpt", ("messages", "videos")))
@@ -117,29 +126,44 @@ def _write_targets(folder: Path, kind: str, clips: list[Path]) -> None:
     if done.exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
+    speed = _typical_speed(clips) if kind == "pixels" else 0.0
     for index, clip in enumerate(clips):
         # Half way round, so that neither a clip nor its neighbour is its own.
         source = clip if kind == "pixels" else clips[(index + len(clips) // 2) % len(clips)]
         with np.load(source) as arrays, np.load(clip) as own:
             maps = {name: arrays[name] for name in ("depth", "flow_2d_backward", "motion")}
             if kind == "pixels":
-                maps = colours_as_maps(decode_mp4(clip.with_suffix(".mp4")), maps)
+                maps = colours_as_maps(decode_mp4(clip.with_suffix(".mp4")), maps, speed)
             np.savez_compressed(folder / clip.name, timestamps=own["timestamps"], **maps)
     write_json(done, len(clips))
 
 
-def colours_as_maps(frames: np.ndarray, maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Frames (T, H, W, 3) uint8 in the form of depth, flow and motion, of the same shapes and about the same spread.
+def _typical_speed(clips: Iterable[Path]) -> float:
+    """Root of the mean squared flow along x and y where something moves, in pixels of the clips."""
+    squares, count = 0.0, 0
+    for clip in clips:
+        with np.load(clip) as arrays:
+            flow, moving = arrays["flow_2d_backward"], arrays["motion"]
+        moves = np.moveaxis(flow, 1, -1)[moving]
+        squares, count = squares + float((moves.astype(np.float64) ** 2).sum()), count + moves.size
+    return (squares / count) ** 0.5
 
-    Red takes depth's place, on its logarithm's scale; green and blue that of the flow; bright pixels that of motion.
+
+def colours_as_maps(frames: np.ndarray, maps: dict[str, np.ndarray], speed: float) -> dict[str, np.ndarray]:
+    """Frames (T, H, W, 3) uint8 in the form of depth, flow and motion, of the same shapes and spread.
+
+    Red takes depth's place, on its logarithm's scale; green and blue the flow's, whose root of the mean square is
+    `speed` where a pixel counts as moving; these are the bright ones, as many as move in the clip.
     """
     red, green, blue = np.moveaxis(frames.astype(np.float32) / 255, -1, 0)
     depth = np.log(maps["depth"])
-    side = maps["flow_2d_backward"].shape[-1]
-    flow = (np.stack([green, blue], axis=1) - 0.5) * _PIXEL_FLOW * side / 224
     share = maps["motion"].mean()
+    bright = frames.mean(axis=-1) > np.quantile(frames.mean(axis=-1), 1 - share)
+    flow = np.stack([green, blue], axis=1) - np.array([green.mean(), blue.mean()], np.float32)[:, None, None]
+    counted = np.moveaxis(flow, 1, -1)[bright if bright.any() else ...]
+    flow *= speed / max(np.sqrt((counted**2).mean()), 1e-3)
     return {
         "depth": np.exp(depth.mean() + depth.std() * (red - red.mean()) / max(red.std(), 1e-3)).astype(np.float32),
         "flow_2d_backward": flow.astype(np.float32),
-        "motion": frames.mean(axis=-1) > np.quantile(frames.mean(axis=-1), 1 - share),
+        "motion": bright,
     }

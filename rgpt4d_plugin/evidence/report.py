@@ -13,9 +13,9 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rgpt4d_plugin.eval_hooks.report.charts import Reference, Series, bars, differences
-from rgpt4d_plugin.evidence.arms import ALL, ARMS, REGIMES
+from rgpt4d_plugin.evidence.arms import ALL, ARMS, BASE_ARM, REGIMES
 from rgpt4d_plugin.evidence.curves import curves
-from rgpt4d_plugin.evidence.results import BASE_ARM, Estimate, Results, conclusions, summary
+from rgpt4d_plugin.evidence.results import Estimate, Results, conclusions, summary
 from rgpt4d_plugin.files import read_json, write_json, write_whole
 
 

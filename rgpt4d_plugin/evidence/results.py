@@ -13,11 +13,9 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from rgpt4d_plugin.evidence.arms import ALL, ARMS, REGIMES
+from rgpt4d_plugin.evidence.arms import ALL, ARMS, BASE_ARM, REGIMES
 from rgpt4d_plugin.files import read_json
 
-
-BASE_ARM = "sft"
 
 # 97.5 % quantiles of Student's t by degrees of freedom; more than ten seeds are taken as ten.
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)

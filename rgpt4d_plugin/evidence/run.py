@@ -39,7 +39,7 @@ def run_experiment(root: Path, preset_name: str, runs: Sequence[Run], jobs: int 
         root: Folder of the experiment.
         preset_name: One of `PRESETS`; a folder belongs to one.
         runs: In the order in which they are wanted.
-        jobs: Trainings at a time. Those that share a file of tokens follow one another.
+        jobs: Trainings at a time.
 
     Raises:
         ValueError: The folder is another preset's.
@@ -51,16 +51,14 @@ def run_experiment(root: Path, preset_name: str, runs: Sequence[Run], jobs: int 
     root = root.resolve()
     root.mkdir(parents=True, exist_ok=True)
     _check_settings(root, preset_name, preset)
+    runs = list(dict.fromkeys(one for run in runs for one in (run.base, run) if one is not None))
     prepare(root, preset, runs)
     missing = [run for run in runs if not (root / "runs" / run.name / RESULT).exists()]
-    chains: dict[str, list[Run]] = {}
-    for run in missing:
-        chains.setdefault(run.dataset, []).append(run)
     with tqdm(total=len(missing) * preset.steps, unit="step", desc="evidence", disable=None) as bar:
-        workers = _Workers(root, preset, bar)
+        workers = _Workers(root, preset, bar, missing)
         try:
             with ThreadPoolExecutor(jobs) as pool:
-                for done in [pool.submit(workers.train_all, chain) for chain in chains.values()]:
+                for done in [pool.submit(workers.train, run) for run in missing]:
                     done.result()
         except BaseException:
             workers.stop()
@@ -77,25 +75,33 @@ def _check_settings(root: Path, name: str, preset: Preset) -> None:
 class _Workers:
     """Starts trainings and follows their logs."""
 
-    def __init__(self, root: Path, preset: Preset, bar: tqdm) -> None:
+    def __init__(self, root: Path, preset: Preset, bar: tqdm, runs: Sequence[Run]) -> None:
         self.root, self.preset, self.bar = root, preset, bar
+        self._first = {run.dataset: run for run in reversed(runs)}  # which writes the tokens that the others read
+        self._finished = {run: threading.Event() for run in runs}
         self._running: set[subprocess.Popen] = set()
         self._stopped = threading.Event()
 
     def stop(self) -> None:
         """Ends what is running; nothing starts any more."""
         self._stopped.set()
+        for finished in self._finished.values():
+            finished.set()
         for process in list(self._running):
             process.terminate()
 
-    def train_all(self, chain: Sequence[Run]) -> None:
-        """One run behind the other."""
-        for run in chain:
-            if not self._stopped.is_set():
-                self.train(run)
-
     def train(self, run: Run) -> None:
-        """One training, to its result."""
+        """One training, to its result, once those are finished whose files it reads; they began before it."""
+        try:
+            for other in {self._first[run.dataset], run.base} - {run, None}:
+                if other in self._finished:
+                    self._finished[other].wait()
+            if not self._stopped.is_set():
+                self._train(run)
+        finally:
+            self._finished[run].set()
+
+    def _train(self, run: Run) -> None:
         recipe = recipe_of(self.preset, self.root, run)
         output, tokens = Path(recipe["output_dir"]), Path(recipe["tokenized_path"])
         folder = output.parent

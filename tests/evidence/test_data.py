@@ -6,7 +6,7 @@ import pytest
 
 from rgpt4d_plugin.arguments import parse_p4d
 from rgpt4d_plugin.evidence.arms import ARMS, PRESETS, Run, recipe_of
-from rgpt4d_plugin.evidence.data import all_questions, colours_as_maps, one_question_each
+from rgpt4d_plugin.evidence.data import all_questions, asked_questions, colours_as_maps, one_question_each
 
 
 def _asked():
@@ -46,12 +46,29 @@ def test_colours_take_the_place_of_maps():
         "flow_2d_backward": rng.normal(size=(4, 2, 6, 6)),
         "motion": rng.random((4, 6, 6)) < 0.25,
     }
-    found = colours_as_maps(frames, maps)
+    found = colours_as_maps(frames, maps, 3.0)
     assert {name: array.shape for name, array in found.items()} == {name: array.shape for name, array in maps.items()}
     assert np.corrcoef(np.log(found["depth"]).ravel(), frames[..., 0].ravel())[0, 1] == pytest.approx(1)
     assert np.corrcoef(found["flow_2d_backward"][:, 1].ravel(), frames[..., 2].ravel())[0, 1] == pytest.approx(1)
     assert np.log(found["depth"]).std() == pytest.approx(np.log(maps["depth"]).std(), rel=1e-3)
     assert found["motion"].mean() == pytest.approx(maps["motion"].mean(), abs=0.02)
+    bright = np.moveaxis(found["flow_2d_backward"], 1, -1)[found["motion"]]
+    assert np.sqrt((bright**2).mean()) == pytest.approx(3.0, rel=1e-5)
+    still = colours_as_maps(frames, maps | {"motion": np.zeros((4, 6, 6), bool)}, 3.0)
+    assert not still["motion"].any()
+    assert np.sqrt((still["flow_2d_backward"] ** 2).mean()) == pytest.approx(3.0, rel=1e-5)
+
+
+def test_asked_questions_are_balanced():
+    asked = {
+        str(n): [{"kind": "a/b", "reply": "left" if n < 40 else "right"}, {"kind": "c/d", "reply": "yes"}]
+        for n in range(50)
+    }
+    found = asked_questions(asked, 16)
+    assert [(item["kind"], item["reply"]) for item in found].count(("a/b", "left")) == 8
+    assert [item["kind"] for item in found] == 16 * ["a/b"] + 16 * ["c/d"]
+    more = asked_questions(asked, 30)
+    assert [item["reply"] for item in more if item["kind"] == "a/b"].count("right") == 10
 
 
 @pytest.mark.parametrize("preset", PRESETS)

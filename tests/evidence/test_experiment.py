@@ -14,7 +14,7 @@ from rgpt4d_plugin.files import read_json
 
 @pytest.mark.slow
 def test_from_nothing_to_the_page(tmp_path, monkeypatch):
-    small = replace(PRESETS["tiny"], train=40, test=20, steps=2, batch=2, questions=4, evaluations=1)
+    small = replace(PRESETS["tiny"], train=40, test=20, asked=2, steps=2, batch=2, evaluations=1)
     monkeypatch.setitem(PRESETS, "tiny", small)
     runs = [Run("sft", "one", 1), Run("pixels", "one", 1)]
     run_experiment(tmp_path, "tiny", runs)

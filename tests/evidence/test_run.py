@@ -117,3 +117,17 @@ def test_unfinished_tokens_are_removed(root):
     (tokens / "half.arrow").write_bytes(b"")
     runner.run_experiment(root, "tiny", [Run("sft", "one", 1)])
     assert os.listdir(tokens) == ["rgpt4d_settings.json"]
+
+
+def test_a_strong_base_is_trained_before_what_starts_from_it(root):
+    runner.run_experiment(root, "tiny", [Run("explicit", "strong", 2), Run("sft", "strong", 2)], jobs=3)
+    assert _started(root)[0] == "many-sft-2 0"
+    recipe = yaml.safe_load((root / "runs" / "strong-explicit-2" / "recipe.yaml").read_text())
+    assert recipe["model_name_or_path"] == str(root / "runs" / "many-sft-2" / "train")
+
+
+def test_tokens_are_written_by_one_run(root):
+    """The others that read them wait for it."""
+    runner.run_experiment(root, "tiny", [Run(arm, "one", 1) for arm in ("sft", "explicit", "pixels")], jobs=3)
+    assert _started(root)[0] == "one-sft-1 0"
+    assert len(_started(root)) == 3
