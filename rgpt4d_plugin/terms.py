@@ -16,6 +16,7 @@ class LossTerm:
         owns: Attribute of `distill.grid.Window` that says which steps or frames of a window count.
         colors: Function of `preview.map_figure` that colors the map; None where there is nothing to look at.
         legend: How to read the colors.
+        in_pixels: Whether its values are lengths in pixels of the teacher's input.
     """
 
     name: str
@@ -24,6 +25,7 @@ class LossTerm:
     owns: Literal["steps", "frames", "flow_frames"]
     colors: Literal["depth", "flow", "motion"] | None = None
     legend: str = ""
+    in_pixels: bool = False
 
     @property
     def log_key(self) -> str:
@@ -36,7 +38,15 @@ TERMS = {
     for term in (
         LossTerm("latent", "latent features", "features", "steps"),
         LossTerm("depth", "depth", "map", "frames", "depth", "near is bright, log scale over the clip"),
-        LossTerm("flow", "backward flow", "map", "flow_frames", "flow", "hue is the direction, saturation the length"),
+        LossTerm(
+            "flow",
+            "backward flow",
+            "map",
+            "flow_frames",
+            "flow",
+            "hue is the direction, saturation the length",
+            in_pixels=True,
+        ),
         LossTerm("motion", "motion", "map", "frames", "motion", "bright moves"),
         LossTerm("camray", "camera rays", "map", "frames"),
         # A window's first frame is where its cameras are measured from: it has neither a flow nor a pose to compare.

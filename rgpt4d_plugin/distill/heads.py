@@ -12,9 +12,13 @@ from torch import nn
 
 from rgpt4d_plugin.distill.decoder import LatentDecoder
 from rgpt4d_plugin.teachers.base import TeacherSpec
+from rgpt4d_plugin.terms import TERMS
 
 
 HEAD_WIDTH = 256
+
+FLOW_UNITS = 16
+"""Of the length in which a head says how far something moves, so many make the width of the frame."""
 
 
 class DecoderWithHeads(LatentDecoder):
@@ -32,14 +36,11 @@ class DecoderWithHeads(LatentDecoder):
         super().__init__(seed=seed, **sizes)
         self.tokens = teacher.tokens
         generator = torch.Generator().manual_seed(seed)
-        self.heads = nn.ModuleDict(
-            {
-                term: MapHead(
-                    teacher.maps[term].shape, teacher.grid, len(teacher.maps[term].hooks) * teacher.width, generator
-                )
-                for term in terms
-            }
-        )
+        self.heads = nn.ModuleDict()
+        for term in terms:
+            found = teacher.maps[term]
+            unit = teacher.input_size[1] / FLOW_UNITS if TERMS[term].in_pixels else 1.0
+            self.heads[term] = MapHead(found.shape, teacher.grid, len(found.hooks) * teacher.width, generator, unit)
         self.reads = {term: [at.index(hook) for hook in teacher.maps[term].hooks] for term in terms}
 
     def forward(self, hidden: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:  # type: ignore[override]
@@ -61,14 +62,20 @@ class MapHead(nn.Module):
         grid: (t, h, w) tokens of a window.
         width: Channels of a token.
         generator: Of the initial weights.
+        unit: What 1 stands for in the map. A layer that begins below 1 is long on its way to a flow of 20 pixels.
     """
 
     def __init__(
-        self, shape: tuple[int, int, int, int], grid: tuple[int, int, int], width: int, generator: torch.Generator
+        self,
+        shape: tuple[int, int, int, int],
+        grid: tuple[int, int, int],
+        width: int,
+        generator: torch.Generator,
+        unit: float = 1.0,
     ) -> None:
         super().__init__()
         channels, *size = shape
-        self.grid, self.channels = grid, channels
+        self.grid, self.channels, self.unit = grid, channels, unit
         self.pooled = size[1:] == [1, 1]
         parts = size if not self.pooled else [size[0], *grid[1:]]
         if any(pixels % tokens for pixels, tokens in zip(parts, grid)):
@@ -85,7 +92,7 @@ class MapHead(nn.Module):
         if self.pooled:
             steps = tokens.mean(dim=(2, 3), keepdim=True)
             tokens = torch.cat([steps, steps[:, :1].expand_as(steps)], dim=-1)
-        values = self.out(nn.functional.gelu(self.hidden(tokens)))
+        values = self.unit * self.out(nn.functional.gelu(self.hidden(tokens)))
         values = values.unflatten(-1, (self.channels, *self.patch))  # (W, t, h, w, C, pt, ph, pw)
         return values.permute(0, 4, 1, 5, 2, 6, 3, 7).flatten(6).flatten(4, 5).flatten(2, 3)
 
