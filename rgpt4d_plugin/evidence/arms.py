@@ -49,7 +49,7 @@ class Arm:
     flow_moving: float = 20.0
 
 
-_ALL = {"depth": 0.5, "flow": 0.04, "motion": 0.05}
+_ALL = {"depth": 0.125, "flow": 0.01, "motion": 0.0125}
 
 ARMS = {
     "sft": Arm("fine-tuning alone"),
@@ -57,9 +57,9 @@ ARMS = {
     "pixels": Arm("control: + the clip's colours", _ALL, "pixels"),
     "other": Arm("control: + maps of another clip", _ALL, "other"),
     "uniform": Arm("+ depth, flow, motion, every pixel alike", _ALL, flow_moving=0.0),
-    "depth": Arm("+ depth", {"depth": 0.5}),
-    "flow": Arm("+ flow", {"flow": 0.04, "motion": 1e-6}),
-    "motion": Arm("+ motion", {"motion": 0.05}),
+    "depth": Arm("+ depth", {"depth": _ALL["depth"]}),
+    "flow": Arm("+ flow", {"flow": _ALL["flow"], "motion": 1e-6}),  # which says what moves
+    "motion": Arm("+ motion", {"motion": _ALL["motion"]}),
     "sampled": Arm("+ one of the three maps a step", _ALL, per_step={"maps": 1}),
     "tpe": Arm("timestamps alone", tpe="add"),
     "explicit_tpe": Arm("+ depth, flow, motion, timestamps", _ALL, tpe="add"),
@@ -136,15 +136,15 @@ PRESETS = {
         train=2500,
         test=3000,
         asked=100,
-        student={"patch": 12, "merge": 1},
-        grid=4,
+        student={"patch": 8, "merge": 1},
+        grid=6,
         map_size=24,
         width=64,
         decoder={"layers": 3, "hidden_size": 128},
-        steps=1500,
+        steps=1000,
         batch=16,
-        rate=2e-3,
-        evaluations=3,
+        rate=1e-3,
+        evaluations=2,
     ),
     "gpu": Preset(
         benchmark="gpu",
