@@ -129,6 +129,7 @@ def test_every_family_trains_and_answers_with_it(assets, tmp_path, family):
     train_here(recipe)
     assert logs(tmp_path / "out")[1]["loss"] < logs(tmp_path / "out")[0]["loss"]
     trained = {**recipe, "model_name_or_path": str(tmp_path / "out"), "infer_dtype": "float32", "do_sample": False}
+    trained["max_new_tokens"] = 4
     engine = ChatModel(trained).engine
     messages = [{"role": "user", "content": "<image>Is it in <video>or <video>?"}]
     arguments = (engine.model, engine.tokenizer, engine.processor, engine.template, engine.generating_args, messages)

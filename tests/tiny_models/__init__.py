@@ -96,7 +96,7 @@ def build_tiny_student(
 def write_random_teacher(path: str | PathLike, seed: int = 0) -> L4PConfig:
     """Saves a random L4P far smaller than the shipped one; returns its configuration.
 
-    Its frames, image size, token grid and tasks are those of the shipped teacher.
+    Its frames, patches and tasks are those of the shipped teacher; its images have half the side.
     """
     shipped = read_l4p_config(TINY_TEACHER)
     hooks = (0, 1, 1, 2)
@@ -109,7 +109,12 @@ def write_random_teacher(path: str | PathLike, seed: int = 0) -> L4PConfig:
         feature_dim=4,
         last_dim=4,
         layer_dims=(4, 4, 6, 6),
-        tasks={name: replace(task, hooks=hooks) for name, task in shipped.tasks.items()},
+        height=32,
+        width=32,
+        tasks={
+            name: replace(task, hooks=hooks, output_size=task.output_size and (shipped.frames, 4, 4))
+            for name, task in shipped.tasks.items()
+        },
     )
     save_l4p(L4P.from_config(config, seed), path)
     return config
