@@ -36,7 +36,7 @@ def add_evidence(commands: argparse._SubParsersAction) -> None:
 
 
 def _evidence(arguments: argparse.Namespace) -> None:
-    from rgpt4d_plugin.evidence.arms import ARMS, MAIN, Run
+    from rgpt4d_plugin.evidence.arms import ARMS, MAIN, PRESETS, Run
 
     if arguments.arms == ["list"]:
         for name, arm in ARMS.items():
@@ -47,6 +47,7 @@ def _evidence(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--arms: {', '.join(unknown)} are none of {', '.join(ARMS)}")
     root = Path(arguments.out)
     if not arguments.only_report:
+        from rgpt4d_plugin.evidence.maps import draw_maps
         from rgpt4d_plugin.evidence.run import run_experiment
         from rgpt4d_plugin.seams import need_host
 
@@ -58,6 +59,8 @@ def _evidence(arguments: argparse.Namespace) -> None:
             for arm in arms
         ]
         run_experiment(root, arguments.preset, runs, arguments.jobs)
+        if shown := next((run for run in runs if run.arm == "explicit"), None):
+            draw_maps(root, PRESETS[arguments.preset], shown)
     from rgpt4d_plugin.evidence.report import write_report
 
     print(write_report(root))

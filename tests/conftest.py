@@ -3,9 +3,7 @@
 
 import importlib
 import os
-import sys
 from collections import Counter
-from pathlib import Path
 
 
 # Before torch starts its thread pool: the networks here are so small that threads only wait for each other.
@@ -18,18 +16,6 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import pytest
 
 from tests.harness import Assets, make_assets
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Gives DeepSpeed's compiled operators a folder of this environment, without the lock of a run that was killed.
-
-    torch waits for such a lock for ever.
-    """
-    if not hasattr(config, "workerinput"):
-        folder = Path(sys.prefix, "torch_extensions")
-        os.environ["TORCH_EXTENSIONS_DIR"] = str(folder)
-        for lock in folder.glob("*/lock"):
-            lock.unlink(missing_ok=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -78,7 +78,7 @@ class Assets:
 def make_assets(root: Path) -> Assets:
     """Builds a tiny student, a random teacher and clips of two shapes below `root`."""
     student = build_tiny_student(root / "student", hidden=32, layers=2, vision_hidden=32)
-    write_random_teacher(root / "teacher.safetensors")
+    write_random_teacher(root / "teacher.safetensors", side=32)
     clips = write_clips(root / "clips", count=3, seed=5, frames=12, held_out=0.0, questions_per_clip=1)
     wide = write_clips(
         root / "wide", count=3, seed=6, frames=7, height=48, width=80, held_out=0.0, questions_per_clip=1

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from rgpt4d_plugin.evidence.arms import PRESETS, Preset, Run, recipe_of
 from rgpt4d_plugin.files import read_json, write_json
+from rgpt4d_plugin.template import tokenized_data
 
 
 RESULT = "result.json"
@@ -91,11 +92,13 @@ class _Workers:
             process.terminate()
 
     def train(self, run: Run) -> None:
-        """One training, to its result, once those are finished whose files it reads; they began before it."""
+        """One training, to its result, once the files are there that it reads; who writes them began before it."""
         try:
-            for other in {self._first[run.dataset], run.base} - {run, None}:
-                if other in self._finished:
-                    self._finished[other].wait()
+            if run.base in self._finished:
+                self._finished[run.base].wait()
+            first, tokens = self._first[run.dataset], self.root / "tokenized" / run.dataset
+            while run != first and not _written(tokens) and not self._finished[first].wait(1):
+                pass
             if not self._stopped.is_set():
                 self._train(run)
         finally:
@@ -108,7 +111,7 @@ class _Workers:
         if not list(output.glob("checkpoint-*")):
             shutil.rmtree(output, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
-        if not (tokens / "rgpt4d_settings.json").exists():  # not there, or not to its end
+        if not _written(tokens):  # not there, or not to its end
             shutil.rmtree(tokens, ignore_errors=True)
         path = folder / "recipe.yaml"
         path.write_text(yaml.safe_dump(recipe, sort_keys=False))
@@ -143,6 +146,11 @@ class _Workers:
             steps = _steps(log)
             self.bar.update(steps - seen)
             seen = steps
+
+
+def _written(tokens: Path) -> bool:
+    """Whether a run's tokens are there, to their end."""
+    return (tokens / tokenized_data.FILE).exists()
 
 
 def _steps(log: Path) -> int:

@@ -20,8 +20,8 @@ def stored():
 
 
 def _rows(stored):
-    """The rows of both tables as they follow from the results."""
-    for arms in [*stored["results"].values(), stored["half_way"]]:
+    """The rows of the tables as they follow from the results."""
+    for arms in stored["results"].values():
         for arm, found in arms.items():
             lead = Estimate(**found["lead"]).signed() if found["lead"] else ""
             seeds = str(len(found["seeds"]))

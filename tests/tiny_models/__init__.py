@@ -93,10 +93,10 @@ def build_tiny_student(
     return folder
 
 
-def write_random_teacher(path: str | PathLike, seed: int = 0) -> L4PConfig:
+def write_random_teacher(path: str | PathLike, seed: int = 0, side: int = 64) -> L4PConfig:
     """Saves a random L4P far smaller than the shipped one; returns its configuration.
 
-    Its frames, patches and tasks are those of the shipped teacher; its images have half the side.
+    Its frames, patches and tasks are those of the shipped teacher, at side 64 its images and its token grid too.
     """
     shipped = read_l4p_config(TINY_TEACHER)
     hooks = (0, 1, 1, 2)
@@ -109,10 +109,10 @@ def write_random_teacher(path: str | PathLike, seed: int = 0) -> L4PConfig:
         feature_dim=4,
         last_dim=4,
         layer_dims=(4, 4, 6, 6),
-        height=32,
-        width=32,
+        height=side,
+        width=side,
         tasks={
-            name: replace(task, hooks=hooks, output_size=task.output_size and (shipped.frames, 4, 4))
+            name: replace(task, hooks=hooks, output_size=task.output_size and (shipped.frames, side // 8, side // 8))
             for name, task in shipped.tasks.items()
         },
     )
