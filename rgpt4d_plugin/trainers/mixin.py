@@ -210,11 +210,14 @@ class P4DTrainerMixin:
         self._p4d_finite.raise_if_any(wait=True)
         with self._p4d_tap.hidden_in(self.model) if self.is_fsdp_enabled else self._p4d_tap.detached():
             super().save_model(output_dir, _internal_call)
-        if _internal_call and not self.args.save_only_model:  # a checkpoint to resume from, not the final model
+        # A checkpoint to resume from; the final model has no internal call, or as in `push_to_hub` no folder.
+        if _internal_call and output_dir is not None and not self.args.save_only_model:
             state = whole_state(self._p4d_tap.decoder, self.model)
             if self.args.should_save:
                 write_decoder(output_dir, state, self._p4d_run.settings)
-        self._p4d_write_card(output_dir or self.args.output_dir)
+        # What is pushed while training is the output folder, with the checkpoint's weights.
+        for folder in {output_dir or self.args.output_dir, *([self.args.output_dir] if self.args.push_to_hub else [])}:
+            self._p4d_write_card(folder)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         super().create_model_card(*args, **kwargs)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -181,6 +182,25 @@ def test_a_saved_adapter_is_a_plain_one(assets, dataset, tmp_path, processor):
     with torch.no_grad(), trainer._p4d_tap.detached():
         expected = trainer.model.eval()(**batch).loss
         assert reloaded(**batch).loss == pytest.approx(expected.item(), rel=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["at the end", "while training"])
+def test_what_is_pushed_has_a_card_and_no_decoder(assets, dataset, tmp_path, monkeypatch, when):
+    pushed = {}
+
+    def upload(folder_path, **given):
+        pushed.update({path.name: path.read_bytes() for path in Path(folder_path).iterdir() if path.is_file()})
+        return SimpleNamespace(done=lambda: True)
+
+    monkeypatch.setattr("transformers.trainer.create_repo", lambda *args, **kwargs: SimpleNamespace(repo_id="me/mine"))
+    monkeypatch.setattr("transformers.trainer.upload_folder", upload)
+    saving = {"push_to_hub": True, "save_strategy": "steps", "save_steps": 1} if when == "while training" else {}
+    trainer = train(assets, tmp_path / "out", dataset, peft=LORA, max_steps=1, **saving)
+    if when == "at the end":
+        trainer.push_to_hub()
+    assert "| loss | SFT + mse of latent x 0.1" in pushed["README.md"].decode()
+    assert "adapter_model.safetensors" in pushed and DECODER_FILE not in pushed
 
 
 @pytest.mark.slow
