@@ -141,7 +141,7 @@ PRESETS = {
         map_size=24,
         width=64,
         decoder={"layers": 3, "hidden_size": 128},
-        steps=1000,
+        steps=700,
         batch=16,
         rate=1e-3,
         evaluations=2,
@@ -210,6 +210,7 @@ def recipe_of(preset: Preset, root: Path, run: Run) -> dict[str, Any]:
         run: What is trained.
     """
     arm, steps, frames = ARMS[run.arm], preset.steps, frames_of(preset)
+    warmup, decay = max(1, steps // 20), max(1, steps // 5)
     files = "{folder}/{stem}.npz" if arm.targets == "clip" else f"{root}/targets/{arm.targets}/{{stem}}.npz"
     loss: dict[str, Any] = {"type": "mse", **arm.weights}
     if "flow" in arm.weights:
@@ -239,8 +240,9 @@ def recipe_of(preset: Preset, root: Path, run: Run) -> dict[str, Any]:
         "per_device_train_batch_size": preset.batch,
         "learning_rate": preset.rate,
         "lr_scheduler_type": "warmup_stable_decay",
-        "lr_scheduler_kwargs": {"num_decay_steps": max(1, steps // 5)},
-        "warmup_steps": max(1, steps // 20),
+        # Without the second number the host's rate is 0 before the end.
+        "lr_scheduler_kwargs": {"num_decay_steps": decay, "num_stable_steps": steps - warmup - decay},
+        "warmup_steps": warmup,
         "adam_beta2": 0.98,
         "max_steps": steps,
         "seed": run.seed,
