@@ -77,3 +77,9 @@ def test_recipes_are_taken_by_the_plugin(tmp_path, preset, arm):
     recipe = recipe_of(PRESETS[preset], tmp_path, Run(arm, "one", 1))
     arguments = parse_p4d(recipe.pop("p4d"), recipe)
     assert arguments.loss.active == ARMS[arm].weights
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_learning_rate_falls_until_the_last_step(tmp_path, preset):
+    recipe = recipe_of(PRESETS[preset], tmp_path, Run("sft", "one", 1))
+    assert sum(recipe["lr_scheduler_kwargs"].values()) + recipe["warmup_steps"] == recipe["max_steps"]
