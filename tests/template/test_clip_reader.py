@@ -299,9 +299,9 @@ def test_each_video_is_decoded_once(parts, assets, monkeypatch, tmp_path):
         indices = host_indices(path, 8, 2.0)
         expected, rate = decode(path, indices)
         expected = [
-            np.asarray(Image.fromarray(frame).resize((64, 64), Image.Resampling.BILINEAR)) for frame in expected
+            np.asarray(Image.fromarray(frame).resize((32, 32), Image.Resampling.BILINEAR)) for frame in expected
         ]
-        assert frames.dtype == torch.uint8 and frames.shape == (8, 3, 64, 64)
+        assert frames.dtype == torch.uint8 and frames.shape == (8, 3, 32, 32)
         assert np.array_equal(frames.permute(0, 2, 3, 1), np.stack(expected))
         assert timestamps == pytest.approx([index / rate for index in indices], rel=1e-12)
 

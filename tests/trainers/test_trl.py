@@ -351,14 +351,14 @@ def test_regions_are_drawn_for_the_student_alone(assets, processor):
 
 def test_the_teachers_frames_are_those_of_the_file(assets, processor):
     run = P4DSetup.prepare(parse_p4d(assets.p4d()), AutoConfig.from_pretrained(assets.student))
-    collator = P4DVisionCollator(processor, p4d=run, sampling=Sampling(frames=3, max_pixels=32 * 32))
+    collator = P4DVisionCollator(processor, p4d=run, sampling=Sampling(frames=3, max_pixels=16 * 16))
     batch = collator([asked("What?", videos=[VIDEO])])
     (frames,) = batch["p4d"].frames
     height, width = run.teacher.input_size
     assert frames.shape == (3, 3, height, width)
     assert batch["p4d"].timestamps == [[0.0, pytest.approx(74 / 30), pytest.approx(149 / 30)]]
-    # Not from the student's 32 x 32 pixels: those have no detail left at the teacher's size.
-    small = Image.fromarray(frames[0].permute(1, 2, 0).numpy()).resize((32, 32)).resize((width, height))
+    # Not from the student's 16 x 16 pixels: those have no detail left at the teacher's size.
+    small = Image.fromarray(frames[0].permute(1, 2, 0).numpy()).resize((16, 16)).resize((width, height))
     assert np.abs(np.asarray(small, dtype=int) - frames[0].permute(1, 2, 0).numpy()).mean() > 1
 
 
