@@ -54,8 +54,8 @@ _ALL = {"depth": 0.125, "flow": 0.01, "motion": 0.0125}
 ARMS = {
     "sft": Arm("fine-tuning alone"),
     "explicit": Arm("+ depth, flow, motion", _ALL),
-    "pixels": Arm("control: + the clip's colours", _ALL, "pixels"),
-    "other": Arm("control: + maps of another clip", _ALL, "other"),
+    "pixels": Arm("control: colours", _ALL, "pixels"),
+    "other": Arm("control: another clip", _ALL, "other"),
     "uniform": Arm("+ depth, flow, motion, every pixel alike", _ALL, flow_moving=0.0),
     "depth": Arm("+ depth", {"depth": _ALL["depth"]}),
     "flow": Arm("+ flow", {"flow": _ALL["flow"], "motion": 1e-6}),  # which says what moves
