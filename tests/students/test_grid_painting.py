@@ -283,10 +283,10 @@ def test_the_teacher_gets_the_same_frames_at_its_own_size(parts, family, templat
     batch = parts.collator(template)([parts.encode(template, "<video>What?", videos=[str(path)])])["p4d"]
 
     (frames,) = batch.frames
-    assert frames.shape == (7, 3, 64, 64) and frames.dtype == torch.uint8 and frames.is_contiguous()
+    assert frames.shape == (7, 3, 32, 32) and frames.dtype == torch.uint8 and frames.is_contiguous()
     for found, pixels in zip(frames, decode_mp4(path)):
         seen = seen_of(family, 48, 80)
-        expected = np.asarray(Image.fromarray(pixels).resize((64, 64), Image.Resampling.BILINEAR, box=seen))
+        expected = np.asarray(Image.fromarray(pixels).resize((32, 32), Image.Resampling.BILINEAR, box=seen))
         assert np.array_equal(found.permute(1, 2, 0), expected)
     assert batch.timestamps == [[frame / 2 for frame in range(7)]]
 
