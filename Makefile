@@ -31,7 +31,7 @@ PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscop
 test: install lint
 	$(PYTEST)
 
-# While developing: under a minute on two cores. Left out is what trains for seconds (`slow`) or starts processes of
+# While developing: two minutes on two cores. Left out is what trains for seconds (`slow`) or starts processes of
 # its own (`distributed`).
 test-fast: install
 	$(PYTEST) -m 'not slow and not distributed'
