@@ -195,6 +195,10 @@ class Run:
         """Of its records: of a question a clip, each seed draws its own."""
         return f"train_one_{self.seed}" if self.regime == "one" else "train_many"
 
+    def output(self, root: Path) -> Path:
+        """Its `output_dir`, in the run's folder of the experiment `root`."""
+        return root / "runs" / self.name / "train"
+
     @property
     def base(self) -> "Run | None":
         """The run from whose model this one starts; None: from random weights."""
@@ -218,7 +222,7 @@ def recipe_of(preset: Preset, root: Path, run: Run) -> dict[str, Any]:
     if arm.per_step:
         loss["per_step"] = dict(arm.per_step)
     return {
-        "model_name_or_path": str(root / "runs" / run.base.name / "train" if run.base else root / "student"),
+        "model_name_or_path": str(run.base.output(root) if run.base else root / "student"),
         "flash_attn": "sdpa",
         "stage": "sft",
         "do_train": True,
@@ -231,7 +235,7 @@ def recipe_of(preset: Preset, root: Path, run: Run) -> dict[str, Any]:
         "tokenized_path": str(root / "tokenized" / run.dataset),
         "template": "qwen2_vl",
         "cutoff_len": 1024,
-        "output_dir": str(root / "runs" / run.name / "train"),
+        "output_dir": str(run.output(root)),
         "logging_steps": max(1, steps // 40),
         "save_strategy": "steps",
         "save_steps": preset.save_every or steps,

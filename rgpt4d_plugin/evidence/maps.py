@@ -21,12 +21,10 @@ def draw_maps(root: Path, preset: Preset, run: Run, record: int = 0) -> Path:
     picture = root / f"maps_{run.name}.png"
     if picture.exists():
         return picture
-    root = root.resolve()
-    output = root / "runs" / run.name / "train"
-    recipe = recipe_of(preset, root, run)
+    recipe = recipe_of(preset, root.resolve(), run)
     del recipe["p4d_eval"], recipe["tokenized_path"]
     held_out = "synth4d_test_many"
-    checkpoint = str(output / f"checkpoint-{preset.steps}")
+    checkpoint = str(run.output(root) / f"checkpoint-{preset.steps}")
     before, after = (clip_maps(recipe, held_out, record, folder) for folder in (None, checkpoint))
     save_contact_sheet(before, after, str(picture), columns=min(6, frames_of(preset) - 1))
     return picture

@@ -54,7 +54,7 @@ def run_experiment(root: Path, preset_name: str, runs: Sequence[Run], jobs: int 
     _check_settings(root, preset_name, preset)
     runs = list(dict.fromkeys(one for run in runs for one in (run.base, run) if one is not None))
     prepare(root, preset, runs)
-    missing = [run for run in runs if not (root / "runs" / run.name / RESULT).exists()]
+    missing = [run for run in runs if not (run.output(root).parent / RESULT).exists()]
     with tqdm(total=len(missing) * preset.steps, unit="step", desc="evidence", disable=None) as bar:
         workers = _Workers(root, preset, bar, missing)
         try:
@@ -93,20 +93,20 @@ class _Workers:
 
     def train(self, run: Run) -> None:
         """One training, to its result, once the files are there that it reads; who writes them began before it."""
+        recipe, first = recipe_of(self.preset, self.root, run), self._first[run.dataset]
+        tokens = Path(recipe["tokenized_path"])
         try:
             if run.base in self._finished:
                 self._finished[run.base].wait()
-            first, tokens = self._first[run.dataset], self.root / "tokenized" / run.dataset
             while run != first and not _written(tokens) and not self._finished[first].wait(1):
                 pass
             if not self._stopped.is_set():
-                self._train(run)
+                self._train(run, recipe, tokens)
         finally:
             self._finished[run].set()
 
-    def _train(self, run: Run) -> None:
-        recipe = recipe_of(self.preset, self.root, run)
-        output, tokens = Path(recipe["output_dir"]), Path(recipe["tokenized_path"])
+    def _train(self, run: Run, recipe: Mapping[str, Any], tokens: Path) -> None:
+        output = run.output(self.root)
         folder = output.parent
         if not list(output.glob("checkpoint-*")):
             shutil.rmtree(output, ignore_errors=True)

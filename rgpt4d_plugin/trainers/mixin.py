@@ -215,9 +215,12 @@ class P4DTrainerMixin:
             state = whole_state(self._p4d_tap.decoder, self.model)
             if self.args.should_save:
                 write_decoder(output_dir, state, self._p4d_run.settings)
-        # What is pushed while training is the output folder, with the checkpoint's weights.
-        for folder in {output_dir or self.args.output_dir, *([self.args.output_dir] if self.args.push_to_hub else [])}:
-            self._p4d_write_card(folder)
+        self._p4d_write_card(output_dir or self.args.output_dir)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        # It pushes the output folder, into which it copies the checkpoint's weights and not its card.
+        self._p4d_write_card(self.args.output_dir)
+        super()._push_from_checkpoint(checkpoint_folder)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         super().create_model_card(*args, **kwargs)
