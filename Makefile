@@ -24,7 +24,7 @@ demo: install
 bundle: install
 	$(BIN)/python tools/make_bundle.py $(if $(PY),--python $(PY)) $(if $(WITHOUT),--without $(WITHOUT))
 
-# Everything, in two processes: about a quarter of an hour on two cores. A file stays in one process, for the sake of its
+# Everything, in two processes: about twenty minutes on two cores. A file stays in one process, for the sake of its
 # fixtures; tests/conftest.py puts the files that take longest first.
 PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
