@@ -14,9 +14,10 @@ from typing import Any
 REGIMES = {
     "one": "one question a clip",
     "many": "all questions of a clip",
-    "strong": "all questions of a clip, from a model that fine-tuning on them has trained as long before",
+    "long": "all questions of a clip and four times the steps",
+    "strong": "all questions of a clip, from a model that fine-tuning on them has trained for four times the steps",
 }
-"""How many answers there are to learn from, and where training begins; the clips are the same."""
+"""How many answers there are to learn from, for how long, and where training begins; the clips are the same."""
 
 
 BASE_ARM = "sft"
@@ -201,8 +202,12 @@ class Run:
 
     @property
     def base(self) -> "Run | None":
-        """The run from whose model this one starts; None: from random weights."""
-        return Run(BASE_ARM, "many", self.seed) if self.regime == "strong" else None
+        """The run from whose model this one starts, one for all seeds; None: from random weights."""
+        return Run(BASE_ARM, "long", 1) if self.regime == "strong" else None
+
+    def steps(self, preset: Preset) -> int:
+        """Optimizer steps."""
+        return preset.steps * (4 if self.regime == "long" else 1)
 
 
 def recipe_of(preset: Preset, root: Path, run: Run) -> dict[str, Any]:
@@ -213,7 +218,7 @@ def recipe_of(preset: Preset, root: Path, run: Run) -> dict[str, Any]:
         root: The experiment's folder, as `data.prepare` fills it.
         run: What is trained.
     """
-    arm, steps, frames = ARMS[run.arm], preset.steps, frames_of(preset)
+    arm, steps, frames = ARMS[run.arm], run.steps(preset), frames_of(preset)
     warmup, decay = max(1, steps // 20), max(1, steps // 5)
     files = "{folder}/{stem}.npz" if arm.targets == "clip" else f"{root}/targets/{arm.targets}/{{stem}}.npz"
     loss: dict[str, Any] = {"type": "mse", **arm.weights}
@@ -271,7 +276,7 @@ def recipe_of(preset: Preset, root: Path, run: Run) -> dict[str, Any]:
         },
         "p4d_eval": {
             "benchmarks": {"synth4d": str(root / "data" / "asked")},
-            "every": steps // preset.evaluations,
+            "every": preset.steps // preset.evaluations,
             "frames": frames,
             "max_new_tokens": 16,
             "batch_size": 64,

@@ -24,7 +24,7 @@ def draw_maps(root: Path, preset: Preset, run: Run, record: int = 0) -> Path:
     recipe = recipe_of(preset, root.resolve(), run)
     del recipe["p4d_eval"], recipe["tokenized_path"]
     held_out = "synth4d_test_many"
-    checkpoint = str(run.output(root) / f"checkpoint-{preset.steps}")
+    checkpoint = str(run.output(root) / f"checkpoint-{run.steps(preset)}")
     before, after = (clip_maps(recipe, held_out, record, folder) for folder in (None, checkpoint))
     save_contact_sheet(before, after, str(picture), columns=min(6, frames_of(preset) - 1))
     return picture

@@ -55,7 +55,7 @@ def run_experiment(root: Path, preset_name: str, runs: Sequence[Run], jobs: int 
     runs = list(dict.fromkeys(one for run in runs for one in (run.base, run) if one is not None))
     prepare(root, preset, runs)
     missing = [run for run in runs if not (run.output(root).parent / RESULT).exists()]
-    with tqdm(total=len(missing) * preset.steps, unit="step", desc="evidence", disable=None) as bar:
+    with tqdm(total=sum(run.steps(preset) for run in missing), unit="step", desc="evidence", disable=None) as bar:
         workers = _Workers(root, preset, bar, missing)
         try:
             with ThreadPoolExecutor(jobs) as pool:

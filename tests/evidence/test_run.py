@@ -121,9 +121,13 @@ def test_unfinished_tokens_are_removed(root):
 
 def test_a_strong_base_is_trained_before_what_starts_from_it(root):
     runner.run_experiment(root, "tiny", [Run("explicit", "strong", 2), Run("sft", "strong", 2)], jobs=3)
-    assert _started(root)[0] == "many-sft-2 0"
-    recipe = yaml.safe_load((root / "runs" / "strong-explicit-2" / "recipe.yaml").read_text())
-    assert recipe["model_name_or_path"] == str(root / "runs" / "many-sft-2" / "train")
+    assert _started(root)[0] == "long-sft-1 0"
+    base, recipe = (
+        yaml.safe_load((root / "runs" / name / "recipe.yaml").read_text())
+        for name in ("long-sft-1", "strong-explicit-2")
+    )
+    assert recipe["model_name_or_path"] == str(root / "runs" / "long-sft-1" / "train")
+    assert base["max_steps"] == 4 * recipe["max_steps"] == 4 * PRESETS["tiny"].steps
 
 
 def test_tokens_are_written_by_one_run(root):
