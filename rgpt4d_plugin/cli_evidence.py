@@ -28,8 +28,8 @@ def add_evidence(commands: argparse._SubParsersAction) -> None:
         nargs="+",
         choices=["one", "many", "long", "strong"],
         default=["one"],
-        help="questions a clip; `long`: many, and four times the steps; `strong`: many, from the model that `long` has "
-        "made of seed 1 without distillation (default: one)",
+        help="questions a clip; `long`: many, and four times the steps; `strong`: many, from the model that `long` "
+        "has made of seed 1 without distillation (default: one)",
     )
     command.add_argument("--jobs", type=whole(1, 64), default=1, help="trainings at a time (default: 1)")
     command.add_argument("--only-report", action="store_true", help="train nothing, report what is finished")

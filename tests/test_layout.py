@@ -14,29 +14,32 @@ ELSEWHERE = {"data", "e2e", "lmms", "tiny_models"}
 """Folders that are about no single folder of the product."""
 
 
-def of(path: Path) -> str:
-    return str(path.relative_to(TESTS))
+@pytest.fixture(scope="module")
+def nodes():
+    """Every node of the syntax of every module, with its place."""
+    return [
+        (f"{path.relative_to(TESTS)}:{getattr(node, 'lineno', 0)}", node)
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom | ast.Call)
+    ]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=of)
-def test_no_module_imports_from_a_test_module(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+def test_no_module_imports_from_a_test_module(nodes):
+    """What is shared stands in a helper module or in conftest.py."""
+    found = []
+    for place, node in nodes:
         if isinstance(node, ast.Import | ast.ImportFrom):
-            names = [getattr(node, "module", None) or "", *(name.name for name in node.names)]
-            found = [name for name in names if any(part.startswith("test_") for part in name.split("."))]
-            assert not found, (
-                f"line {node.lineno} imports {found}; move what is shared to a helper module or conftest.py"
-            )
+            names = ".".join([getattr(node, "module", None) or "", *(name.name for name in node.names)])
+            found += [place] if any(part.startswith("test_") for part in names.split(".")) else []
+    assert not found
 
 
-@pytest.mark.parametrize("path", MODULES, ids=of)
-def test_no_test_reads_a_clock(path):
+def test_no_test_reads_a_clock(nodes):
     """How long something takes is measured in benchmarks/; here, work is counted."""
     clocks = {"time", "perf_counter", "process_time", "monotonic", "thread_time", "getrusage"}
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            base = ast.unparse(node.func.value)
-            assert not (base in ("time", "resource") and node.func.attr in clocks), f"line {node.lineno}"
+    read = {f"{module}.{name}" for module in ("time", "resource") for name in clocks}
+    assert not [place for place, node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) in read]
 
 
 def test_folders_mirror_those_of_the_product():

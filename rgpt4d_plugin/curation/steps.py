@@ -366,17 +366,21 @@ def listed(options: Sequence[str]) -> str:
 
 
 def json_in(reply: str, kind: type) -> Any:
-    """Returns the last JSON value of a kind in a reply, as models wrap them in words and fences; None for none."""
+    """Returns the last JSON value of a kind in a reply, as models wrap them in words and fences; None for none.
+
+    A reply of more brackets in one another than Python follows has none.
+    """
     opening = {list: "[", dict: "{"}[kind]
     found, end = None, 0
     for hit in re.finditer(re.escape(opening), reply):
         if hit.start() < end:
             continue
         try:
-            found, length = json.JSONDecoder().raw_decode(reply[hit.start() :])
-        except (ValueError, RecursionError):
+            found, end = json.JSONDecoder().raw_decode(reply, hit.start())
+        except ValueError:
             continue
-        end = hit.start() + length
+        except RecursionError:  # every bracket of the thousands would be one
+            return None
     return found
 
 

@@ -69,6 +69,7 @@ def flip(path: Path) -> None:
     path.write_bytes(bytes(content))
 
 
+@pytest.mark.slow
 def test_training_from_the_cache_has_the_losses_of_the_teacher(assets, made, tmp_path, monkeypatch):
     train_here(assets.recipe(tmp_path / "online", max_steps=3))
 
@@ -131,6 +132,7 @@ def test_a_second_run_computes_nothing(assets, made, tmp_path, monkeypatch):
     assert digests(tmp_path / "cache") == before
 
 
+@pytest.mark.slow
 def test_a_damaged_shard_is_named_and_computed_again(assets, made, tmp_path):
     cache = Path(shutil.copytree(made, tmp_path / "cache"))
     before = digests(cache)
@@ -167,6 +169,7 @@ def test_what_does_not_fit_the_run_is_refused(assets, made, tmp_path, changes, c
     assert complaint in str(caught.value)
 
 
+@pytest.mark.slow
 def test_terms_that_the_cache_was_not_made_for_are_refused(assets, tmp_path):
     cache = make(assets, tmp_path, p4d=assets.p4d(preset="none", loss={"depth": 1}))
     assert all(name.endswith(".maps.depth") for name in load_file(next((cache / "shards").iterdir())))
@@ -202,6 +205,7 @@ def test_a_file_of_the_same_content_has_the_same_entry(assets, made, tmp_path):
     train_here(recipe)
 
 
+@pytest.mark.slow
 def test_missing_clips_are_computed_and_added(assets, made, tmp_path):
     cache = Path(shutil.copytree(made, tmp_path / "cache"))
     for shard in (cache / "shards").iterdir():
@@ -215,6 +219,7 @@ def test_missing_clips_are_computed_and_added(assets, made, tmp_path):
         assert all(first[term] == second[term] for term in TERMS)
 
 
+@pytest.mark.slow
 def test_training_that_computes_goes_on_when_the_disk_is_full(assets, made, tmp_path, monkeypatch, caplog):
     cache = Path(shutil.copytree(made, tmp_path / "cache"))
     for shard in (cache / "shards").iterdir():
@@ -232,6 +237,7 @@ def full_disk(monkeypatch) -> None:
     monkeypatch.setattr(store_module, "save", save)
 
 
+@pytest.mark.slow
 def test_a_full_disk(assets, tmp_path, monkeypatch):
     """Said before anything is computed; where it fills up meanwhile, nothing of what is there is lost."""
     with monkeypatch.context() as patch:
@@ -245,6 +251,7 @@ def test_a_full_disk(assets, tmp_path, monkeypatch):
     assert len(CacheStore(make(assets, tmp_path))) == 6
 
 
+@pytest.mark.slow
 def test_a_clip_that_cannot_be_decoded(assets, tmp_path, capsys):
     folder = Path(shutil.copytree(assets.clips, tmp_path / "clips"))
     records = json.loads((folder / "synth4d.json").read_text())
@@ -262,6 +269,7 @@ def test_a_clip_that_cannot_be_decoded(assets, tmp_path, capsys):
         make(assets, tmp_path, CacheOptions(workers=0, strict=True), dataset_dir=str(folder))
 
 
+@pytest.mark.slow
 def test_parts_of_a_file_and_lists_of_frames_have_entries_of_their_own(assets, tmp_path):
     from PIL import Image
 

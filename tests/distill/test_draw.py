@@ -131,6 +131,7 @@ def test_smaller_maps_are_compared_in_full(case, size):
     assert found["camray"] == full["camray"] and found["latent"] == full["latent"]
 
 
+@pytest.mark.slow
 def test_lengths_of_gradients(case):
     """Of the weighted terms, each alone."""
     distiller, latents, batch = case

@@ -90,6 +90,7 @@ def test_latents_of_a_teacher_that_has_none(assets, tmp_path):
     assert spec is not None and finding.state == "wrong" and "not latent" in finding.found
 
 
+@pytest.mark.slow
 def test_a_teacher_cache_is_compared_with_the_recipe(assets, tmp_path):
     recipe = assets.recipe(tmp_path / "out", use_cpu=True)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
@@ -148,6 +149,7 @@ def test_tested_versions_are_those_of_the_constraints():
     assert environment.TESTED.items() <= pinned.items()
 
 
+@pytest.mark.slow
 def test_activation_in_a_child(monkeypatch, tmp_path):
     assert states(environment.check_activation())[0][0] == "fine"
 
@@ -251,6 +253,7 @@ def test_estimates_follow_the_stated_rules():
 # The command
 
 
+@pytest.mark.slow
 def test_json_and_exit_code(assets, tmp_path, capsys):
     (tmp_path / "bad.yaml").write_text(yaml.safe_dump(assets.recipe(tmp_path / "out", dataset="synth4")))
     assert main(["doctor", str(tmp_path / "bad.yaml"), "--json"]) == 1

@@ -59,6 +59,7 @@ def test_questions_are_those_of_the_package(utils, root, task):
         assert json.loads(doc["visuals"]) == media
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(reply=REPLIES)
 def test_replies_are_scored_as_officially(utils, root, reply):

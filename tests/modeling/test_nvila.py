@@ -154,6 +154,7 @@ def test_a_grid_that_needs_no_padding(fixture, tmp_path):
         torch.testing.assert_close(model(**inputs).logits[0, -4:], fixture["video84.logits"], rtol=0, atol=3e-5)
 
 
+@pytest.mark.slow
 def test_tiles(fixture, processor):
     images = processor.image_processor
     images.size = {"height": 448, "width": 448}

@@ -40,6 +40,7 @@ def read(path):
     return json.loads(path.read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["marks", "words"])
 def test_files(folders, name):
     folder = folders[name]
@@ -136,6 +137,7 @@ def test_words_are_scored_and_options_follow_no_letter(folders):
     assert all(len(synth4d.media(item, data.folder)) == 1 for item in data.items)
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_nothing(tmp_path, monkeypatch):
     monkeypatch.setitem(PRESETS, "small", replace(SMALL, train=2, test=3, refer="colour"))
     one, two = (write_benchmark(tmp_path / str(workers), "small", workers=workers) for workers in (1, 2))

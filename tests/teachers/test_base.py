@@ -31,6 +31,7 @@ def brightness(tmp_path_factory):
         yield importlib.import_module("brightness")
 
 
+@pytest.mark.slow
 def test_a_teacher_of_ones_own_trains_through_the_host(assets, tmp_path):
     """With the very block of the documentation."""
     (page,) = re.findall(r"```yaml\n(p4d:\n  preset: none.*?)```", (ROOT / "docs/teachers.md").read_text(), re.S)

@@ -208,6 +208,7 @@ def test_nothing_is_recorded_when_it_is_off(parts, processor):
     assert read_context() == ReadContext()
 
 
+@pytest.mark.slow
 def test_the_hosts_outputs_are_the_same(parts, processor, assets):
     """Pixels, grids and token ids, of files and of frame lists, with and without the recorder."""
     frames = [Image.new("RGB", (64, 48), (60 * index,) * 3) for index in range(3)]

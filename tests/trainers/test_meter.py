@@ -21,6 +21,7 @@ def test_the_message_names_what_and_where(bad):
     check.raise_if_any(wait=True)  # said once
 
 
+@pytest.mark.slow
 def test_a_run_stops_before_its_weights_suffer(assets, tmp_path, monkeypatch):
     targets, step, trainers = L4PTeacher.targets, P4DSeq2SeqTrainer.training_step, []
     count = 0

@@ -20,6 +20,7 @@ def sampled(assets, **loss):
     return block | {"loss": block["loss"] | {"per_step": {"maps": 1, "crop": 0.5}, **loss}}
 
 
+@pytest.mark.slow
 def test_only_what_was_drawn_is_logged(assets, tmp_path):
     recipe = assets.recipe(tmp_path / "out", p4d=sampled(assets), max_steps=4, logging_steps=1, seed=7, plot_loss=True)
     train_here(recipe)
@@ -67,6 +68,7 @@ def test_a_resumed_run_draws_as_an_uninterrupted_one(assets, tmp_path):
             assert other[key] == pytest.approx(one[key], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_accumulated_micro_batches_share_a_draw(assets, tmp_path):
     """Invariant 2: a step of two micro-batches is a step of one batch of two."""
     options = {"max_steps": 2, "logging_steps": 1, "seed": 7, **SGD}

@@ -63,6 +63,7 @@ def test_the_time_sentence():
         with_time_sentences(one_turn("<video>?"), [["a.png", "b.png"]], PLACEHOLDERS)
 
 
+@pytest.mark.slow
 def test_time_sentences_need_no_code_of_regions():
     """`p4d.tpe: text` on a dataset without regions."""
     code = (

@@ -36,9 +36,9 @@ BY_QUESTION = (
 
 
 @pytest.mark.parametrize("options", [THINGS, MARKED, VEHICLES])
-@pytest.mark.parametrize(("sentence", "is_read"), [(s, True) for s in BY_SUBJECT] + [(s, False) for s in BY_QUESTION])
-def test_a_comparison_is_read_by_its_subject_or_not_at_all(options, sentence, is_read):
-    for letters in itertools.permutations(options):
+@pytest.mark.parametrize(("sentences", "is_read"), [(BY_SUBJECT, True), (BY_QUESTION, False)])
+def test_a_comparison_is_read_by_its_subject_or_not_at_all(options, sentences, is_read):
+    for sentence, letters in itertools.product(sentences, itertools.permutations(options)):
         names = [name if name[:2] in ("a ", "th", "ob") else f"the {name}" for name in map(options.get, letters)]
         reply = sentence.format(*names)
         assert read_choice(reply[0].upper() + reply[1:], options).letter == (letters[0] if is_read else None), reply

@@ -65,12 +65,10 @@ CHOICES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("options", "letter", "reply"),
-    [(options, letter, reply) for options, letter, replies in CHOICES for reply in replies.split("|")],
-)
-def test_an_option_is_compared_with_the_number_that_is_written(options, letter, reply):
-    assert read_choice(reply, options).letter == letter
+@pytest.mark.parametrize(("options", "letter", "replies"), CHOICES)
+def test_an_option_is_compared_with_the_number_that_is_written(options, letter, replies):
+    found = {reply: read_choice(reply, options).letter for reply in replies.split("|")}
+    assert found == dict.fromkeys(found, letter)
 
 
 NUMBERS = {
@@ -96,11 +94,10 @@ NUMBERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("value", "reply"), [(value, reply) for value, replies in NUMBERS.items() for reply in replies.split("|")]
-)
-def test_the_number_that_is_written_is_read(value, reply):
-    assert read_number(reply).value == (None if value is None else pytest.approx(value))
+@pytest.mark.parametrize(("value", "replies"), NUMBERS.items())
+def test_the_number_that_is_written_is_read(value, replies):
+    found = {reply: read_number(reply).value for reply in replies.split("|")}
+    assert found == dict.fromkeys(found, None if value is None else pytest.approx(value))
 
 
 def with_comma(number):

@@ -39,6 +39,7 @@ def windows(side, batch=2, seed=0):
     return TeacherWindows(((ClipKey("clip.mp4", (0.0, 1.0, 2.0, 3.0)), 0),) * batch, frames)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("networks", "terms", "grid"),
     [
@@ -75,6 +76,7 @@ def test_only_the_networks_that_the_terms_need_are_loaded(saved):
     assert load(options(**saved), ("motion",))._depth_model is None
 
 
+@pytest.mark.slow
 def test_what_terms_share_is_computed_once_for_the_same_windows(saved, monkeypatch):
     teacher = load(options(**saved), MAP_TERMS[:5])
     calls = []

@@ -61,6 +61,7 @@ def test_tiles_are_those_of_the_whole_map(model, features, size, rows, columns):
         torch.testing.assert_close(sum(parts), gradient, rtol=0, atol=1e-5 * gradient.abs().max().item())
 
 
+@pytest.mark.slow
 def test_sizes_are_those_that_the_description_names(model, features):
     maps = l4p_spec(CONFIG, "L4P").maps
     assert maps["depth"].sizes == {"half": (128, 128), "quarter": (64, 64)} and maps["depth"].tiles

@@ -235,6 +235,7 @@ def test_released_parameter_counts(released):
     assert counts == {"depth": 85.8, "flow_2d_backward": 85.8, "dyn_mask": 85.8, "camray": 82.3}
 
 
+@pytest.mark.slow
 def test_released_shapes(released):
     clip = torch.empty(1, 3, 16, 224, 224, device="meta")
     features = released.encode(clip, only=RELEASED.hooks)
