@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Threads of the tiny networks on a CPU would only wait for each other.
-TEST_ENV := OMP_NUM_THREADS=1
+# Threads of the tiny networks on a CPU would only wait for each other. Bytecode is kept, whatever the machine says: the
+# suite starts hundreds of processes.
+TEST_ENV := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 
-.PHONY: install bundle demo docs test test-fast test-lmms test-trl test-browser matrix lint clean
+.PHONY: install bundle demo docs test test-fast test-further test-lmms test-trl test-browser matrix lint clean
 
 install: $(VENV)/.installed
 
@@ -18,20 +19,25 @@ $(VENV)/.installed: setup.cfg setup.py pyproject.toml constraints.txt rgpt4d_plu
 
 demo: install
 	$(BIN)/rgpt4d demo recipes/demo_cpu.yaml
+	$(BIN)/rgpt4d evidence --preset demo --regimes many --arms sft explicit --seeds 1 --jobs 2 --out demo/evidence
 
 # For a machine without a network, in dist/bundle/; see docs/speed.md. PY=3.12: its Python; WITHOUT="pandas pyarrow": what
 # it has besides torch.
 bundle: install
 	$(BIN)/python tools/make_bundle.py $(if $(PY),--python $(PY)) $(if $(WITHOUT),--without $(WITHOUT))
 
-# Everything, in two processes: about twenty minutes on two cores. A file stays in one process, for the sake of its
-# fixtures; tests/conftest.py puts the files that take longest first.
+# In two processes, about twelve minutes on two cores. A file stays in one process, for the sake of its fixtures;
+# tests/conftest.py puts the files that take longest first.
 PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: install lint
-	$(PYTEST)
+	$(PYTEST) -m 'not further'
 
-# While developing: two minutes on two cores. Left out is what trains for seconds (`slow`) or starts processes of
+# The rest: examples to their end, and the slow tests of the families that are like one of those that `make test` tries.
+test-further: install
+	$(PYTEST) -m further
+
+# While developing: one minute on two cores. Left out is what trains for seconds (`slow`) or starts processes of
 # its own (`distributed`).
 test-fast: install
 	$(PYTEST) -m 'not slow and not distributed'

@@ -2,6 +2,7 @@
 """`rgpt4d evidence`: parser, which imports nothing heavy, and call."""
 
 import argparse
+import os
 from pathlib import Path
 
 from rgpt4d_plugin.cli_values import whole
@@ -17,7 +18,9 @@ def add_evidence(commands: argparse._SubParsersAction) -> None:
         "OUT/report.html, report.md and results.json. What is finished is never done again; a run that was killed "
         "goes on. Example: rgpt4d evidence --preset tiny --seeds 5 --out evidence",
     )
-    command.add_argument("--preset", choices=["tiny", "gpu"], default="tiny", help="sizes (default: %(default)s)")
+    command.add_argument(
+        "--preset", choices=["demo", "tiny", "gpu"], default="tiny", help="sizes (default: %(default)s)"
+    )
     command.add_argument("--seeds", type=whole(1, 100), default=5, metavar="N", help="seeds 1 to N (default: 5)")
     command.add_argument("--out", required=True, metavar="DIR", help="folder to write")
     command.add_argument(
@@ -61,7 +64,11 @@ def _evidence(arguments: argparse.Namespace) -> None:
         ]
         run_experiment(root, arguments.preset, runs, arguments.jobs)
         if shown := next((run for run in runs if run.arm == "explicit"), None):
+            # What is drawn loads models in this process, and the host tells of every file.
+            os.environ.setdefault("LLAMAFACTORY_VERBOSITY", "WARN")
             draw_maps(root, PRESETS[arguments.preset], shown)
     from rgpt4d_plugin.evidence.report import write_report
+    from rgpt4d_plugin.evidence.results import Results, overview
 
-    print(write_report(root))
+    report = write_report(root)
+    print(overview(Results.read(root)), f"\nReport: {report}", sep="\n")

@@ -16,13 +16,21 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import pytest
 
 from tests.harness import Assets, make_assets
+from tests.tiny_models import FAMILIES, FIRST
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts files with the most runs in several processes, then the most slow tests, first.
+    """Marks slow tests of families that are like one of the `FIRST` as `further`; puts the longest files first.
 
-    Of several pytest processes none is then left with a long file at the end.
+    Longest are those with the most runs in several processes, then those with the most slow tests: of several pytest
+    processes none is then left with a long file at the end.
     """
+    others = set(FAMILIES) - set(FIRST)
+    for item in items:
+        values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if item.get_closest_marker("slow") and any(isinstance(value, str) and value in others for value in values):
+            item.add_marker("further")
     counts = [
         Counter(item.path for item in items if item.get_closest_marker(name)) for name in ("distributed", "slow")
     ]

@@ -6,7 +6,7 @@ differ in what stands under `p4d.loss`, or in the files that the teacher reads.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,23 +130,34 @@ class Preset:
     host: Mapping[str, Any] = field(default_factory=dict)
 
 
+_TINY = Preset(
+    benchmark="simple",
+    kinds=KINDS,
+    train=2500,
+    test=3000,
+    asked=100,
+    student={"patch": 8, "merge": 1},
+    grid=6,
+    map_size=24,
+    width=64,
+    decoder={"layers": 3, "hidden_size": 128},
+    steps=700,
+    batch=16,
+    rate=1e-3,
+    evaluations=2,
+)
+
 PRESETS = {
-    "tiny": Preset(
-        benchmark="simple",
-        kinds=KINDS,
-        train=2500,
-        test=3000,
-        asked=100,
-        student={"patch": 8, "merge": 1},
-        grid=6,
-        map_size=24,
-        width=64,
-        decoder={"layers": 3, "hidden_size": 128},
-        steps=700,
-        batch=16,
-        rate=1e-3,
-        evaluations=2,
+    # Half of the steps, and of the kinds those in which so short a run can show anything.
+    "demo": replace(
+        _TINY,
+        kinds=("T/heading", "FP/moving", "FP/heading", "VG/half"),
+        train=1500,
+        test=400,
+        steps=350,
+        evaluations=1,
     ),
+    "tiny": _TINY,
     "gpu": Preset(
         benchmark="gpu",
         kinds=KINDS,

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from rgpt4d_plugin.eval_hooks.report.charts import Reference, Series, bars, differences
 from rgpt4d_plugin.evidence.arms import ALL, ARMS, BASE_ARM, REGIMES
 from rgpt4d_plugin.evidence.curves import curves
-from rgpt4d_plugin.evidence.results import Estimate, Results, conclusions, summary
+from rgpt4d_plugin.evidence.results import ARMS_HEADER, Estimate, Results, arm_rows, conclusions, summary
 from rgpt4d_plugin.files import read_json, write_json, write_whole
 
 
@@ -88,11 +88,6 @@ def write_report(root: Path, hardware: str | None = None) -> Path:
 
 def _section(results: Results, regime: str, blind: Mapping[str, Mapping[str, float]]) -> Section:
     arms, categories = results.arms(regime), results.categories()
-    rows = []
-    for arm in arms:
-        lead = None if arm == BASE_ARM else results.difference(regime, arm)
-        seeds = len(results.seeds(regime, arm))
-        rows.append([ARMS[arm].title, str(seeds), str(results.estimate(regime, arm)), lead.signed() if lead else ""])
     shown = [arm for arm in arms if arm in (BASE_ARM, "explicit")] or arms[:2]
     by_category = [
         [ARMS[arm].title, *(str(results.estimate(regime, arm, name)) for name in categories)] for arm in arms
@@ -117,7 +112,7 @@ def _section(results: Results, regime: str, blind: Mapping[str, Mapping[str, flo
         pictures[f"{regime}_leads"] = differences(columns, series, "lead over fine-tuning alone")
     return Section(
         REGIMES[regime],
-        Table(["arm", "seeds", "all questions", "lead over fine-tuning alone"], rows),
+        Table(ARMS_HEADER, arm_rows(results, regime)),
         Table(["", *categories], by_category),
         pictures,
     )

@@ -133,6 +133,31 @@ class Results:
         )
 
 
+ARMS_HEADER = ("arm", "seeds", "all questions", "lead over fine-tuning alone")
+
+
+def arm_rows(results: Results, regime: str) -> list[list[str]]:
+    """What stands below `ARMS_HEADER`, a row for each arm of a regime."""
+    rows = []
+    for arm in results.arms(regime):
+        lead = None if arm == BASE_ARM else results.difference(regime, arm)
+        seeds = len(results.seeds(regime, arm))
+        rows.append([ARMS[arm].title, str(seeds), str(results.estimate(regime, arm)), lead.signed() if lead else ""])
+    return rows
+
+
+def overview(results: Results) -> str:
+    """The tables of all regimes, in percent of right answers, for a terminal."""
+    lines = []
+    for regime in results.regimes:
+        rows = [ARMS_HEADER, *arm_rows(results, regime)]
+        lines += [f"\n{REGIMES[regime].capitalize()}: right answers to held-out questions, %\n"]
+        lines += [f"{row[0]:<42}{row[1]:>6}{row[2]:>16}{row[3]:>30}".rstrip() for row in rows]
+        if any(len(results.seeds(regime, arm)) == 1 for arm in results.arms(regime)):
+            lines += ["\nOne seed says nothing of others: a lead has an interval with --seeds 2 or more."]
+    return "\n".join(lines)
+
+
 def conclusions(results: Results) -> list[str]:
     """What the numbers say, in words; nothing else decides about them."""
     lines = []

@@ -13,7 +13,7 @@ from PIL import Image
 from tests.harness import LOG_KEYS, succeeded
 
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.further]
 
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from rgpt4d_plugin.students import get_family
 from rgpt4d_plugin.trainers.mixin import BATCH_KEY
 from tests.e2e.launch import deepspeed_config, run_together
 from tests.harness import LOG_KEYS, logs, train_here
-from tests.tiny_models import FAMILIES, TEMPLATES, build_tiny_student
+from tests.tiny_models import FAMILIES, FIRST, TEMPLATES, build_tiny_student
 from tests.training import built_trainers
 
 
@@ -155,21 +155,25 @@ def test_what_is_trained(one_process, family):
     assert adapted == linear and len(linear) >= 8
 
 
+OTHERS = [family for family in FAMILIES if family not in FIRST]
+
+
 @pytest.mark.distributed
-def test_two_processes_with_zero3_do_the_same(recipe, one_process, tmp_path):
+@pytest.mark.parametrize("families", [FIRST, pytest.param(OTHERS, marks=pytest.mark.further)], ids=["first", "others"])
+def test_two_processes_with_zero3_do_the_same(recipe, one_process, tmp_path, families):
     """All of them in one start. The second step is one of the weights that the gradients of the first have made.
 
     Those with experts are trained in full, and longer, in `test_experts.py`.
     """
     zero3 = {"deepspeed": deepspeed_config(tmp_path, 3)}
-    loaded = [family for family in FAMILIES if get_family(family).loads_under_zero3]
+    loaded = [family for family in families if get_family(family).loads_under_zero3]
     runs = {
         (family, method): recipe(family, method, "zero3", **zero3)
         for family in loaded
         for method in (("lora",) if family.endswith("_moe") else METHODS)
     }
     refused = {"raises": ("P4DConfigError", "loads none of the language model of Qwen3.5, which stays random")}
-    run_together(tmp_path, *runs.values(), recipe("qwen3_5", "full", "zero3", **zero3, **refused))
+    run_together(tmp_path, *runs.values(), recipe("qwen3_5", "full", "zero3_refused", **zero3, **refused))
     for (family, method), run in runs.items():
         one, two = one_process(family, method)[1], logs(run["output_dir"])
         assert len(one) == len(two) == STEPS

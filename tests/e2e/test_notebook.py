@@ -12,6 +12,7 @@ NOTEBOOK = Path(__file__).parents[2] / "examples/from_video_to_report.ipynb"
 
 
 @pytest.mark.slow
+@pytest.mark.further
 def test_the_notebook_runs(tmp_path, monkeypatch):
     import nbformat
     from nbclient import NotebookClient

@@ -24,7 +24,7 @@ from tests.harness import logs, train_here
 from tests.tiny_models import build_tiny_student
 
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.further]
 
 
 COLOURS = ("red", "green", "blue", "white")

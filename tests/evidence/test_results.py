@@ -6,7 +6,7 @@ import math
 import pytest
 
 from rgpt4d_plugin.evidence.arms import ALL
-from rgpt4d_plugin.evidence.results import Estimate, Results, conclusions, summary
+from rgpt4d_plugin.evidence.results import Estimate, Results, conclusions, overview, summary
 from rgpt4d_plugin.files import write_json
 
 
@@ -90,3 +90,11 @@ def test_results_are_read_from_files(tmp_path):
 def write_json_in(folder, value):
     folder.mkdir(parents=True)
     write_json(folder / "result.json", value)
+
+
+def test_a_terminal_is_told_of_a_single_seed():
+    runs = [_run(arm, seed, 20 * seed, 50) for seed in (1, 2) for arm in ("sft", "explicit")]
+    told = overview(_results(*runs[:2])).splitlines()
+    assert told[-3].split() == ["+", "depth,", "flow,", "motion", "1", "27.5", "+0.0"]
+    assert told[-1].startswith("One seed says nothing of others")
+    assert "One seed" not in overview(_results(*runs))

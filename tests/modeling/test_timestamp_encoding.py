@@ -112,7 +112,6 @@ class Family:
 ONE = ("Which way?", [range(6)])
 
 
-@pytest.mark.slow
 def test_the_weights_of_a_base_load_bit_equal_under_the_same_names(family):
     assert family.model.config.model_type == f"rgpt4d_{family.name}"
     base, timed = family.base.state_dict(), family.model.state_dict()
@@ -213,7 +212,6 @@ def new_tokens(model, inputs, **kwargs):
     return model.generate(**inputs, **kwargs)[:, inputs["input_ids"].shape[1] :].tolist()
 
 
-@pytest.mark.slow
 def test_generation_with_a_cache_equals_generation_without(family):
     inputs = family.inputs(ONE, ("And this one here?", [range(1, 7), range(3, 9)]))
     cached = new_tokens(family.model, inputs)
@@ -223,7 +221,6 @@ def test_generation_with_a_cache_equals_generation_without(family):
     assert cached != new_tokens(family.model, later)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("beams", [1, 3])
 def test_a_padded_batch_says_what_its_samples_say_alone(family, beams):
     samples = [ONE, ("And this one here, which way does it go?", [range(0, 12, 2)])]
@@ -290,7 +287,6 @@ def test_a_saved_model_loads_with_the_plugin(family, tmp_path):
     assert torch.equal(family.inputs(ONE, processor=processor)["video_timestamps"], inputs["video_timestamps"])
 
 
-@pytest.mark.slow
 def test_saved_models_load_without_the_plugin(tmp_path):
     folders = [str(save(Family(name, tmp_path / f"{name}_base"), tmp_path / name)) for name in TIMED]
     environment = {**os.environ, "RGPT4D_DISABLE": "1", "HF_HOME": str(tmp_path / "home")}

@@ -50,7 +50,6 @@ def loaded(recipe):
     return load_model(tokenizer, model_args, finetuning_args, is_trainable=True)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
     [
@@ -92,7 +91,6 @@ def test_the_batch_holds_the_times_of_the_frames(assets, tmp_path):
     assert stamps[2][video[2]].unique_consecutive().tolist() == pairs * 2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_trains_and_answers_with_it(assets, tmp_path, family):
     """Times at the tokens of clips, also beside images; a step of training; the same answer by chat and by batch."""
@@ -138,7 +136,6 @@ def test_every_family_trains_and_answers_with_it(assets, tmp_path, family):
     assert len(engine.model.generate(**generate)[0]) > length
 
 
-@pytest.mark.slow
 def test_the_encoding_reaches_the_loss(assets, tmp_path):
     losses = {}
     for name, block in {
@@ -151,7 +148,6 @@ def test_the_encoding_reaches_the_loss(assets, tmp_path):
     assert len(set(losses.values())) == 3
 
 
-@pytest.mark.slow
 def test_the_encoding_alone_needs_no_teacher(assets, tmp_path):
     """Without a loss term the run is SFT of the timed model: `loss_sft` of the run that distils is its loss."""
     train_here(assets.recipe(tmp_path / "alone", p4d={"preset": "none", "tpe": "add"}))
@@ -162,7 +158,6 @@ def test_the_encoding_alone_needs_no_teacher(assets, tmp_path):
     assert json.loads((tmp_path / "alone/config.json").read_text())["model_type"] == "rgpt4d_qwen2_5_vl"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_resumed_run_goes_on_as_the_uninterrupted_one(assets, tmp_path, method):
     lora = {"lora_rank": 4, "lora_target": "all"} if method == "lora" else {}
@@ -196,13 +191,11 @@ def adapter(assets, tmp_path_factory):
     return recipe
 
 
-@pytest.mark.slow
 def test_an_adapter_is_marked(adapter):
     for folder in (adapter["output_dir"], adapter["output_dir"] + "/checkpoint-2"):
         assert read_marker(folder) == TimestampEncoding(0.5, 10000.0)
 
 
-@pytest.mark.slow
 def test_an_adapter_brings_its_encoding_along(adapter):
     """Also without a `p4d:` block: the base without the encoding would be another model."""
     keys = ("model_name_or_path", "template", "finetuning_type")
@@ -214,7 +207,6 @@ def test_an_adapter_brings_its_encoding_along(adapter):
     assert type(load_tokenizer(model_args)["processor"]).__name__ == "RGPT4DQwen2_5_VLProcessor"
 
 
-@pytest.mark.slow
 def test_plain_peft_refuses_the_adapter(assets, adapter, host_modules):
     """On the base; on the timed model it loads without a warning. Without the plugin, PEFT warns."""
     config = json.loads(Path(adapter["output_dir"], "adapter_config.json").read_text())
@@ -264,7 +256,6 @@ def test_a_run_without_the_block_does_not_forget_the_encoding(assets, checkpoint
         train_here(recipe)
 
 
-@pytest.mark.slow
 def test_a_distilling_run_goes_on_from_such_a_checkpoint(assets, checkpoint, tmp_path):
     """`tpe` may be left out: the model has it."""
     train_here(assets.recipe(tmp_path / "out", model_name_or_path=checkpoint, p4d=assets.p4d()))

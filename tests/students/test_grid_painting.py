@@ -23,6 +23,9 @@ from tests.tiny_models import FAMILIES, build_tiny_student
 from tests.tiny_models import TEMPLATES as TEMPLATE_OF
 
 
+pytestmark = pytest.mark.slow
+
+
 CROPPED = ("llava_next_video", "video_llava")
 """Families that see the middle square of a frame."""
 
@@ -166,7 +169,6 @@ def assert_painting_is_seen(parts, template, features, clips, grids):
         save(path, pixels)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("height", "width"), [(48, 80), (96, 32)])
 def test_one_clip(parts, family, template, tmp_path, height, width):
     """Not square, and seven frames: where two make a token, the last one is alone."""
@@ -181,7 +183,6 @@ def test_one_clip(parts, family, template, tmp_path, height, width):
     )
 
 
-@pytest.mark.slow
 def test_a_batch_of_everything(parts, family, template, tmp_path):
     """Text alone, images around a video, two videos of other shapes in one sample, and padding."""
     # Some of the host's plugins miscount samples whose clips differ in length.
@@ -206,7 +207,6 @@ def test_a_batch_of_everything(parts, family, template, tmp_path):
     assert_painting_is_seen(parts, template, features, clips, grids)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("lengths", [(4, 7), (7, 4)])
 def test_two_clips_of_different_length_in_one_sample(parts, family, template, tmp_path, lengths):
     """Right where they are counted right; never a wrong grid, and never a StopIteration, which ends an epoch."""
@@ -221,7 +221,6 @@ def test_two_clips_of_different_length_in_one_sample(parts, family, template, tm
         collator(features)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("lengths", [(4, 7), (7, 4)])
 def test_a_twin_counts_clips_of_different_length_in_any_turn(parts, family, tmp_path, lengths):
     """As the family's own processor in transformers does, which knows each clip's own times."""
@@ -250,7 +249,6 @@ def test_a_twin_counts_clips_of_different_length_in_any_turn(parts, family, tmp_
         assert expansion in text and expansion.count(known.clip_token) == known.clip_length(grid)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("lengths", [(4, 7, 2), (7, 4, 4)])
 def test_a_clip_is_answered_as_alone_beside_clips_of_other_length(parts, family, template, tmp_path, lengths):
     paths = [save(tmp_path / f"{index}.mp4", noise(index, frames, 48, 80)) for index, frames in enumerate(lengths)]

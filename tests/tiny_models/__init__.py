@@ -45,6 +45,8 @@ _BUILDERS: dict[str, Callable[[str, StudentSizes], tuple[PreTrainedConfig, Proce
     "nvila": build_nvila,
 }
 FAMILIES = tuple(_BUILDERS)
+FIRST = ("qwen2_5_vl", "qwen3_vl", "llava_next_video", "internvl", "gemma4", "nvila")
+"""One of each kind of grid; slow tests of the others are `further` ones, see tests/conftest.py."""
 
 TEMPLATES = {
     "qwen2_vl": "qwen2_vl",
