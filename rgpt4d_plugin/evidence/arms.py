@@ -148,7 +148,7 @@ _TINY = Preset(
 )
 
 PRESETS = {
-    # Half of the steps, and of the kinds those in which so short a run can show anything.
+    # Half of the steps, and of the kinds those in which the long runs of "tiny" show a gain.
     "demo": replace(
         _TINY,
         kinds=("T/heading", "FP/moving", "FP/heading", "VG/half"),
