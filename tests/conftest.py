@@ -4,6 +4,7 @@
 import importlib
 import os
 from collections import Counter
+from typing import TYPE_CHECKING
 
 
 # Before torch starts its thread pool: the networks here are so small that threads only wait for each other.
@@ -15,17 +16,20 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
 
-from tests.harness import Assets, make_assets
-from tests.tiny_models import FAMILIES, FIRST
+
+if TYPE_CHECKING:
+    from tests.harness import Assets
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks slow tests of families that are like one of the `FIRST` as `further`; puts the longest files first.
 
-    Longest are those with the most runs in several processes, then those with the most slow tests: of several pytest
-    processes none is then left with a long file at the end.
+    Longest are those with the most runs in several processes, then those with the most slow tests, then those with the
+    most: of several pytest processes none is then left with a long file at the end.
     """
+    from tests.tiny_models import FAMILIES, FIRST  # not by the process that only hands out work
+
     others = set(FAMILIES) - set(FIRST)
     for item in items:
         values = item.callspec.params.values() if hasattr(item, "callspec") else ()
@@ -34,12 +38,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     counts = [
         Counter(item.path for item in items if item.get_closest_marker(name)) for name in ("distributed", "slow")
     ]
+    counts.append(Counter(item.path for item in items))
     items.sort(key=lambda item: [-count[item.path] for count in counts])
 
 
 @pytest.fixture(scope="session")
-def assets(tmp_path_factory) -> Assets:
+def assets(tmp_path_factory) -> "Assets":
     """A tiny Qwen2.5-VL, a tiny random teacher and a few synthetic clips."""
+    from tests.harness import make_assets
+
     return make_assets(tmp_path_factory.mktemp("assets"))
 
 

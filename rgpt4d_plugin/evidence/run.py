@@ -5,6 +5,7 @@ A run whose `result.json` is there is never started again. One that was killed g
 begins anew where it has none.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -140,9 +141,11 @@ class _Workers:
         return {item["id"]: item["kind"] for item in items}
 
     def _follow(self, process: subprocess.Popen, log: Path) -> None:
-        seen = 0
-        while process.poll() is None:
-            time.sleep(0.5)
+        seen, running = 0, True
+        while running:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.5)
+                running = False
             steps = _steps(log)
             self.bar.update(steps - seen)
             seen = steps

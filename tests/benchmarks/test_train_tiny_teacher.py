@@ -56,6 +56,7 @@ def test_token_losses_are_least_at_naive_patch_means(script):
     assert values.grad.abs().max() < 1e-6  # the cross entropy of shares is not zero, but this is its minimum
 
 
+@pytest.mark.slow
 def test_teacher_starts_at_constant_maps(script):
     model = script.initialise(0)
     maps = model(model.normalise(script.make_sample((0, 2))["frames"][None]), script.TINY.tasks)

@@ -25,6 +25,9 @@ from tests.harness import Assets, logs, train_here
 from tests.teachers.depth_anything_3 import seeded
 
 
+pytestmark = pytest.mark.slow
+
+
 TERMS = ("loss_sft", "loss_latent", "loss_depth", "loss_flow", "loss_motion", "loss_camray")
 
 
@@ -69,7 +72,6 @@ def flip(path: Path) -> None:
     path.write_bytes(bytes(content))
 
 
-@pytest.mark.slow
 def test_training_from_the_cache_has_the_losses_of_the_teacher(assets, made, tmp_path, monkeypatch):
     train_here(assets.recipe(tmp_path / "online", max_steps=3))
 
@@ -94,7 +96,6 @@ def test_the_summary_says_what_is_stored_and_how_exactly(made):
     assert latents and all(0 < error["relative"] < 2**-8 for error in latents)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "alike"),
     [
@@ -111,7 +112,6 @@ def test_training_from_a_coarser_cache(assets, tmp_path, options, alike):
         assert all(offline[term] == pytest.approx(online[term], rel=0.1) for term in alike)
 
 
-@pytest.mark.slow
 def test_depth_anything_3(assets, tmp_path):
     save_depth_anything_3(seeded.network(), tmp_path / "da3.safetensors")
     teacher = {"type": "depth_anything_3", "checkpoint": str(tmp_path / "da3.safetensors"), "dtype": "float32"}
@@ -132,7 +132,6 @@ def test_a_second_run_computes_nothing(assets, made, tmp_path, monkeypatch):
     assert digests(tmp_path / "cache") == before
 
 
-@pytest.mark.slow
 def test_a_damaged_shard_is_named_and_computed_again(assets, made, tmp_path):
     cache = Path(shutil.copytree(made, tmp_path / "cache"))
     before = digests(cache)
@@ -169,7 +168,6 @@ def test_what_does_not_fit_the_run_is_refused(assets, made, tmp_path, changes, c
     assert complaint in str(caught.value)
 
 
-@pytest.mark.slow
 def test_terms_that_the_cache_was_not_made_for_are_refused(assets, tmp_path):
     cache = make(assets, tmp_path, p4d=assets.p4d(preset="none", loss={"depth": 1}))
     assert all(name.endswith(".maps.depth") for name in load_file(next((cache / "shards").iterdir())))
@@ -205,7 +203,6 @@ def test_a_file_of_the_same_content_has_the_same_entry(assets, made, tmp_path):
     train_here(recipe)
 
 
-@pytest.mark.slow
 def test_missing_clips_are_computed_and_added(assets, made, tmp_path):
     cache = Path(shutil.copytree(made, tmp_path / "cache"))
     for shard in (cache / "shards").iterdir():
@@ -219,7 +216,6 @@ def test_missing_clips_are_computed_and_added(assets, made, tmp_path):
         assert all(first[term] == second[term] for term in TERMS)
 
 
-@pytest.mark.slow
 def test_training_that_computes_goes_on_when_the_disk_is_full(assets, made, tmp_path, monkeypatch, caplog):
     cache = Path(shutil.copytree(made, tmp_path / "cache"))
     for shard in (cache / "shards").iterdir():
@@ -237,7 +233,6 @@ def full_disk(monkeypatch) -> None:
     monkeypatch.setattr(store_module, "save", save)
 
 
-@pytest.mark.slow
 def test_a_full_disk(assets, tmp_path, monkeypatch):
     """Said before anything is computed; where it fills up meanwhile, nothing of what is there is lost."""
     with monkeypatch.context() as patch:
@@ -251,7 +246,6 @@ def test_a_full_disk(assets, tmp_path, monkeypatch):
     assert len(CacheStore(make(assets, tmp_path))) == 6
 
 
-@pytest.mark.slow
 def test_a_clip_that_cannot_be_decoded(assets, tmp_path, capsys):
     folder = Path(shutil.copytree(assets.clips, tmp_path / "clips"))
     records = json.loads((folder / "synth4d.json").read_text())
@@ -269,7 +263,6 @@ def test_a_clip_that_cannot_be_decoded(assets, tmp_path, capsys):
         make(assets, tmp_path, CacheOptions(workers=0, strict=True), dataset_dir=str(folder))
 
 
-@pytest.mark.slow
 def test_parts_of_a_file_and_lists_of_frames_have_entries_of_their_own(assets, tmp_path):
     from PIL import Image
 
@@ -322,7 +315,6 @@ def test_training_in_two_processes_with_loader_workers(assets, made, tmp_path):
         assert all(offline[term] == pytest.approx(online[term], rel=5e-3) for term in TERMS)
 
 
-@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_cache(assets, tmp_path):
     recipe = written(assets.recipe(tmp_path / "out"), tmp_path / "recipe.yaml")
     run = ["cache-teacher", str(recipe), "--workers", "0", "--shard-mb", "0.01", "--out"]

@@ -71,6 +71,7 @@ def test_a_cpu_does_not_run_ahead(case):
     assert distiller.start(batch) is None
 
 
+@pytest.mark.slow
 def test_the_encoder_runs_beside_and_its_features_are_waited_for(case, streams):
     """Five windows, four at a time."""
     distiller, batch, latents = case

@@ -200,6 +200,7 @@ def test_each_term_alone_reaches_exactly_its_clips_tokens(teacher, term):
     assert all(parameter.grad is None and not parameter.requires_grad for parameter in teacher.model.parameters())
 
 
+@pytest.mark.slow
 def test_no_gradient_is_taken_where_none_is_wanted(teacher):
     frames = random_frames(5)
     latents = random_latents([frames])
@@ -213,6 +214,7 @@ def test_no_gradient_is_taken_where_none_is_wanted(teacher):
 # --- cost ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("weights", "hooks", "blocks"),
     [
@@ -295,6 +297,7 @@ def test_padded_steps_do_not_enter_the_latent_term(teacher):
     assert (strength[: 3 * STEP_TOKENS] > 0).all() and (strength[3 * STEP_TOKENS :] == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [5, 1])
 def test_padded_frames_do_not_enter_the_maps(teacher, monkeypatch, count):
     """Both sides' maps may hold anything there, and so may the first frame's flow."""
@@ -333,6 +336,7 @@ def test_padded_frames_do_not_enter_the_maps(teacher, monkeypatch, count):
 # --- precision -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_bfloat16_teacher_is_close(expert, teacher):
     frames = random_frames(5)
     latents = random_latents([frames])

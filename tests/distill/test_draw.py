@@ -94,6 +94,7 @@ def test_more_maps_than_there_are_is_all_of_them():
     assert draw((), 1, 1.0, 0, 0) == Draw()
 
 
+@pytest.mark.slow
 def test_a_term_that_is_left_out_does_not_run_and_is_told(case, monkeypatch):
     distiller, latents, batch = case
     ran = []
@@ -113,6 +114,7 @@ def test_a_term_that_is_left_out_does_not_run_and_is_told(case, monkeypatch):
     assert sums.total.item() == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["half", "quarter"])
 def test_smaller_maps_are_compared_in_full(case, size):
     """The mean is over the smaller map's elements; rays, which have no smaller size, are compared as they are."""

@@ -495,6 +495,7 @@ def test_the_letter_i_and_the_pronoun(reply, expected):
     assert read_choice(reply, dict(zip("ABCDEFGHI", THINGS_SEEN))).letter == expected
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(st.text(st.characters(exclude_categories=())), st.sampled_from([MOVES, COUNTS, YES_NO, PATHS, LENGTHS, {}]))
 def test_no_text_raises(reply, options):
@@ -562,6 +563,7 @@ def judged():
         return [json.loads(line) for line in lines]
 
 
+@pytest.mark.slow
 def test_agrees_with_the_judge():
     """Differs on one reply: for "towards the top of the ladder" the judge says "up"."""
     different = []

@@ -185,6 +185,7 @@ class RightAnswers:
             yield question.key, Reply(question.key, "A")
 
 
+@pytest.mark.slow
 def test_run_asks_a_server_and_goes_on(recipe, r4d, capsys, monkeypatch):
     from rgpt4d_plugin.eval_hooks.engines import openai_endpoint
 

@@ -157,6 +157,7 @@ def test_a_broken_video_is_a_counted_failure_and_asked_again(recipe, folders, tm
     assert asked == failed and mended.counts["error"] == 0
 
 
+@pytest.mark.slow
 def test_a_training_recipe_will_do(assets, folders, tmp_path):
     block = {"benchmarks": {"r4d_bench": folders["r4d_bench"]}, "every": 5, "limit": 2, **SMALL}
     recipe = assets.recipe(tmp_path / "train", p4d_eval={**block, "out": str(tmp_path / "out")}, video_maxlen=None)

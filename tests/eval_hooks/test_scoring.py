@@ -265,6 +265,7 @@ def test_a_sample_is_its_own_denominator(data):
     assert part.columns["official"]["Overall"].value == pytest.approx(100 * sum(part.scores("official")) / 4)
 
 
+@pytest.mark.slow
 def test_a_killed_and_resumed_run_gives_the_same_result(tmp_path):
     """At every byte at which the file of replies can end."""
     data = write_toy(tmp_path / "toy", toy_items(4))

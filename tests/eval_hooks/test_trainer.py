@@ -230,6 +230,7 @@ def test_random_numbers_are_put_back():
     assert numbers() == expected
 
 
+@pytest.mark.slow
 def test_without_the_block_the_trainer_is_the_hosts(assets, tmp_path, monkeypatch):
     from llamafactory.train.sft.trainer import CustomSeq2SeqTrainer
 

@@ -6,15 +6,10 @@ import json
 import logging
 from pathlib import Path
 
-import gradio as gr
 import pytest
 import yaml
 from llamafactory.data import TEMPLATES
 from llamafactory.extras import constants
-from llamafactory.webui import common, runner
-from llamafactory.webui.components import create_top, create_train_tab
-from llamafactory.webui.control import get_model_info
-from llamafactory.webui.engine import Engine
 
 from rgpt4d_plugin import patches
 from rgpt4d_plugin.patches.model_groups import NAME_PREFIX
@@ -31,13 +26,24 @@ MODEL = "Base-for-4D-RGPT-Qwen2.5-VL-7B-Instruct"
 
 
 @pytest.fixture
-def engine(tmp_path, monkeypatch):
-    """The UI without a server, in an empty folder: it keeps its files in the working directory."""
+def webui(tmp_path, monkeypatch):
+    """The UI's modules, which take seconds to import, in an empty folder: it keeps its files in the working one."""
+    import llamafactory.webui.components
+    import llamafactory.webui.engine
+
     monkeypatch.chdir(tmp_path)
-    engine = Engine()
-    with gr.Blocks():
-        engine.manager.add_elems("top", create_top())
-        engine.manager.add_elems("train", create_train_tab(engine))
+    return llamafactory.webui
+
+
+@pytest.fixture
+def engine(webui):
+    """The UI without a server."""
+    import gradio
+
+    engine = webui.engine.Engine()
+    with gradio.Blocks():
+        engine.manager.add_elems("top", webui.components.create_top())
+        engine.manager.add_elems("train", webui.components.create_train_tab(engine))
     return engine
 
 
@@ -63,21 +69,19 @@ def test_lists_have_the_models_and_the_templates(engine):
 
 
 @pytest.mark.parametrize("base", BASES)
-def test_choosing_a_model_chooses_its_weights_and_the_twin_of_its_template(base, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    path, template = get_model_info(NAME_PREFIX + base)
-    assert (path, template) == (common.get_model_path(base), f"rgpt4d_{common.get_template(base)}")
+def test_choosing_a_model_chooses_its_weights_and_the_twin_of_its_template(base, webui):
+    path, template = webui.control.get_model_info(NAME_PREFIX + base)
+    assert (path, template) == (webui.common.get_model_path(base), f"rgpt4d_{webui.common.get_template(base)}")
     assert path.count("/") == 1 and template in TEMPLATES
     assert constants.SUPPORTED_MODELS[NAME_PREFIX + base] == constants.SUPPORTED_MODELS[base]
-    assert common.is_multimodal(NAME_PREFIX + base)  # its fields for frozen parts and pixels count
+    assert webui.common.is_multimodal(NAME_PREFIX + base)  # its fields for frozen parts and pixels count
 
 
 @pytest.mark.parametrize("base", ONEVISION)
-def test_models_that_the_host_does_not_have(base, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_models_that_the_host_does_not_have(base, webui):
     assert base not in constants.SUPPORTED_MODELS
-    assert get_model_info(NAME_PREFIX + base) == (ONEVISION[base], "rgpt4d_llava_onevision")
-    assert "rgpt4d_llava_onevision" in TEMPLATES and common.is_multimodal(NAME_PREFIX + base)
+    assert webui.control.get_model_info(NAME_PREFIX + base) == (ONEVISION[base], "rgpt4d_llava_onevision")
+    assert "rgpt4d_llava_onevision" in TEMPLATES and webui.common.is_multimodal(NAME_PREFIX + base)
 
 
 def test_the_models_are_taken_off_the_lists_again():
@@ -121,9 +125,9 @@ class TrainedHere:
 
 
 @pytest.mark.slow
-def test_a_run_with_the_block_among_the_extra_arguments(assets, engine, monkeypatch, host_logs):
+def test_a_run_with_the_block_among_the_extra_arguments(assets, webui, engine, monkeypatch, host_logs):
     """What the Start button does, up to the process: the runner writes a recipe and starts a run of it."""
-    monkeypatch.setattr(runner, "Popen", TrainedHere)
+    monkeypatch.setattr(webui.runner, "Popen", TrainedHere)
     extra = {"optim": "adamw_torch", "max_steps": 2, "video_maxlen": 8, "p4d": assets.p4d()}
     extra["preprocessing_num_workers"] = None  # the UI's own 16 are slow to start
     data = filled_in(
@@ -131,7 +135,7 @@ def test_a_run_with_the_block_among_the_extra_arguments(assets, engine, monkeypa
         top__lang="en",
         top__model_name=MODEL,
         top__model_path=str(assets.student),
-        top__template=get_model_info(MODEL)[1],
+        top__template=webui.control.get_model_info(MODEL)[1],
         train__dataset_dir=str(assets.clips),
         train__dataset=["synth4d"],
         train__output_dir="run",

@@ -22,6 +22,9 @@ from tests.harness import DATA
 from tests.tiny_models import build_tiny_student
 
 
+pytestmark = pytest.mark.slow
+
+
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("4drgpt_*.yaml"))
 ANSWER = "<|im_end|>"
 
@@ -99,7 +102,6 @@ def text_of(pieces):
 # --- what a sheet says -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_synthetic_clips(assets, student, rgpt4d, tmp_path, nothing_loaded):
     """The files' own frames: their size is one that nothing resizes."""
     code, samples, out, _ = rgpt4d(assets.recipe(tmp_path / "out", video_maxlen=16, **student), "--n", "2")
@@ -127,7 +129,6 @@ def test_synthetic_clips(assets, student, rgpt4d, tmp_path, nothing_loaded):
     assert "videos/clip_00000.mp4" == samples[0].clips[0].name.removeprefix(f"{assets.clips}/")
 
 
-@pytest.mark.slow
 def test_real_clips(assets, student, rgpt4d, tmp_path):
     """Resized by the host and by the processor, of two shapes, several in one sample."""
     recipe = assets.recipe(tmp_path / "out", dataset="real_clips", dataset_dir=str(DATA), media_dir=str(DATA))
@@ -197,7 +198,6 @@ def test_frames_that_carry_marks_are_highlighted(assets, rgpt4d, tmp_path, monke
     assert border[0] == 0 and border[1] > 1000
 
 
-@pytest.mark.slow
 def test_region_prompts(assets, rgpt4d, tmp_path, dataset):
     """The marks are in the model's frames, where the sheet says, and in no other."""
     keys = dataset(("<video>What is <obj_1>?", "a cup", [], [DATA / "clips/4.mp4"]))
@@ -218,7 +218,6 @@ def test_region_prompts(assets, rgpt4d, tmp_path, dataset):
     assert np.flatnonzero(differs).tolist() == [1]
 
 
-@pytest.mark.slow
 def test_images_and_text(assets, student, rgpt4d, tmp_path, dataset):
     """An image and a video in one sample; a sample without either shows none of the host's stand-in image."""
     Image.new("RGB", (64, 48), (200, 30, 60)).save(tmp_path / "red.png")
@@ -261,7 +260,6 @@ def test_what_the_host_miscounts(assets, students, rgpt4d, tmp_path, dataset):
 # --- which samples ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_a_mixture_is_spread_over_its_datasets(assets, rgpt4d, tmp_path):
     info = {**json.loads((DATA / "dataset_info.json").read_text())}
     info["real_clips"]["file_name"] = str(DATA / "real_clips.json")
@@ -314,7 +312,6 @@ def test_overrides(assets, rgpt4d, tmp_path):
     assert len(samples[-1].clips[0].timestamps) == 5
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_the_recipes(assets, rgpt4d, path, nothing_loaded, tmp_path):
     """On one CPU without DeepSpeed's launcher, a GPU for bfloat16, or the checkpoint."""
@@ -328,7 +325,6 @@ def test_the_recipes(assets, rgpt4d, path, nothing_loaded, tmp_path):
 # --- the teacher -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_teacher_maps(assets, student, rgpt4d, tmp_path):
     """Of the terms with a weight, in more windows than one, from frames as the file has them."""
     loss = {"latent": 0.1, "depth": 0.1, "flow": 0.0, "motion": 0.1, "camray": 0.1}

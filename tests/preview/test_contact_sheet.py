@@ -91,6 +91,7 @@ def test_small_frames_keep_their_pixels():
     assert {colour for _, colour in picture.crop(box).getcolors()} == {BLACK, (250, 128, 7)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("maps", [False, True])
 def test_marked_frames_have_a_border_and_others_none(maps):
     colours = hues(8, 3)
@@ -107,6 +108,7 @@ def test_marked_frames_have_a_border_and_others_none(maps):
             assert (tuple(edge) == MARK) == (position in (0, 5)), position
 
 
+@pytest.mark.slow
 def test_maps_stand_below_their_frames():
     frames, depth, flow = (solid(*hues(4, blue)) for blue in (3, 90, 160))
     rows = [MapRow("depth", "near is bright", depth[:, :8, :8]), MapRow("flow", "hue", flow[:3], first=1)]
@@ -121,6 +123,7 @@ def test_maps_stand_below_their_frames():
             assert moved is None
 
 
+@pytest.mark.slow
 def test_images_stand_side_by_side_until_the_row_is_full():
     colours = hues(6, 3)
     images = [SheetImage(f"{n}.png", solid(colour)[0], (1, 2, 3), 6) for n, colour in enumerate(colours)]

@@ -118,6 +118,7 @@ def test_a_template_that_shows_no_regions_is_refused_in_chat(student):
         assert chat_model.chat(**PROMPTS["plain"].chat(), max_new_tokens=2)
 
 
+@pytest.mark.slow
 def test_the_openai_messages_hold_the_marked_frames_and_the_hosts_server_takes_them(chat_model):
     from llamafactory.api.app import create_app
 

@@ -65,6 +65,7 @@ def test_files(folders, name):
     assert not {str(scene["objects"]) for scene in train} & {str(scene["objects"]) for scene in test}
 
 
+@pytest.mark.slow
 def test_one_question_of_a_clip_is_one_of_its_many(folders):
     for folder in folders.values():
         many, one = (read(folder / f"synth4d_train_{number}.json") for number in ("many", "one"))
@@ -74,6 +75,7 @@ def test_one_question_of_a_clip_is_one_of_its_many(folders):
             assert place % 2 == 0 and turns[place + 1] == chosen["messages"][1]["content"]
 
 
+@pytest.mark.slow
 def test_ground_truth_is_read_by_the_teacher_and_belongs_to_the_video(folders):
     path = folders["marks"] / "test/clips/00000"
     file = open_clip_file(path.with_suffix(".npz"))

@@ -155,6 +155,7 @@ def asked(processor, media):
     return processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family.startswith("qwen")])
 def test_tiny_student_loads_offline_and_reads_a_clip(family, tmp_path):
     processor, tokenizer, model = load_tiny_student(family, tmp_path)
@@ -178,6 +179,7 @@ def test_tiny_student_loads_offline_and_reads_a_clip(family, tmp_path):
     assert model(**inputs).logits.isfinite().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "special", "tokens"),
     [

@@ -27,6 +27,7 @@ def in_camera(scene, times, places):
     return np.einsum("tij,tni->tnj", poses[:, :3, :3], places - poses[:, None, :3, 3])
 
 
+@pytest.mark.slow
 def test_every_kind_occurs_and_colours_are_distinct(drawn):
     assert {kind for *_, kind in drawn} == set(CAMERAS)
     assert {len(scene.bodies) for scene, *_ in drawn} == {2, 3, 4, 5, 6}

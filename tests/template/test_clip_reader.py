@@ -124,6 +124,7 @@ def test_video_fps_limits_the_frames(parts, processor):
     assert_clip(clip, frames, [index / rate for index in indices])
 
 
+@pytest.mark.slow
 def test_several_videos_and_an_image(parts, processor):
     """In order, and the image is no frame of any of them."""
     image = Image.new("RGB", (64, 48), (9, 8, 7))

@@ -150,6 +150,7 @@ def test_it_mixes_with_plain_datasets(dataset, recipe):
     assert (clip.start, clip.end, clip.path) == (1.0, 2.0, plain["videos"][0])
 
 
+@pytest.mark.slow
 def test_the_styles_of_the_recipe(dataset, recipe):
     keys = dataset([question(regions=[BOX])])
     texts = {}
@@ -287,6 +288,7 @@ def test_a_missing_video_of_a_record_with_a_clip_is_named(dataset, recipe, asset
         load(recipe(keys))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [None, 2])
 def test_regions_that_nobody_names_are_said_once_with_their_count(dataset, recipe, tmp_path, workers):
     # A file, because what workers log never comes back to this process.
@@ -355,6 +357,7 @@ def test_so_are_those_of_other_formats_in_a_run_with_the_block(dataset, recipe, 
 # Columns of several types
 
 
+@pytest.mark.slow
 def test_forms_of_masks_and_videos_may_be_mixed(dataset, recipe, tmp_path):
     """Also columns that nobody reads; what each record shows is what it shows alone."""
     mask = np.zeros((224, 224), dtype=bool)

@@ -135,6 +135,7 @@ def chat(parts, template, *args):
     return text[text.index("A|") + 2 : text.rindex("|B")]
 
 
+@pytest.mark.slow
 def test_a_clip_has_the_tokens_that_the_models_own_processor_gives_it(parts, family, grey):
     path = grey(5)
     found = chat(parts, parts.template, "A|<video>|B", [], [path])
@@ -155,6 +156,7 @@ def test_a_clip_has_the_tokens_that_the_models_own_processor_gives_it(parts, fam
     assert found.count(family.clip_token) == family.clip_length((5, 3, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images", [1, 2])
 def test_an_image_has_the_tokens_that_the_models_own_processor_gives_it(parts, family, images):
     pictures = [Image.new("RGB", size) for size in ((64, 48), (150, 100))][:images]
@@ -308,6 +310,7 @@ def test_a_twin_survives_pickling_and_keeps_its_fingerprint(parts, grey):
 # --- clips that cutoff_len cuts --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_cut_clips_are_left_out_with_what_is_left_of_their_tokens(parts, family, grey, monkeypatch):
     """The rest of the row, its whole clips and images, is as it was; the model takes every such batch."""
     template = parts.recording()

@@ -50,6 +50,7 @@ def processor(assets):
 # Batches and losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "reason"),
     [("gemma3", "Gemma3Processor takes no videos"), ("video_llava", "VideoLlavaProcessor takes neither times")],
@@ -389,6 +390,7 @@ def test_bad_records_are_named(collator, record, error, message):
         collator([record])
 
 
+@pytest.mark.slow
 def test_bad_records_are_found_before_training(assets, dataset, tmp_path):
     """Nothing is decoded for it, and it can be left out as TRL's preparation can."""
     cut = tmp_path / "cut.mp4"

@@ -121,6 +121,7 @@ def test_r4d_counts_what_upstream_tolerates(tmp_path):
     assert "set-of-mark" in get("r4d_bench").prompt(data.items[5])  # the words stay, as upstream
 
 
+@pytest.mark.slow
 def test_the_published_number_names_the_revision(tmp_path):
     entries = write_folder("vsti_bench", tmp_path, items=1)
     for count, revision in ((6042, "before the erratum"), (5736, "after the erratum")):

@@ -161,6 +161,7 @@ def test_what_the_models_own_generation_config_says_is_not_used(engines, mixed):
         config.update(**kept)
 
 
+@pytest.mark.slow
 def test_a_reply_ends_at_a_stop_token_or_is_cut(engines):
     engine = engines()
     word, stop = engine._tokenizer("yes no", add_special_tokens=False)["input_ids"], engine._stops[0]

@@ -115,6 +115,7 @@ SPELLED = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(st.integers(1, 9999), st.booleans(), st.sampled_from(WRITTEN), st.sampled_from(SPELLED))
 def test_each_way_of_writing_a_number_names_the_option_that_it_is(tenths, negative, written, spelled):

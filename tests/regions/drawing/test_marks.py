@@ -138,6 +138,7 @@ def test_outlines_lie_around_the_region(shape, data, size, source):
         assert (crossing[[0, -1]] != colour_of(1)).any(axis=1).all()  # the casing is in the frame, too
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     centre=st.tuples(st.floats(0.2, 0.8), st.floats(0.2, 0.8)),

@@ -69,6 +69,7 @@ def test_networks_decide_which_terms_there_are(saved, networks, terms, grid):
             assert target.shape == (2, *spec.maps[term].shape) and target.isfinite().all(), term
 
 
+@pytest.mark.slow
 def test_only_the_networks_that_the_terms_need_are_loaded(saved):
     teacher = load(options(**saved), ("depth",))
     assert teacher._vjepa2 is not None and teacher._depth_model is not None

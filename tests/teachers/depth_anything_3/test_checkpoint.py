@@ -35,6 +35,7 @@ def changed(path, metadata=None, **changes):
     return other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, seeded.SWIGLU, {"alternate_from": 3, "hooks": (2, 3, 4, 5)}])
 def test_a_saved_network_comes_back(tmp_path, changes):
     model = seeded.network(replace(seeded.CONFIG, **changes))

@@ -18,6 +18,7 @@ from tests.teachers.depth_anything_3 import seeded
 OUTPUTS = load_file(Path(__file__).with_name("outputs.safetensors"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", seeded.CASES)
 def test_outputs_are_those_of_the_package(name):
     case = seeded.CASES[name]

@@ -546,6 +546,7 @@ def test_gradient_reaches_features_but_no_weight(model):
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+@pytest.mark.slow
 def test_trainable_model_learns():
     model = L4P.from_config(SMALL, seed=1).train()
     assert model.training
