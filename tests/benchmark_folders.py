@@ -71,7 +71,7 @@ def write_folder(name: str, path: Path, items: int = 6, layout: str = "published
         path: The folder, made if need be.
         items: Number of questions; two neighbours share a video (an image, for OmniSpatial).
         layout: "published"; or "rehost" (SAT, OmniSpatial) for the parquet files that lmms-eval uses, "tsv"
-            (MMSI-Bench) and "parquet" (VSI-Bench) for the other published file.
+            (MMSI-Bench) and "parquet" (VSI-Bench, DSR-Bench) for the other published file.
 
     Returns:
         The questions as published.
@@ -254,6 +254,40 @@ def _vsi_bench_parquet(path: Path, items: int) -> list[dict[str, Any]]:
     return entries
 
 
+def _dsr_rows(items: int) -> list[dict[str, Any]]:
+    types = ("abs_dis", "rel_dir", "non_temp", "rel_spd_comp")
+    return [
+        {
+            "question": f"Between 1.0s and {2 + i}.0s, how does it change?",
+            "options": [f"{letter}. {text}" for letter, text in zip("ABCD", ("more", "less, more", "less", "not"))],
+            "answer": "ABCD"[i % 4],
+            "type": types[i % 4],
+            "videoID": f"clip{i // 2}",
+        }
+        for i in range(items)
+    ]
+
+
+def _dsr_bench(path: Path, items: int) -> list[dict[str, Any]]:
+    rows = []
+    for i, row in enumerate(_dsr_rows(items)):
+        name = f"{row['videoID']}.mp4"
+        put(path / "raw_data/dsr-bench" / name, video(i // 2))
+        options = json.dumps(row["options"])
+        texts = {"question": row["question"], "options": options, "answer": row["answer"]}
+        rows.append({"index": str(i), "video": name, **texts, "task_type": row["type"]})
+    put(path / "DSRBench.tsv", _tsv(rows))
+    return rows
+
+
+def _dsr_bench_parquet(path: Path, items: int) -> list[dict[str, Any]]:
+    rows = _dsr_rows(items)
+    for i, row in enumerate(rows):
+        put(path / "videos" / f"{row['videoID']}.mp4", video(i // 2))
+    pq.write_table(pa.Table.from_pylist(rows), path / "benchmark.parquet")
+    return rows
+
+
 def _sat_rows(items: int) -> list[dict[str, Any]]:
     types = ("ego_movement", "obj_movement", "action_consequence", "goal_aim", "perspective")
     return [
@@ -354,18 +388,22 @@ def _mmsi_bench(path: Path, items: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _mmsi_bench_tsv(path: Path, items: int) -> list[dict[str, Any]]:
+def _tsv(rows: list[dict[str, Any]]) -> bytes:
     def cell(value: Any) -> str:
         text = str(value)
         return f'"{text.replace(chr(34), chr(34) * 2)}"' if any(sign in text for sign in '"\n\t') else text
 
+    lines = ["\t".join(rows[0]), *("\t".join(map(cell, row.values())) for row in rows)]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _mmsi_bench_tsv(path: Path, items: int) -> list[dict[str, Any]]:
     rows = []
     for row in _mmsi_rows(items):
         images = json.dumps([base64.b64encode(data).decode() for data in row["images"]])
         texts = {"question": row["question"], "answer": row["answer"]}
         rows.append({"index": str(row["id"]), "category": row["question_type"], "image": images, **texts})
-    lines = ["\t".join(rows[0]), *("\t".join(map(cell, row.values())) for row in rows)]
-    put(path / "MMSI_bench.tsv", ("\n".join(lines) + "\n").encode())
+    put(path / "MMSI_bench.tsv", _tsv(rows))
     return rows
 
 
@@ -403,6 +441,8 @@ _WRITERS: dict[tuple[str, str], Callable[[Path, int], list[dict[str, Any]]]] = {
     ("vsti_bench", "published"): _vsti_bench,
     ("vsi_bench", "published"): _vsi_bench,
     ("vsi_bench", "parquet"): _vsi_bench_parquet,
+    ("dsr_bench", "published"): _dsr_bench,
+    ("dsr_bench", "parquet"): _dsr_bench_parquet,
     ("sat", "published"): _sat,
     ("sat", "rehost"): _sat_rehost,
     ("omnispatial", "published"): _omnispatial,

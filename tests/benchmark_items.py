@@ -56,6 +56,14 @@ VSI_NUMERIC = VSI_CHOICE | {
     "ground_truth": "4",
     "options": None,
 }
+DSR = {
+    "index": "12",
+    "video": "Bq3.mp4",
+    "task_type": "abs_dis",
+    "question": "Between 2.0s and 9.0s, how does the distance between the dog and the ball change?",
+    "options": ["A. It shrinks.", "B. It grows, then shrinks.", "C. It grows.", "D. It stays."],
+    "answer": "B",
+}
 SAT = {
     "question": "Which way did the camera move? ",
     "answers": ["rotated left in the first frame", "rotated right"],

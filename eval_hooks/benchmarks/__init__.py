@@ -17,6 +17,7 @@ BENCHMARKS: dict[str, str] = {
     "vlm4d": f"{_HERE}.vlm4d:VLM4D",
     "vsti_bench": f"{_HERE}.vsti_bench:VSTIBench",
     "vsi_bench": f"{_HERE}.vsi_bench:VSIBench",
+    "dsr_bench": f"{_HERE}.dsr_bench:DSRBench",
     "sat": f"{_HERE}.sat:SAT",
     "omnispatial": f"{_HERE}.omnispatial:OmniSpatial",
     "mmsi_bench": f"{_HERE}.mmsi_bench:MMSIBench",

@@ -4,6 +4,7 @@
 PYTHONPATH=. python -m pytest tests/eval_hooks/benchmarks/test_folders.py
 """
 
+import csv
 import io
 import json
 import shutil
@@ -285,6 +286,31 @@ def test_broken_rows(tmp_path, name, fields, expected):
     rows[1] |= fields
     pq.write_table(type(table).from_pylist(rows, table.schema), path)
     assert expected in refused(name, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "fields, expected",
+    [
+        ({"options": '["more", "less"]'}, "wrong options (1): 1: expected 2 to 4 that begin with their letters"),
+        ({"options": "more, less"}, "item 1: `options` is no JSON list"),
+        ({"options": '["A. more", 2]'}, "item 1: `options`: expected a list of texts"),
+        ({"answer": "E"}, "answers that are no option (1): 1: 'E' is not among ['A', 'B', 'C', 'D']"),
+        ({"task_type": "abs_x"}, "unknown question types (1): 1: 'abs_x'"),
+        ({"video": "../x.mp4"}, "`video`: expected a path below the folder"),
+        ({"index": "0"}, "items 0 and 1 are both 0"),
+    ],
+)
+def test_broken_lines_of_a_table(tmp_path, fields, expected):
+    write_folder("dsr_bench", tmp_path, items=6)
+    path = tmp_path / "DSRBench.tsv"
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    rows[1] |= fields
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], delimiter="\t")
+        writer.writeheader()
+        writer.writerows(rows)
+    assert expected in refused("dsr_bench", tmp_path)
 
 
 def test_all_problems_at_once(tmp_path):

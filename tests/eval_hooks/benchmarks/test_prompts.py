@@ -10,6 +10,7 @@ import pytest
 
 from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, get
 from tests.benchmark_items import (
+    DSR,
     MMSI,
     OMNI,
     R4D,
@@ -195,6 +196,15 @@ PROMPTS = [
         "Enclose the option's letter within ``.",
     ),
     (
+        "dsr_bench",
+        DSR,
+        "direct",
+        "\nThese are the frames of a video. Select the best answer to the following multiple-choice question based on "
+        "the video. Respond with only the letter (A, B, C, or D) of the correct option.\n"
+        "Question: Between 2.0s and 9.0s, how does the distance between the dog and the ball change?\n"
+        "A. It shrinks.\nB. It grows, then shrinks.\nC. It grows.\nD. It stays.\nAnswer: ",
+    ),
+    (
         "synth4d",
         SYNTH4D,
         "direct",
@@ -218,6 +228,7 @@ def test_the_first_style_is_the_default():
         "vlm4d": ("direct", "cot"),
         "vsti_bench": ("direct", "api"),
         "vsi_bench": ("direct", "api", "easi"),
+        "dsr_bench": ("direct",),
         "sat": ("lmms", "authors"),
         "omnispatial": (
             "manual_cot+re",
@@ -247,6 +258,7 @@ def test_token_limits():
         "vlm4d": 16,
         "vsti_bench": 16,
         "vsi_bench": 16,
+        "dsr_bench": 16,
         "sat": 16,
         "omnispatial": 8192,
         "mmsi_bench": 2048,

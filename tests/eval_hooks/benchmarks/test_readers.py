@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, get, mmsi_bench, r4d_bench, sti_bench, vlm4d
+from rgpt4d_plugin.eval_hooks.benchmarks import BENCHMARKS, dsr_bench, get, mmsi_bench, r4d_bench, sti_bench, vlm4d
 from tests.benchmark_items import (
+    DSR,
     MMSI,
     OMNI,
     R4D,
@@ -289,6 +290,30 @@ def test_vsi_is_scored_as_vsti(item, reply, official, strict):
     assert (score.official, score.strict) == (pytest.approx(official), pytest.approx(strict))
 
 
+# DSR-Bench
+
+
+@pytest.mark.parametrize(
+    ("reply", "letter", "strict"),
+    [
+        ("B", "B", True),
+        ("b", None, True),
+        ("The correct answer is B.", "B", True),
+        ("Answer: B", "B", True),
+        ("Best option: (B)", "B", True),
+        ("It grows, then shrinks.", None, True),
+        ("A dog runs away; it is B.", "A", True),
+        ("By then it grows.", "B", False),
+        ("Answer", "A", False),
+        ("none", None, False),
+    ],
+)
+def test_dsr(reply, letter, strict):
+    assert dsr_bench.read_official(reply) == letter
+    score = get("dsr_bench").score(DSR, reply)
+    assert (score.official, score.official_parsed, bool(score.strict)) == (letter == "B", letter, strict)
+
+
 # SAT
 
 
@@ -500,6 +525,7 @@ ITEMS = {
     "vlm4d": [VLM4D],
     "vsti_bench": [VSTI_CHOICE, VSTI_NUMERIC],
     "vsi_bench": [VSI_CHOICE, VSI_NUMERIC],
+    "dsr_bench": [DSR],
     "sat": [SAT],
     "omnispatial": [OMNI],
     "mmsi_bench": [MMSI],
