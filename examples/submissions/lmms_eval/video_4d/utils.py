@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from datasets import Dataset
+import pandas as pd
 from huggingface_hub import snapshot_download
 from huggingface_hub.constants import HF_HOME
 from PIL import Image
@@ -41,6 +41,8 @@ def folder_of(name):
 
 def documents(name, style, placeholder):
     """The questions in their published order, in place of the dataset that lmms-eval has loaded."""
+    from datasets import Dataset  # lmms-eval has it
+
     folder = folder_of(name)
     return Dataset.from_list(
         [
@@ -169,7 +171,10 @@ def vsti_questions(folder, style):
     """Yields documents; they have no ids but their rows."""
     path = folder / "test.json"
     tables = sorted(map(str, folder.glob("**/test*.parquet")))
-    items = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else Dataset.from_parquet(tables)
+    if path.is_file():
+        items = json.loads(path.read_text(encoding="utf-8"))
+    else:
+        items = [row for table in tables for row in pd.read_parquet(table).to_dict("records")]
     for row, item in enumerate(items):
         numeric = item["question_type"] in VSTI_NUMERIC  # a displacement has options too
         asked = ["These are frames of a video.", item["question"]]
@@ -216,10 +221,19 @@ def doc_to_visual(doc):
     return [Image.open(path).convert("RGB") if kind == "image" else path for kind, path in json.loads(doc["visuals"])]
 
 
-def process_results(doc, results):
-    """The score in percent, for every column that the question counts in."""
-    score = 100 * SCORES[doc["name"]](doc, results[0].strip())
+def score_of(name, doc, reply):
+    """The score of a reply in percent."""
+    return 100 * SCORES[name](doc, reply.strip())
+
+
+def values_of(doc, score):
+    """What a question's score adds to every column that it counts in."""
     return {column: {"score": score, "group": doc["group"], "type": doc["columns"][-1]} for column in doc["columns"]}
+
+
+def process_results(doc, results):
+    """The values of a question for lmms-eval."""
+    return values_of(doc, score_of(doc["name"], doc, results[0]))
 
 
 def aggregate(by_type, values):
@@ -230,14 +244,24 @@ def aggregate(by_type, values):
     return math.fsum(math.fsum(scores) / len(scores) for scores in types.values()) / len(types)
 
 
+def aggregation(name, column):
+    """How the values of a column become one."""
+    return partial(aggregate, (name, column) == ("vsti_bench", "Overall"))
+
+
+def columns_of(name, docs, scores):
+    """Every column that the questions count in."""
+    values = {}
+    for doc, score in zip(docs, scores, strict=True):
+        for column, value in values_of(doc, score).items():
+            values.setdefault(column, []).append(value)
+    return {column: aggregation(name, column)(own) for column, own in values.items()}
+
+
 def metrics(name):
     """The benchmark's `metric_list`."""
     return [
-        {
-            "metric": column,
-            "aggregation": partial(aggregate, (name, column) == ("vsti_bench", "Overall")),
-            "higher_is_better": True,
-        }
+        {"metric": column, "aggregation": aggregation(name, column), "higher_is_better": True}
         for column in COLUMNS[name]
     ]
 
