@@ -54,6 +54,9 @@ class Reference:
     ticks: bool = False
 
 
+_DASHES = ((0, (2, 1.5)), (0, (1, 1)), "-", (0, (5, 2)), (0, (5, 1.5, 1, 1.5)), (0, (5, 1, 1, 1, 1, 1)))
+
+
 def bars(
     columns: Sequence[str], series: Sequence[Series], references: Sequence[Reference] = (), title: str = ""
 ) -> bytes:
@@ -81,7 +84,7 @@ def bars(
             known = [i for i, value in enumerate(reference.values) if value is not None]
             points = [reference.values[i] for i in known]
             if reference.ticks:
-                style = {"color": _SOFT, "linestyle": (0, (2, 1.5)), "linewidth": 1.2}
+                style = {"color": _INK, "linestyle": _DASHES[index % len(_DASHES)], "linewidth": 1.2}
                 axes.vlines(points, places[known] - 0.45, places[known] + 0.45, zorder=4, **style)
                 axes.plot([], [], label=reference.name, **style)
             else:
