@@ -34,3 +34,15 @@ def test_from_nothing_to_the_page(tmp_path, monkeypatch):
     page = write_report(tmp_path, "a machine").read_text()
     assert "fine-tuning alone" in page and "nothing follows about others" in page and "maps_one-pixels-1" in page
     assert read_json(tmp_path / "results.json", "")["hardware"] == "a machine"
+
+
+@pytest.mark.slow
+@pytest.mark.further
+def test_a_step_of_the_preset_for_a_gpu(tmp_path, monkeypatch):
+    """At its own sizes but for the numbers of clips, steps and questions: on a CPU, so in float32."""
+    one_step = {"train": 12, "test": 6, "asked": 1, "steps": 1, "batch": 1, "evaluations": 1, "save_every": None}
+    monkeypatch.setitem(PRESETS, "gpu", replace(PRESETS["gpu"], **one_step, host={}))
+    run = Run("explicit", "one", 1)
+    run_experiment(tmp_path, "gpu", [run])
+    (line,) = read_json(tmp_path / "runs" / run.name / "result.json", "")["losses"]
+    assert all(line[name] > 0 for name in ("loss_sft", "loss_depth", "loss_flow", "loss_motion"))
