@@ -19,7 +19,7 @@ def add_evidence(commands: argparse._SubParsersAction) -> None:
         "goes on. Example: rgpt4d evidence --preset tiny --seeds 5 --out evidence",
     )
     command.add_argument(
-        "--preset", choices=["demo", "tiny", "gpu"], default="tiny", help="sizes (default: %(default)s)"
+        "--preset", choices=["demo", "tiny", "relations", "gpu"], default="tiny", help="sizes (default: %(default)s)"
     )
     command.add_argument("--seeds", type=whole(1, 100), default=5, metavar="N", help="seeds 1 to N (default: 5)")
     command.add_argument("--out", required=True, metavar="DIR", help="folder to write")
