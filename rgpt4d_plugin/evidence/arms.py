@@ -158,7 +158,7 @@ PRESETS = {
         evaluations=1,
     ),
     "tiny": _TINY,
-    # The other kinds of two objects and of distance, alone, in five times the clips: few clips give reason to ask them.
+    # The kinds of two objects and of distance, alone, in five times the clips, as few clips give reason to ask them.
     "relations": replace(_TINY, kinds=("SR/nearer", "SA/faster", "DM/apart", "T/approach"), train=12_000),
     "gpu": Preset(
         benchmark="gpu",
