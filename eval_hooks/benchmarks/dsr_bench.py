@@ -8,6 +8,7 @@ Video-MME in VLMEvalKit, as is the reader that the authors' evaluation takes. "A
 has it; whether the paper's is that or the mean over types is not said.
 """
 
+import ast
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,7 +17,6 @@ from typing import Any
 from rgpt4d_plugin.eval_hooks.benchmarks.base import LETTERS, Benchmark
 from rgpt4d_plugin.eval_hooks.benchmarks.files import below, find, read_parquet, read_tsv
 from rgpt4d_plugin.eval_hooks.benchmarks.records import BenchmarkDataError, Item, Medium, Problem, Published, Score
-from rgpt4d_plugin.files import parse_json
 
 
 _WHAT = ("dis", "dir", "ori", "spd", "spd_comp", "dir_pred")
@@ -43,13 +43,13 @@ def read_official(reply: str) -> str | None:
 
 
 def _listed(item: Item) -> list[str]:
-    """The options, "A. ..." each; EASI's table has the list as JSON."""
+    """The options, "A. ..." each; EASI's table has the list as text, be it JSON or Python."""
     options = item["options"]
     if isinstance(options, str):
         try:
-            options = parse_json(options)
-        except ValueError as err:
-            raise BenchmarkDataError(f"`options` is no JSON list ({err}).") from err
+            options = ast.literal_eval(options)
+        except (ValueError, SyntaxError, MemoryError, RecursionError) as err:
+            raise BenchmarkDataError(f"`options` is no list ({err}).") from err
     if not isinstance(options, list) or not all(isinstance(option, str) for option in options):
         raise BenchmarkDataError(f"`options`: expected a list of texts, found {item['options']!r:.80}.")
     return options

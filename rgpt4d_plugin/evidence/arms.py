@@ -148,7 +148,7 @@ _TINY = Preset(
 )
 
 PRESETS = {
-    # Half of the steps, and of the kinds those in which the long runs of "tiny" show a gain.
+    # Half of the steps, and of the kinds those in which "tiny" shows a gain.
     "demo": replace(
         _TINY,
         kinds=("T/heading", "FP/moving", "FP/heading", "VG/half"),

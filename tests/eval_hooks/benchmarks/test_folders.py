@@ -292,7 +292,7 @@ def test_broken_rows(tmp_path, name, fields, expected):
     "fields, expected",
     [
         ({"options": '["more", "less"]'}, "wrong options (1): 1: expected 2 to 4 that begin with their letters"),
-        ({"options": "more, less"}, "item 1: `options` is no JSON list"),
+        ({"options": "more, less"}, "item 1: `options` is no list"),
         ({"options": '["A. more", 2]'}, "item 1: `options`: expected a list of texts"),
         ({"answer": "E"}, "answers that are no option (1): 1: 'E' is not among ['A', 'B', 'C', 'D']"),
         ({"task_type": "abs_x"}, "unknown question types (1): 1: 'abs_x'"),
