@@ -37,7 +37,7 @@ test: install lint
 test-further: install
 	$(PYTEST) -m further
 
-# While developing: one minute on two cores. Left out is what trains for seconds (`slow`) or starts processes of
+# While developing: under a minute on two cores. Left out is what trains for seconds (`slow`) or starts processes of
 # its own (`distributed`).
 test-fast: install
 	$(PYTEST) -m 'not slow and not distributed'

@@ -62,6 +62,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BROKEN)
 def test_broken_recipes(assets, tmp_path, case):
     changes, about, message = BROKEN[case]

@@ -354,6 +354,7 @@ def test_a_model_in_several_files(copy, tmp_path):
         assert found.keys() == set(half) and all(torch.equal(found[name], llm[name]) for name in half)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("said", [True, False])
 def test_4d_rgpt_has_timestamps(copy, tmp_path, said):
     """Where its configuration says so, and where the user does."""

@@ -22,6 +22,9 @@ from rgpt4d_plugin.synth4d.clips import decode_mp4
 from rgpt4d_plugin.teachers.ground_truth.clip_file import open_clip_file
 
 
+pytestmark = pytest.mark.slow
+
+
 SMALL = replace(PRESETS["small"], train=6, test=30, frames=4, sizes=((32, 32), (32, 48)))
 
 
@@ -40,7 +43,6 @@ def read(path):
     return json.loads(path.read_text())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["marks", "words"])
 def test_files(folders, name):
     folder = folders[name]
@@ -65,7 +67,6 @@ def test_files(folders, name):
     assert not {str(scene["objects"]) for scene in train} & {str(scene["objects"]) for scene in test}
 
 
-@pytest.mark.slow
 def test_one_question_of_a_clip_is_one_of_its_many(folders):
     for folder in folders.values():
         many, one = (read(folder / f"synth4d_train_{number}.json") for number in ("many", "one"))
@@ -75,7 +76,6 @@ def test_one_question_of_a_clip_is_one_of_its_many(folders):
             assert place % 2 == 0 and turns[place + 1] == chosen["messages"][1]["content"]
 
 
-@pytest.mark.slow
 def test_ground_truth_is_read_by_the_teacher_and_belongs_to_the_video(folders):
     path = folders["marks"] / "test/clips/00000"
     file = open_clip_file(path.with_suffix(".npz"))
@@ -139,7 +139,6 @@ def test_words_are_scored_and_options_follow_no_letter(folders):
     assert all(len(synth4d.media(item, data.folder)) == 1 for item in data.items)
 
 
-@pytest.mark.slow
 def test_the_number_of_workers_changes_nothing(tmp_path, monkeypatch):
     monkeypatch.setitem(PRESETS, "small", replace(SMALL, train=2, test=3, refer="colour"))
     one, two = (write_benchmark(tmp_path / str(workers), "small", workers=workers) for workers in (1, 2))

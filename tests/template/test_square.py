@@ -197,6 +197,7 @@ def test_tokens_are_counted_without_decoding(parts, grey, monkeypatch):
     assert parts.encode(template, "<video>What?", videos=[path])["input_ids"] == expected
 
 
+@pytest.mark.slow
 def test_a_clip_is_decoded_once_for_a_batch(parts, grey, monkeypatch):
     feature = parts.encode(parts.recording(), "<image><video>What?", images=[picture(9)], videos=[grey(5)])
     opened = []
@@ -224,6 +225,7 @@ def test_a_file_that_does_not_say_its_length_is_decoded_to_count(parts, tmp_path
 # --- frames ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(64, 96), (96, 48)])
 def test_frames_and_images_come_back(parts, grey, size):
     """Through decoding, resizing and normalising, clip by clip, whatever their lengths."""

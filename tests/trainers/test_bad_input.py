@@ -335,6 +335,7 @@ def test_a_file_that_is_no_checkpoint(assets, tmp_path, name, content, complaint
     assert "https://github.com/NVlabs/L4P" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_something_else(assets, tmp_path):
     path = tmp_path / "other.safetensors"
     save_file({"model.weight": torch.zeros(2)}, path)

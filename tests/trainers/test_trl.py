@@ -273,6 +273,7 @@ def collator(processor):
     return P4DVisionCollator(processor, sampling=Sampling(frames=4, max_pixels=64 * 64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "record",
     [

@@ -117,6 +117,7 @@ def _spans(draw, length, full):
 SIZES = st.tuples(st.integers(28, 640), st.integers(28, 640))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [Box, Polygon, Mask])
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), size=SIZES, source=st.tuples(st.integers(60, 700), st.integers(60, 700)))

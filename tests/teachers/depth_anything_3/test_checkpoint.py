@@ -118,6 +118,7 @@ def test_files_that_are_something_else(path, tmp_path):
         read_depth_anything_3_config(broken)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [

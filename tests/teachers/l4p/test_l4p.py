@@ -322,6 +322,7 @@ def test_known_extras_are_skipped(tensors, model):
     assert same_weights(load_l4p({**tensors, **extras}, config=SMALL), model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("name", ["l4p_model.video_encoder.norm.bias", f"{DPT}scratch.layer_rn.2.weight"])
 def test_weights_that_are_not_finite_are_refused(tensors, name, value):
