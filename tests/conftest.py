@@ -28,12 +28,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     Longest are those with the most runs in several processes, then those with the most slow tests, then those with the
     most: of several pytest processes none is then left with a long file at the end.
     """
-    from tests.tiny_models import FAMILIES, FIRST  # not by the process that only hands out work
+    from tests.tiny_models import OTHERS  # not by the process that only hands out work
 
-    others = set(FAMILIES) - set(FIRST)
     for item in items:
         values = item.callspec.params.values() if hasattr(item, "callspec") else ()
-        if item.get_closest_marker("slow") and any(isinstance(value, str) and value in others for value in values):
+        if item.get_closest_marker("slow") and any(isinstance(value, str) and value in OTHERS for value in values):
             item.add_marker("further")
     counts = [
         Counter(item.path for item in items if item.get_closest_marker(name)) for name in ("distributed", "slow")

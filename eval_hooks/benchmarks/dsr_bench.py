@@ -103,11 +103,8 @@ class DSRBench(Benchmark):
         return str(item["index"])
 
     def media(self, item: Item, folder: Path) -> list[Medium]:
-        video = item.get("video") or item.get("videoID")
-        if not isinstance(video, str):
-            raise BenchmarkDataError("neither `video` nor `videoID`.")
         place = "raw_data/dsr-bench" if "task_type" in item else "videos"
-        return [Medium("video", below(folder, f"{place}/{video.removesuffix('.mp4')}.mp4", "video"))]
+        return [Medium("video", below(folder, f"{place}/{self.group(item).removesuffix('.mp4')}.mp4", "video"))]
 
     def prompt(self, item: Item, style: str | None = None) -> str:
         self.style(style)
@@ -127,7 +124,11 @@ class DSRBench(Benchmark):
         return str(item["task_type"] if "task_type" in item else item.get("type"))
 
     def group(self, item: Item) -> str:
-        return str(item.get("video") or item.get("videoID"))
+        """The video: `video` in EASI's table, `videoID` in the authors'."""
+        video = item.get("video") or item.get("videoID")
+        if not isinstance(video, str):
+            raise BenchmarkDataError("neither `video` nor `videoID`.")
+        return video
 
     def score(self, item: Item, reply: str, style: str | None = None) -> Score:
         """Returns both readings."""

@@ -105,7 +105,7 @@ def _section(results: Results, regime: str, blind: Mapping[str, Mapping[str, flo
         ),
         f"{regime}_curves": curves(results, regime, arms),
     }
-    others = [arm for arm in arms if arm != BASE_ARM and results.seeds(regime, arm, BASE_ARM)]
+    others = [arm for arm in arms if results.difference(regime, arm)]
     if others:
         leads = [[results.difference(regime, arm, c) for c in columns] for arm in others]
         series = [_series(ARMS[arm].title, lead) for arm, lead in zip(others, leads)]

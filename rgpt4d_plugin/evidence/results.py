@@ -124,9 +124,9 @@ class Results:
     def difference(
         self, regime: str, arm: str, category: str = ALL, at: int = -1, other: str = BASE_ARM
     ) -> Estimate | None:
-        """Mean over seeds of an arm's lead over another; None without a seed that both have."""
+        """Mean over seeds of an arm's lead over another; None for itself, and without a seed that both have."""
         seeds = self.seeds(regime, arm, other)
-        if not seeds:
+        if arm == other or not seeds:
             return None
         return Estimate.of(
             [self.value(regime, arm, s, category, at) - self.value(regime, other, s, category, at) for s in seeds]
@@ -140,7 +140,7 @@ def arm_rows(results: Results, regime: str) -> list[list[str]]:
     """What stands below `ARMS_HEADER`, a row for each arm of a regime."""
     rows = []
     for arm in results.arms(regime):
-        lead = None if arm == BASE_ARM else results.difference(regime, arm)
+        lead = results.difference(regime, arm)
         seeds = len(results.seeds(regime, arm))
         rows.append([ARMS[arm].title, str(seeds), str(results.estimate(regime, arm)), lead.signed() if lead else ""])
     return rows
@@ -164,7 +164,7 @@ def conclusions(results: Results) -> list[str]:
     for regime in results.regimes:
         given = REGIMES[regime]
         for arm in results.arms(regime):
-            if arm == BASE_ARM or (lead := results.difference(regime, arm)) is None:
+            if (lead := results.difference(regime, arm)) is None:
                 continue
             lines.append(f"With {given}, {ARMS[arm].title}: {_verdict(lead)}.")
             if arm == "explicit":
@@ -197,7 +197,7 @@ def summary(results: Results) -> dict[str, Any]:
     table: dict[str, Any] = {}
     for regime in results.regimes:
         for arm in results.arms(regime):
-            lead = None if arm == BASE_ARM else results.difference(regime, arm)
+            lead = results.difference(regime, arm)
             table.setdefault(regime, {})[arm] = {
                 "accuracy": _rounded(results.estimate(regime, arm)),
                 "lead": lead and _rounded(lead),

@@ -11,7 +11,7 @@ from rgpt4d_plugin.students import get_family
 from rgpt4d_plugin.trainers.mixin import BATCH_KEY
 from tests.e2e.launch import deepspeed_config, run_together
 from tests.harness import LOG_KEYS, logs, train_here
-from tests.tiny_models import FAMILIES, FIRST, TEMPLATES, build_tiny_student
+from tests.tiny_models import FAMILIES, FIRST, OTHERS, TEMPLATES, build_tiny_student
 from tests.training import built_trainers
 
 
@@ -153,9 +153,6 @@ def test_what_is_trained(one_process, family):
     assert all("language_model." in name or (family == "video_llava" and "_tower." in name) for name in adapted)
     adapted = {name.split("language_model.")[1] for name in adapted if "language_model." in name}
     assert adapted == linear and len(linear) >= 8
-
-
-OTHERS = [family for family in FAMILIES if family not in FIRST]
 
 
 @pytest.mark.distributed

@@ -46,7 +46,8 @@ _BUILDERS: dict[str, Callable[[str, StudentSizes], tuple[PreTrainedConfig, Proce
 }
 FAMILIES = tuple(_BUILDERS)
 FIRST = ("qwen2_5_vl", "qwen3_vl", "llava_next_video", "internvl", "gemma4", "nvila")
-"""One of each kind of grid; slow tests of the others are `further` ones, see tests/conftest.py."""
+OTHERS = tuple(family for family in FAMILIES if family not in FIRST)
+"""One of each kind of grid, and those that are like one of them, whose slow tests are `further`: see conftest.py."""
 
 TEMPLATES = {
     "qwen2_vl": "qwen2_vl",
